@@ -1,0 +1,82 @@
+"""Name -> backend; what each can do here; which one "auto" takes, and why.
+
+A backend is a module with `name`, `unavailable()`, `refuses(step, dtype)`, `advance(...)` and
+`evaluate(...)`, as `reference` defines them. Modules are imported when asked for: none loads Numba
+or looks for a device at import of this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .spec import Ensemble, Step
+
+#: backend name -> module; the order is the order of preference of "auto"
+MODULES = {"numba": "parallel", "numpy": "reference"}
+
+
+class Backend(Protocol):
+    """What a backend module offers; `reference` documents each function."""
+
+    name: str
+
+    def unavailable(self) -> str | None: ...
+
+    def refuses(self, step: Step, dtype: np.dtype) -> str | None: ...
+
+    def advance(
+        self,
+        step: Step,
+        x: NDArray[np.floating],
+        y: NDArray[np.floating],
+        ensemble: Ensemble,
+        *,
+        seed: int,
+        first_step: int,
+        steps: int,
+        threads: int = 1,
+    ) -> None: ...
+
+    def evaluate(
+        self, step: Step, x: NDArray[np.floating], theta: NDArray[np.floating], outputs: int, *, threads: int = 1
+    ) -> NDArray[np.floating]: ...
+
+
+class BackendError(RuntimeError):
+    """The backend asked for cannot run here, or not this configuration; the message says why."""
+
+
+def names() -> tuple[str, ...]:
+    """The known backends, in order of preference."""
+    return tuple(MODULES)
+
+
+def load(name: str) -> Backend:
+    """The backend module of a known name, whether or not it can run here."""
+    return cast(Backend, importlib.import_module(f".{MODULES[name]}", __package__))
+
+
+def choose(name: str, step: Step, dtype: np.dtype) -> tuple[Backend, str]:
+    """The backend that runs `step` in `dtype`, with one sentence that says why.
+
+    `name` is a backend's or "auto". Raises BackendError with the reason if the named one cannot.
+    """
+    if name != "auto":
+        backend = load(name)
+        reason = backend.unavailable() or backend.refuses(step, dtype)
+        if reason:
+            raise BackendError(f"backend {name!r} cannot run this: {reason}")
+        return backend, f"{name!r} was asked for"
+    passed_over = []
+    for candidate in MODULES:
+        backend = load(candidate)
+        reason = backend.unavailable() or backend.refuses(step, dtype)
+        if reason is None:
+            why = f"{candidate!r} is the fastest that runs here"
+            return backend, why + "".join(f"; {other}" for other in passed_over)
+        passed_over.append(f"not {candidate!r}: {reason}")
+    raise BackendError("no backend runs this: " + "; ".join(passed_over))

@@ -1,0 +1,105 @@
+"""Philox4x32-10 (Salmon et al., SC'11) and everything that is drawn from it.
+
+A counter-based generator makes randomness a pure function: the mask of (seed, member, step, sample,
+neuron) has the same bits on every backend, for any number of threads and any order of evaluation.
+
+The 128-bit counter is four 32-bit words, the key is the 64-bit seed as (low, high):
+
+    word 0   stream << 28 | block       one block yields four words: neuron j reads word j % 4 of block j // 4
+    word 1   sample                     position in the batch for sample masks, 0 otherwise
+    word 2   step                       counted from 0
+    word 3   member                     number of the member in the whole ensemble
+
+Functions marked "scalar" hold for Python and NumPy integers, NumPy arrays, Numba and CUDA alike: they
+use unsigned 64-bit words whose values stay below 2**32, so that nothing ever overflows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+STREAM_STEP_MASK = 0
+STREAM_SAMPLE_MASK = 1
+STREAM_BATCH = 2
+
+MAX_WIDTH = 1 << 30  # blocks of four neurons, numbered by 28 bits
+MAX_STEPS = 1 << 32
+
+_MULTIPLIER_0 = np.uint64(0xD2511F53)
+_MULTIPLIER_1 = np.uint64(0xCD9E8D57)
+_WEYL_0 = np.uint64(0x9E3779B9)
+_WEYL_1 = np.uint64(0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+
+
+def philox(c0, c1, c2, c3, k0, k1):
+    """Scalar: the four output words of one counter and key (all unsigned 64-bit holding 32-bit values)."""
+    for _ in range(10):
+        p0 = _MULTIPLIER_0 * c0
+        p1 = _MULTIPLIER_1 * c2
+        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ k0, p1 & _LOW, (p0 >> _32) ^ c3 ^ k1, p0 & _LOW
+        k0 = (k0 + _WEYL_0) & _LOW
+        k1 = (k1 + _WEYL_1) & _LOW
+    return c0, c1, c2, c3
+
+
+def bounded(word, bound):
+    """Scalar: a number in [0, bound) from one 32-bit word (bias at most bound / 2**32)."""
+    return (word * bound) >> _32
+
+
+def split_seed(seed: int) -> tuple[np.uint64, np.uint64]:
+    """The key words (low, high) of a 64-bit seed."""
+    return np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)
+
+
+def keep_threshold(keep_prob: NDArray[np.float64] | float) -> NDArray[np.uint64]:
+    """The largest word that keeps a neuron: kept iff word <= threshold.
+
+    P(kept) = round(keep_prob * 2**32) / 2**32 to the nearest word, never 0; keep_prob = 1 keeps always.
+    """
+    words = np.rint(np.asarray(keep_prob, dtype=np.float64) * 2.0**32)
+    return (np.maximum(words, 1.0) - 1.0).astype(np.uint64)
+
+
+def words(stream: int, count: int, sample, step, member, seed: int) -> NDArray[np.uint64]:
+    """The first `count` words at a counter; `sample`, `step`, `member` broadcast: shape (..., count)."""
+    blocks = np.arange(-(-count // 4), dtype=np.uint64) | np.uint64(stream << 28)
+    sample, step, member = (np.asarray(v, dtype=np.uint64)[..., None] for v in (sample, step, member))
+    drawn = philox(blocks, sample, step, member, *split_seed(seed))
+    drawn = np.stack(np.broadcast_arrays(*drawn), axis=-1)
+    return drawn.reshape(*drawn.shape[:-2], -1)[..., :count]
+
+
+def masks(*, seed: int, member, step, width: int, keep_prob, samples: int | None = None) -> NDArray[np.bool_]:
+    """The masks that every backend uses: True where a neuron is kept.
+
+    `member` and `step` are numbers or arrays that broadcast; `keep_prob` is a number or has their shape.
+    Returns shape (..., width) for step masks (`samples=None`), else (..., samples, width).
+    """
+    threshold = keep_threshold(keep_prob)[..., None]
+    if samples is None:
+        return words(STREAM_STEP_MASK, width, 0, step, member, seed) <= threshold
+    step, member = np.asarray(step)[..., None], np.asarray(member)[..., None]
+    return words(STREAM_SAMPLE_MASK, width, np.arange(samples), step, member, seed) <= threshold[..., None]
+
+
+def batches(
+    *, seed: int, member, step: int, samples: int, batch_size: int, replace: bool
+) -> NDArray[np.int64]:
+    """The sample numbers of one step's minibatch: shape (members, batch_size).
+
+    Without replacement: the first `batch_size` exchanges of a Fisher-Yates shuffle of 0 .. samples - 1,
+    begun anew at every step.
+    """
+    drawn = words(STREAM_BATCH, batch_size, 0, step, np.atleast_1d(member), seed)
+    if replace:
+        return bounded(drawn, np.uint64(samples)).astype(np.int64)
+    order = np.tile(np.arange(samples), (len(drawn), 1))
+    rows = np.arange(len(drawn))
+    for b in range(batch_size):
+        other = b + bounded(drawn[:, b], np.uint64(samples - b)).astype(np.int64)
+        order[rows, b], order[rows, other] = order[rows, other], order[rows, b]
+    return order[:, :batch_size]

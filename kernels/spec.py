@@ -1,0 +1,107 @@
+"""What a kernel is asked to do: a `Step` (which mathematics) on an `Ensemble` (which arrays).
+
+Nothing is validated here: callers (`simdrop.simulate`) have done so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = Literal["step", "sample"]
+Objective = Literal["dropout", "risk", "risk+r1", "risk+r1+r2"]
+Optimizer = Literal["sgd", "momentum", "adam"]
+
+MASKS: tuple[Mask, ...] = ("step", "sample")
+OBJECTIVES: tuple[Objective, ...] = ("dropout", "risk", "risk+r1", "risk+r1+r2")
+OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "momentum", "adam")
+
+#: moment vectors (each of the size of theta) that an optimizer carries from step to step
+MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The mathematics of one training step, the same for all members and steps of a run.
+
+    The update of the optimizers, with gradient g at step t = 0, 1, ...:
+
+    sgd       theta -= lr g
+    momentum  u = momentum u + g;  theta -= lr u
+    adam      u = beta1 u + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
+              theta -= lr û / (sqrt(v̂) + epsilon),  û = u / (1 - beta1^(t+1)),  v̂ = v / (1 - beta2^(t+1))
+    """
+
+    activation: str = "tanh"
+    mask: Mask = "step"
+    objective: Objective = "dropout"
+    optimizer: Optimizer = "sgd"
+    output_scale: float = 1.0
+    batch_size: int | None = None  # None: all samples at every step
+    replace: bool = False  # whether minibatches are drawn with replacement
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    @property
+    def stochastic_mask(self) -> bool:
+        """Whether the step draws masks at all."""
+        return self.objective == "dropout"
+
+
+@dataclass(slots=True)
+class Ensemble:
+    """The members of one block, trained in place. M members, P parameters; arrays are C-contiguous.
+
+    theta      (M, P)     float32 or float64: a of shape (c, m) row by row, then w of shape (m, D) row by row
+    moments    (M, k, P)  the optimizer's k = MOMENTS[optimizer] vectors, in theta's dtype
+    lr         (M,)       float64 learning rates
+    keep_prob  (M,)       float64 keep probabilities
+    member     (M,)       uint64 numbers that the members' masks are drawn by
+    diverged   (M,)       int64: the step whose loss was the first not to be finite, -1 while there is none;
+                          the kernels leave such a member as it was before that step
+    """
+
+    theta: NDArray[np.floating]
+    moments: NDArray[np.floating]
+    lr: NDArray[np.float64]
+    keep_prob: NDArray[np.float64]
+    member: NDArray[np.uint64]
+    diverged: NDArray[np.int64]
+
+    @classmethod
+    def start(cls, theta, *, optimizer: str, lr, keep_prob, first_member: int = 0) -> Ensemble:
+        """An ensemble before its first step; `theta` (M, P) is copied, `lr` and `keep_prob` broadcast to (M,)."""
+        theta = np.array(theta, order="C")
+        members, params = theta.shape
+        return cls(
+            theta=theta,
+            moments=np.zeros((members, MOMENTS[optimizer], params), dtype=theta.dtype),
+            lr=np.array(np.broadcast_to(lr, members), dtype=np.float64),
+            keep_prob=np.array(np.broadcast_to(keep_prob, members), dtype=np.float64),
+            member=np.arange(first_member, first_member + members, dtype=np.uint64),
+            diverged=np.full(members, -1, dtype=np.int64),
+        )
+
+
+def width_of(x: NDArray, y: NDArray, theta: NDArray) -> int:
+    """The number m of neurons: P = m (c + D) for x (..., n, D), y (..., n, c), theta (..., P)."""
+    return theta.shape[-1] // (x.shape[-1] + y.shape[-1])
+
+
+def split(theta: NDArray, outputs: int, inputs: int) -> tuple[NDArray, NDArray]:
+    """Views of theta (..., P): output weights a (..., c, m) and input weights w (..., m, D)."""
+    width = theta.shape[-1] // (inputs + outputs)
+    lead = theta.shape[:-1]
+    cut = outputs * width
+    return theta[..., :cut].reshape(*lead, outputs, width), theta[..., cut:].reshape(*lead, width, inputs)
+
+
+def join(a: NDArray, w: NDArray) -> NDArray:
+    """The flat theta (..., P) of a (..., c, m) and w (..., m, D): the inverse of `split`."""
+    lead = a.shape[:-2]
+    return np.concatenate([a.reshape(*lead, -1), w.reshape(*lead, -1)], axis=-1)

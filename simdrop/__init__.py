@@ -1,0 +1,35 @@
+"""simdrop: ensembles of two-layer networks under dropout, at the speed of the hardware, held against theory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simdrop_kernels.rng import masks
+
+    from . import theory
+    from .problem import Problem
+
+__version__ = "0.1.0"
+
+#: public name -> module that holds it; loaded when first used, so that `import simdrop` stays fast
+_HOMES = {
+    "Problem": "simdrop.problem",
+    "masks": "simdrop_kernels.rng",
+}
+_MODULES = ("data", "errors", "plots", "study", "theory")
+
+__all__ = ["Problem", "masks", "theory"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"simdrop.{name}")
+    raise AttributeError(f"module 'simdrop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__version__"])
