@@ -1,4 +1,4 @@
-"""The activations: value, first, second derivative, in NumPy, for arrays of any shape.
+"""The activations with their first three derivatives, in NumPy, for arrays of any shape.
 
 The compiled backends write the same functions as scalars (`formulas`); the tests hold the two together.
 Where a function is not smooth (relu at 0), derivatives are those that hold almost everywhere, with 0 at
@@ -7,7 +7,8 @@ the kink.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,78 +18,120 @@ Array = NDArray[np.floating]
 
 
 class Activation(NamedTuple):
-    """An activation function with its derivatives; each maps an array to an array of its shape and dtype."""
+    """An activation function with its derivatives; each maps an array to an array of its shape and dtype.
+
+    `chain(z)` yields σ(z), σ'(z), σ''(z), σ'''(z), each computed only when it is asked for and from what the ones
+    before it have computed.
+    """
 
     name: str
-    value: Callable[[Array], Array]
-    first: Callable[[Array], Array]
-    second: Callable[[Array], Array]
+    chain: Callable[[Array], Iterator[Array]]
+
+    def derivatives(self, z: Array, order: int) -> tuple[Array, ...]:
+        """σ(z) and its derivatives up to `order`, at most 3: order + 1 arrays of z's shape."""
+        return tuple(islice(self.chain(z), order + 1))
+
+    def value(self, z: Array) -> Array:
+        """σ(z)."""
+        return next(self.chain(z))
+
+    def first(self, z: Array) -> Array:
+        """σ'(z)."""
+        return self.derivatives(z, 1)[1]
+
+    def second(self, z: Array) -> Array:
+        """σ''(z)."""
+        return self.derivatives(z, 2)[2]
 
 
-def _tanh_first(z: Array) -> Array:
-    return 1 - np.tanh(z) ** 2
-
-
-def _tanh_second(z: Array) -> Array:
+def _tanh(z: Array) -> Iterator[Array]:
     h = np.tanh(z)
-    return -2 * h * (1 - h * h)
+    yield h
+    slope = 1 - h * h
+    yield slope
+    yield -2 * h * slope
+    yield slope * (6 * h * h - 2)
 
 
-def _expit(z: Array) -> Array:
+def _relu(z: Array) -> Iterator[Array]:
+    yield np.maximum(z, 0)
+    yield (z > 0).astype(z.dtype)
+    yield np.zeros_like(z)
+    yield np.zeros_like(z)
+
+
+def _sigmoid(z: Array) -> Iterator[Array]:
     from scipy.special import expit
 
-    return expit(z)
+    h = expit(z)
+    yield h
+    g = expit(-z)  # 1 - h without its cancellation
+    slope = h * g
+    yield slope
+    yield slope * (g - h)
+    yield slope * (1 - 6 * slope)
 
 
-def _sigmoid_first(z: Array) -> Array:
-    return _expit(z) * _expit(-z)
+def _softplus(z: Array) -> Iterator[Array]:
+    yield np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+    yield from _sigmoid(z)
 
 
-def _sigmoid_second(z: Array) -> Array:
-    h, g = _expit(z), _expit(-z)
-    return h * g * (g - h)
-
-
-def _softplus(z: Array) -> Array:
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-
-
-def _erf(z: Array) -> Array:
-    from scipy.special import erf
-
-    return erf(z)
-
-
-def _erf_first(z: Array) -> Array:
-    return z.dtype.type(2 / np.sqrt(np.pi)) * np.exp(-z * z)
-
-
-def _normal_cdf(z: Array) -> Array:
+def _gelu(z: Array) -> Iterator[Array]:
     from scipy.special import ndtr
 
-    return ndtr(z)
+    cdf = ndtr(z)
+    yield z * cdf
+    pdf = z.dtype.type(1 / np.sqrt(2 * np.pi)) * np.exp(-z * z / 2)
+    yield cdf + z * pdf
+    yield (2 - z * z) * pdf
+    yield z * (z * z - 4) * pdf
 
 
-def _normal_pdf(z: Array) -> Array:
-    return z.dtype.type(1 / np.sqrt(2 * np.pi)) * np.exp(-z * z / 2)
+def _erf(z: Array) -> Iterator[Array]:
+    from scipy.special import erf
+
+    yield erf(z)
+    slope = z.dtype.type(2 / np.sqrt(np.pi)) * np.exp(-z * z)
+    yield slope
+    yield -2 * z * slope
+    yield (4 * z * z - 2) * slope
+
+
+def _sin(z: Array) -> Iterator[Array]:
+    h = np.sin(z)
+    yield h
+    slope = np.cos(z)
+    yield slope
+    yield -h
+    yield -slope
+
+
+def _linear(z: Array) -> Iterator[Array]:
+    yield +z
+    yield np.ones_like(z)
+    yield np.zeros_like(z)
+    yield np.zeros_like(z)
+
+
+def _quadratic(z: Array) -> Iterator[Array]:
+    yield z * z / 2
+    yield +z
+    yield np.ones_like(z)
+    yield np.zeros_like(z)
 
 
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
-        Activation("tanh", np.tanh, _tanh_first, _tanh_second),
-        Activation("relu", lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(z.dtype), np.zeros_like),
-        Activation("sigmoid", _expit, _sigmoid_first, _sigmoid_second),
-        Activation("softplus", _softplus, _expit, _sigmoid_first),
-        Activation(
-            "gelu",
-            lambda z: z * _normal_cdf(z),
-            lambda z: _normal_cdf(z) + z * _normal_pdf(z),
-            lambda z: (2 - z * z) * _normal_pdf(z),
-        ),
-        Activation("erf", _erf, _erf_first, lambda z: -2 * z * _erf_first(z)),
-        Activation("sin", np.sin, np.cos, lambda z: -np.sin(z)),
-        Activation("linear", lambda z: +z, np.ones_like, np.zeros_like),
-        Activation("quadratic", lambda z: z * z / 2, lambda z: +z, np.ones_like),
+        Activation("tanh", _tanh),
+        Activation("relu", _relu),
+        Activation("sigmoid", _sigmoid),
+        Activation("softplus", _softplus),
+        Activation("gelu", _gelu),
+        Activation("erf", _erf),
+        Activation("sin", _sin),
+        Activation("linear", _linear),
+        Activation("quadratic", _quadratic),
     )
 }
