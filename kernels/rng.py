@@ -86,9 +86,7 @@ def masks(*, seed: int, member, step, width: int, keep_prob, samples: int | None
     return words(STREAM_SAMPLE_MASK, width, np.arange(samples), step, member, seed) <= threshold[..., None]
 
 
-def batches(
-    *, seed: int, member, step: int, samples: int, batch_size: int, replace: bool
-) -> NDArray[np.int64]:
+def batches(*, seed: int, member, step: int, samples: int, batch_size: int, replace: bool) -> NDArray[np.int64]:
     """The sample numbers of one step's minibatch: shape (members, batch_size).
 
     Without replacement: the first `batch_size` exchanges of a Fisher-Yates shuffle of 0 .. samples - 1,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Mask = Literal["step", "sample"]
 Objective = Literal["dropout", "risk", "risk+r1", "risk+r1+r2"]
@@ -74,9 +74,18 @@ class Ensemble:
     diverged: NDArray[np.int64]
 
     @classmethod
-    def start(cls, theta, *, optimizer: str, lr, keep_prob, first_member: int = 0) -> Ensemble:
+    def start(
+        cls,
+        theta: NDArray[np.floating],
+        *,
+        optimizer: str,
+        lr: ArrayLike,
+        keep_prob: ArrayLike,
+        first_member: int = 0,
+        dtype: DTypeLike = None,
+    ) -> Ensemble:
         """An ensemble before its first step; `theta` (M, P) is copied, `lr` and `keep_prob` broadcast to (M,)."""
-        theta = np.array(theta, order="C")
+        theta = np.array(theta, dtype=dtype, order="C")
         members, params = theta.shape
         return cls(
             theta=theta,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from . import theory
     from .problem import Problem
+    from .simulation import simulate
 
 __version__ = "0.1.0"
 
@@ -17,10 +18,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Problem": "simdrop.problem",
     "masks": "simdrop_kernels.rng",
+    "simulate": "simdrop.simulation",
 }
 _MODULES = ("data", "errors", "plots", "study", "theory")
 
-__all__ = ["Problem", "masks", "theory"]
+__all__ = ["Problem", "masks", "simulate", "theory"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,3 +22,7 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> None:
     near = get_close_matches(str(value), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InvalidInput(f"unknown {argument} {value!r}: {hint}known are {', '.join(known)}")
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Some members of an ensemble became non-finite and left the means."""

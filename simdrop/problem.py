@@ -220,5 +220,7 @@ def _output_scale(value: float | str, width: int) -> float:
         check_choice("output_scale", value, OUTPUT_SCALES)
         return float(OUTPUT_SCALES[value](width))
     if not (np.isfinite(value) and value > 0):
-        raise InvalidInput(f"output_scale must be a positive number or one of {', '.join(OUTPUT_SCALES)}, got {value!r}")
+        raise InvalidInput(
+            f"output_scale must be a positive number or one of {', '.join(OUTPUT_SCALES)}, got {value!r}"
+        )
     return float(value)

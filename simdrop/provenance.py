@@ -1,0 +1,108 @@
+"""Where a result comes from: settings, versions, machine; as flat attributes that every file format takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from simdrop_kernels.spec import Step
+
+    from .simulation import Settings, _Run
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of simdrop and of what its numbers depend on."""
+    found = {f"{name}_version": version(name) for name in ("simdrop", "numpy", "scipy", "numba")}
+    return found | {"python_version": platform.python_version()}
+
+
+def machine() -> dict[str, str | int]:
+    """This machine."""
+    return {"platform": platform.platform(), "processor": processor(), "cores": cores()}
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def fingerprint(*arrays: NDArray[Any]) -> str:
+    """SHA-256 of shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def of_problem(problem: Problem) -> dict[str, Any]:
+    """The settings of a problem, with a fingerprint of its data."""
+    return {
+        "width": problem.width,
+        "keep_prob": problem.keep_prob,
+        "activation": problem.activation,
+        "mask": problem.mask,
+        "bias": int(problem.bias),
+        "output_scale": problem.scale,
+        "n_samples": problem.n_samples,
+        "n_outputs": problem.n_outputs,
+        "data_sha256": fingerprint(problem.x, problem.y),
+    }
+
+
+def of_run(
+    problem: Problem, settings: Settings, step: Step, *, run: _Run, reason: str, seconds: float, interrupted: bool
+) -> dict[str, Any]:
+    """All of a simulation: what reproduces its numbers and how long they took."""
+    per_member = {
+        name: float(value[0]) if (value == value[0]).all() else "per member: sha256 " + fingerprint(value)
+        for name, value in (("lr", settings.lr), ("keep_prob", settings.keep_prob))
+    }
+    return {
+        "kind": "simulation",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **of_problem(problem),
+        **per_member,
+        "steps": settings.steps,
+        "members": settings.members,
+        "seed": str(settings.seed),  # up to 2**64 - 1, more than a signed integer holds
+        "dtype": str(settings.dtype),
+        "theta0_sha256": fingerprint(settings.theta0),
+        "objective": step.objective,
+        "optimizer": step.optimizer,
+        "momentum": step.momentum,
+        "beta1": step.beta1,
+        "beta2": step.beta2,
+        "epsilon": step.epsilon,
+        "batch_size": step.batch_size or problem.n_samples,
+        "replace": int(step.replace),
+        "backend": run.backend.name,
+        "backend_reason": reason,
+        "threads": run.threads,
+        "block_size": run.block,
+        "interrupted": int(interrupted),
+        "seconds": seconds,
+        "kernel_seconds": run.kernel_seconds,
+        "updates": run.updates,
+        **versions(),
+        **machine(),
+    }

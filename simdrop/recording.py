@@ -1,0 +1,188 @@
+"""What a simulation keeps: streamed moments over members, risks, chosen trajectories, as an xarray.Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.floating]
+Alive = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to record, at which steps; validated by `simulate`.
+
+    steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
+    neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
+    consecutive, equally large groups of members whose means are kept (0: none).
+    """
+
+    steps: NDArray[np.int64]
+    trajectories: NDArray[np.int64]
+    points: NDArray[np.float64] | None
+    covariance: NDArray[np.int64]
+    quantiles: tuple[float, ...]
+    groups: int
+
+
+class Moments:
+    """Running mean and, where asked for, variance over members of vectors of K numbers, at T times."""
+
+    def __init__(self, times: int, size: int, *, squares: bool) -> None:
+        self.count = np.zeros((times, 1), dtype=np.int64)
+        self.mean = np.zeros((times, size))
+        self.m2 = np.zeros((times, size if squares else 0))
+
+    def add(self, time: int, values: Array, alive: Alive) -> None:
+        """Add the rows (B, K) of the living members."""
+        from simdrop_kernels.statistics import accumulate
+
+        accumulate(self.count[time], self.mean[time], self.m2[time], values, alive)
+
+    def means(self) -> Array:
+        """Means (T, K), NaN where nothing was counted."""
+        return np.where(self.count > 0, self.mean, np.nan)
+
+    def deviations(self) -> Array:
+        """Standard deviations (T, K) with M - 1 in the denominator, NaN where fewer than two were counted."""
+        return np.sqrt(np.where(self.count > 1, self.m2, np.nan) / np.maximum(self.count - 1, 1))
+
+
+class Products:
+    """Running covariance over members of chosen parameters at T times."""
+
+    def __init__(self, times: int, size: int) -> None:
+        self.count = np.zeros((times, 1), dtype=np.int64)
+        self.mean = np.zeros((times, size))
+        self.sums = np.zeros((times, size, size))
+
+    def add(self, time: int, values: Array, alive: Alive) -> None:
+        """Add the rows (B, K) of the living members."""
+        from simdrop_kernels.statistics import accumulate_products
+
+        accumulate_products(self.count[time], self.mean[time], self.sums[time], values, alive)
+
+    def covariances(self) -> Array:
+        """Covariances (T, K, K) with M - 1 in the denominator, NaN where fewer than two were counted."""
+        count = self.count[:, :, None]
+        both = (self.sums + self.sums.swapaxes(-1, -2)) / 2
+        return np.where(count > 1, both / np.maximum(count - 1, 1), np.nan)
+
+
+class Recorder:
+    """Observes blocks of members at the record steps and turns into a dataset at any moment."""
+
+    def __init__(self, wanted: Wanted, *, members: int, params: int, outputs: int, dtype: np.dtype) -> None:
+        self.wanted = wanted
+        self.members = members
+        times = len(wanted.steps)
+        self.risk = np.full((times, members), np.nan, dtype=dtype)
+        self.diverged = np.full(members, -1, dtype=np.int64)
+        self.theta = Moments(times, params, squares=True)
+        grid = 0 if wanted.points is None else len(wanted.points) * outputs
+        self.outputs = outputs
+        self.values = Moments(times, grid, squares=True)
+        self.products = Products(times, len(wanted.covariance))
+        self.kept = np.full((times, len(wanted.trajectories), params), np.nan, dtype=dtype)
+        self.group_theta = [Moments(times, params, squares=False) for _ in range(wanted.groups)]
+        self.group_values = [Moments(times, grid, squares=False) for _ in range(wanted.groups)]
+        self._group_start = np.arange(wanted.groups + 1) * members // max(wanted.groups, 1)
+
+    def observe(self, time: int, first: int, theta: Array, risk: Array, values: Array | None, alive: Alive) -> None:
+        """Record members first, first + 1, ... at record time number `time`.
+
+        theta (B, P), risk (B,), values on the grid (B, k, c) or None, alive (B,): whether a member counts.
+        """
+        last = first + len(theta)
+        self.risk[time, first:last] = np.where(alive, risk, np.nan)
+        self.theta.add(time, theta, alive)
+        flat = None if values is None else np.ascontiguousarray(values).reshape(len(values), -1)
+        if flat is not None:
+            self.values.add(time, flat, alive)
+        if self.wanted.covariance.size:
+            self.products.add(time, np.ascontiguousarray(theta[:, self.wanted.covariance]), alive)
+        for group in range(self.wanted.groups):
+            rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first))
+            if rows.start < rows.stop:
+                self.group_theta[group].add(time, theta[rows], alive[rows])
+                if flat is not None:
+                    self.group_values[group].add(time, flat[rows], alive[rows])
+        kept = np.flatnonzero((self.wanted.trajectories >= first) & (self.wanted.trajectories < last))
+        rows_kept = self.wanted.trajectories[kept] - first
+        self.kept[time, kept] = np.where(alive[rows_kept, None], theta[rows_kept], np.nan)
+
+    def dataset(self, *, time: Array | None, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
+        """The dataset of everything recorded so far; `time` (T,) in units of lr · step, or None."""
+        import xarray as xr
+
+        counted = np.isfinite(self.risk)
+        variables: dict[str, Any] = {
+            "risk": (("time", "member"), self.risk, {"long_name": "risk R_S of a member, without dropout"}),
+            "risk_mean": (("time",), _over_members(np.mean, self.risk, counted, least=1)),
+            "risk_std": (("time",), _over_members(lambda r: np.std(r, ddof=1), self.risk, counted, least=2)),
+            "theta_mean": (("time", "param"), self.theta.means()),
+            "theta_std": (("time", "param"), self.theta.deviations()),
+            "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
+            "diverged": (("member",), self.diverged, {"long_name": "first step with a non-finite loss, or -1"}),
+        }
+        coords: dict[str, Any] = {
+            "step": ("time", self.wanted.steps),
+            "member": np.arange(self.members),
+            "param": np.arange(self.theta.mean.shape[1]),
+        }
+        if time is not None:
+            coords["time"] = ("time", time, {"long_name": "lr · step"})
+        if self.wanted.quantiles:
+            levels = np.array(self.wanted.quantiles)
+            rows = zip(self.risk, counted, strict=True)
+            quantiles = [np.quantile(r[c], levels) if c.any() else levels * np.nan for r, c in rows]
+            variables["risk_quantile"] = (("time", "quantile"), np.array(quantiles))
+            coords["quantile"] = levels
+        self._add_grid(variables, coords, grid)
+        self._add_groups(variables, counted)
+        if self.wanted.covariance.size:
+            variables["theta_cov"] = (("time", "param_i", "param_j"), self.products.covariances())
+            coords |= {"param_i": self.wanted.covariance, "param_j": self.wanted.covariance}
+        if self.wanted.trajectories.size:
+            everyone = len(self.wanted.trajectories) == self.members
+            variables["theta"] = (("time", "member" if everyone else "kept", "param"), self.kept)
+            if not everyone:
+                coords["kept"] = ("kept", self.wanted.trajectories, {"long_name": "numbers of the members kept"})
+        return xr.Dataset(variables, coords, attrs)
+
+    def _add_grid(self, variables: dict[str, Any], coords: dict[str, Any], grid: Array | None) -> None:
+        if grid is None:
+            return
+        shape = (len(self.wanted.steps), len(grid), self.outputs)
+        variables["f_mean"] = (("time", "point", "output"), self.values.means().reshape(shape))
+        variables["f_std"] = (("time", "point", "output"), self.values.deviations().reshape(shape))
+        coords["grid"] = (("point", "input"), grid)
+
+    def _add_groups(self, variables: dict[str, Any], counted: NDArray[np.bool_]) -> None:
+        if not self.wanted.groups:
+            return
+        spans = [slice(a, b) for a, b in zip(self._group_start[:-1], self._group_start[1:], strict=True)]
+        risks = [_over_members(np.mean, self.risk[:, s], counted[:, s], least=1) for s in spans]
+        theta = np.stack([m.means() for m in self.group_theta], axis=1)
+        variables["group_theta_mean"] = (("time", "group", "param"), theta)
+        variables["group_risk_mean"] = (("time", "group"), np.stack(risks, axis=1))
+        alive = np.concatenate([m.count for m in self.group_theta], axis=1)
+        variables["group_alive"] = (("time", "group"), alive)
+        if self.values.mean.shape[1]:
+            values = np.stack([m.means() for m in self.group_values], axis=1)
+            shape = (*values.shape[:2], -1, self.outputs)
+            variables["group_f_mean"] = (("time", "group", "point", "output"), values.reshape(shape))
+
+
+def _over_members(reduce: Callable[[Array], Any], risk: Array, counted: NDArray[np.bool_], *, least: int) -> Array:
+    """`reduce` over the counted members of every time, in double precision; NaN with fewer than `least`."""
+    rows = zip(risk.astype(np.float64), counted, strict=True)
+    return np.array([reduce(r[c]) if c.sum() >= least else np.nan for r, c in rows])
