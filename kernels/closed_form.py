@@ -224,7 +224,7 @@ class _Groups:
             _grouped(net.h, groups),
             _grouped(net.h1, groups),
             _grouped(net.e, groups),
-            x @ x.swapaxes(-1, -2),
+            _gram(x, x),
             net.b[..., None, :, :],
             net.bb[..., None, :, :],
             net.scale,
@@ -234,7 +234,8 @@ class _Groups:
 
 def _grouped(array: Array, groups: int) -> Array:
     """(..., n, k) as a view (..., groups, n / groups, k)."""
-    return array.reshape(*array.shape[:-2], groups, -1, array.shape[-1])
+    view: Array = array.reshape(*array.shape[:-2], groups, -1, array.shape[-1])
+    return view
 
 
 def _second_moment(
@@ -257,9 +258,25 @@ def _second_moment(
     return (moment + ratio[..., 0, 0, 0] * pairs) / samples**2
 
 
+def _gram(left: Array, right: Array) -> Array:
+    """The products left rightᵀ within each group: (..., G, i, k), (..., G, i, k) -> (..., G, i, i)."""
+    gram: Array
+    if left.shape[-2] == 1:  # groups of one sample: matmul would call BLAS for each number
+        gram = (left * right).sum(axis=-1, keepdims=True)
+    else:
+        gram = left @ right.swapaxes(-1, -2)
+    return gram
+
+
+def _mix(matrix: Array, array: Array) -> Array:
+    """The products matrix @ array within each group: (..., G, i, i), (..., G, i, k) -> (..., G, i, k)."""
+    return matrix * array if matrix.shape[-1] == 1 else matrix @ array
+
+
 def _total(array: Array) -> Array:
     """Sum over groups, samples and neurons: (..., G, i, j) -> (...)."""
-    return array.sum(axis=(-1, -2, -3))
+    total: Array = array.sum(axis=(-1, -2, -3))
+    return total
 
 
 def _mean_square(net: _Groups, v: Array, weight: Array) -> Array:
@@ -269,7 +286,7 @@ def _mean_square(net: _Groups, v: Array, weight: Array) -> Array:
     through_a = s * (e.swapaxes(-1, -2) @ h + v * b * size)  # (..., G, c, m)
     c = e @ b + v * net.bb * h  # (..., G, n/G, m)
     by_z = c * h1
-    x_by_z = net.x_gram @ by_z
+    x_by_z = _mix(net.x_gram, by_z)
     value = _total(np.square(through_a)) + _total(by_z * x_by_z)
     if bar is not None:
         p = (2 * weight * s) * through_a
@@ -288,7 +305,7 @@ def _diagonal_square(net: _Groups, weight: Array) -> Array:
     h, h1, bb, s, bar = net.h, net.h1, net.bb, net.scale, net.bar
     size = np.square(h).sum(axis=-2, keepdims=True)
     slope = h * h1
-    x_slope = net.x_gram @ slope
+    x_slope = _mix(net.x_gram, slope)
     turn = (slope * x_slope).sum(axis=-2, keepdims=True)  # |Σ_i h_ij h1_ij x_i|²
     value = _total(bb * (s * size) ** 2 + bb * bb * turn)
     if bar is not None:
@@ -303,27 +320,27 @@ def _pair_square(net: _Groups, weight: Array) -> Array:
     """n² Σ_G Σ_jk |β^G_jk|², k = j included, (...); `weight` times its partial derivatives go to net.bar."""
     h, h1, b, bar = net.h, net.h1, net.b, net.bar
     outputs = b.shape[-2]
-    kernel = (net.scale * net.scale) * (h @ h.swapaxes(-1, -2))  # s² K: (..., G, n/G, n/G)
+    kernel = (net.scale * net.scale) * _gram(h, h)  # s² K: (..., G, n/G, n/G)
     feature = np.zeros_like(kernel)  # F
     value = np.zeros(h.shape[:-3], dtype=h.dtype)
     for o in range(outputs):
         for q in range(o + 1):
             times = 1 if o == q else 2  # (o, q) and (q, o) give the same
             pair = b[..., o : o + 1, :] * b[..., q : q + 1, :]  # (..., 1, 1, m)
-            u = (h * pair) @ h.swapaxes(-1, -2)
-            by_u = times * net.x_gram * ((h1 * pair) @ h1.swapaxes(-1, -2))
+            u = _gram(h * pair, h)
+            by_u = times * net.x_gram * _gram(h1 * pair, h1)
             if o == q:
                 feature += u
                 by_u += kernel
             value += _total(u * by_u)
             if bar is not None:
-                from_u = (weight * by_u) @ h
-                from_v = (times * weight * net.x_gram * u) @ h1
+                from_u = _mix(weight * by_u, h)
+                from_v = _mix(times * weight * net.x_gram * u, h1)
                 pair_bar = (h * from_u + h1 * from_v).sum(axis=-2, keepdims=True)
                 bar.h += 2 * pair * from_u
                 bar.h1 += 2 * pair * from_v
                 bar.b[..., o : o + 1, :] += (pair_bar * b[..., q : q + 1, :]).sum(axis=-3)
                 bar.b[..., q : q + 1, :] += (pair_bar * b[..., o : o + 1, :]).sum(axis=-3)
     if bar is not None:
-        bar.h += 2 * (net.scale * net.scale) * ((weight * feature) @ h)
+        bar.h += 2 * (net.scale * net.scale) * _mix(weight * feature, h)
     return value
