@@ -1,4 +1,4 @@
-"""Expectations over all masks in closed form: R_S, R_1, R_2, their gradients and Hessian-vector products.
+"""Expectations over all masks in closed form: R_S, R_1, R_2 and their gradients.
 
 Legend (papers' symbols on the right where they differ)
 
@@ -72,14 +72,17 @@ def gradient(
     mask: str,
     lr: ArrayLike,
 ) -> Array:
-    """Gradient (..., P), in theta's dtype, of "risk", "risk+r1" or "risk+r1+r2" at theta (..., P).
+    """Gradient (..., P), in theta's dtype, at theta (..., P) of a sum of "risk", "r1" and "r2", such as "risk+r1".
 
     x (n, D) or (..., n, D); y (n, c) or (..., n, c); keep_prob and lr numbers or (...).
     """
-    net = _Network.at(x, y, theta, activation, output_scale, order=2 if objective == "risk+r1+r2" else 1)
-    v = 0.0 if objective == "risk" else net.column(1 / np.asarray(keep_prob) - 1)
-    total = net.mean_gradient(v)
-    if objective == "risk+r1+r2":
+    terms = objective.split("+")
+    net = Network.at(x, y, theta, activation, output_scale, order=2 if "r2" in terms else 1)
+    total = np.zeros_like(theta)
+    if "risk" in terms or "r1" in terms:
+        v = net.column(1 / np.asarray(keep_prob) - 1) if "r1" in terms else 0.0
+        total = net.mean_gradient(net.e if "risk" in terms else np.zeros_like(net.e), v)
+    if "r2" in terms:
         adjoint = _Adjoint.zeros_like(net)
         _second_moment(net, net.column(keep_prob), mask, adjoint, weight=net.column(np.asarray(lr) / 4))
         total += net.pull_back(adjoint)
@@ -90,7 +93,7 @@ def losses(
     x: Array, y: Array, theta: Array, *, activation: str, keep_prob: ArrayLike, output_scale: float
 ) -> tuple[Array, Array]:
     """R_S and R_1, each (...), at theta (..., P)."""
-    net = _Network.at(x, y, theta, activation, output_scale, order=0)
+    net = Network.at(x, y, theta, activation, output_scale, order=0)
     samples = net.e.shape[-2]
     risk = np.square(net.e).sum(axis=(-1, -2)) / (2 * samples)
     spread = (net.bb * np.square(net.h)).sum(axis=(-1, -2)) / (2 * samples)
@@ -101,43 +104,12 @@ def second_moment(
     x: Array, y: Array, theta: Array, *, activation: str, keep_prob: ArrayLike, output_scale: float, mask: str
 ) -> Array:
     """E|∇R_drop|² (...) over all masks at theta (..., P); R_2 is lr/4 of it."""
-    net = _Network.at(x, y, theta, activation, output_scale, order=1)
+    net = Network.at(x, y, theta, activation, output_scale, order=1)
     return _second_moment(net, net.column(keep_prob), mask, None)
 
 
-def hessian_product(
-    x: Array,
-    y: Array,
-    theta: Array,
-    direction: Array,
-    *,
-    activation: str,
-    keep_prob: ArrayLike,
-    output_scale: float,
-) -> Array:
-    """∇²(R_S + R_1)(theta) times direction (..., P); keep_prob = 1 leaves ∇²R_S. O(n m (c + D)) for each direction.
-
-    The derivative of `_Network.mean_gradient` along the direction; dots mark derivatives.
-    """
-    net = _Network.at(x, y, theta, activation, output_scale, order=2)
-    v = net.column(1 / np.asarray(keep_prob) - 1)
-    da, dw = split(direction, y.shape[-1], x.shape[-1])
-    s, samples = net.scale, net.e.shape[-2]
-    db = s * da
-    dz = x @ dw.swapaxes(-1, -2)
-    dh, dh1 = net.h1 * dz, net.h2 * dz
-    de = dh @ net.b.swapaxes(-1, -2) + net.h @ db.swapaxes(-1, -2)
-    dbb = 2 * (net.b * db).sum(axis=-2, keepdims=True)
-    size = np.square(net.h).sum(axis=-2, keepdims=True)
-    dsize = 2 * (net.h * dh).sum(axis=-2, keepdims=True)
-    dc = de @ net.b + net.e @ db + v * (dbb * net.h + net.bb * dh)
-    through_a = de.swapaxes(-1, -2) @ net.h + net.e.swapaxes(-1, -2) @ dh + v * (db * size + net.b * dsize)
-    through_w = (dc * net.h1 + net.backward(v) * dh1).swapaxes(-1, -2) @ x
-    return join(s / samples * through_a, through_w / samples)
-
-
 @dataclass(slots=True)
-class _Network:
+class Network:
     """The forward values at theta (..., P): shapes in the legend, each behind the leading axes; bb is (..., 1, m)."""
 
     x: Array
@@ -147,32 +119,33 @@ class _Network:
     h: Array
     h1: Array
     h2: Array
+    h3: Array
     scale: np.floating
 
     @classmethod
-    def at(cls, x: Array, y: Array, theta: Array, activation: str, output_scale: float, order: int) -> _Network:
+    def at(cls, x: Array, y: Array, theta: Array, activation: str, output_scale: float, order: int) -> Network:
         """Derivatives of the activation up to `order`; those beyond are empty."""
         scale = theta.dtype.type(output_scale)
         a, w = split(theta, y.shape[-1], x.shape[-1])
         found = ACTIVATIONS[activation].derivatives(x @ w.swapaxes(-1, -2), order)
-        h, h1, h2 = found + (np.empty(0, dtype=theta.dtype),) * (2 - order)
+        h, h1, h2, h3 = found + (np.empty(0, dtype=theta.dtype),) * (3 - order)
         b = scale * a
-        return cls(x, h @ b.swapaxes(-1, -2) - y, b, np.square(b).sum(axis=-2, keepdims=True), h, h1, h2, scale)
+        return cls(x, h @ b.swapaxes(-1, -2) - y, b, np.square(b).sum(axis=-2, keepdims=True), h, h1, h2, h3, scale)
 
     def column(self, value: ArrayLike) -> Array:
         """A number for each member, () or (...), as (..., 1, 1) in theta's dtype."""
         return np.asarray(value, dtype=self.b.dtype)[..., None, None]
 
-    def backward(self, v: Array | float) -> Array:
-        """C (..., n, m): n ∂(R_S + R_1)/∂z_ij is C_ij h1_ij, and n ∂/∂h_ij is C_ij."""
-        return self.e @ self.b + (v * self.bb) * self.h
+    def by_h(self, e: Array, v: Array | float) -> Array:
+        """The derivative n ∂(R_S + R_1)/∂h_ij, (..., n, m), for residuals e."""
+        return e @ self.b + (v * self.bb) * self.h
 
-    def mean_gradient(self, v: Array | float) -> Array:
-        """ḡ = ∇(R_S + R_1), (..., P)."""
+    def mean_gradient(self, e: Array, v: Array | float) -> Array:
+        """ḡ = ∇(R_S + R_1), (..., P), for residuals e; zeros in their place leave ∇R_1, and v = 0 leaves ∇R_S."""
         samples = self.e.shape[-2]
         size = np.square(self.h).sum(axis=-2, keepdims=True)
-        through_a = self.e.swapaxes(-1, -2) @ self.h + v * self.b * size
-        through_w = (self.backward(v) * self.h1).swapaxes(-1, -2) @ self.x
+        through_a = e.swapaxes(-1, -2) @ self.h + v * self.b * size
+        through_w = (self.by_h(e, v) * self.h1).swapaxes(-1, -2) @ self.x
         return join(self.scale / samples * through_a, through_w / samples)
 
     def pull_back(self, adjoint: _Adjoint) -> Array:
@@ -194,7 +167,7 @@ class _Adjoint:
     b: Array
 
     @classmethod
-    def zeros_like(cls, net: _Network) -> _Adjoint:
+    def zeros_like(cls, net: Network) -> _Adjoint:
         return cls(np.zeros_like(net.h), np.zeros_like(net.h), np.zeros_like(net.e), np.zeros_like(net.b))
 
 
@@ -215,15 +188,15 @@ class _Groups:
     bar: _Adjoint | None
 
     @classmethod
-    def of(cls, net: _Network, groups: int, bar: _Adjoint | None) -> _Groups:
-        x = _grouped(net.x, groups)
+    def of(cls, net: Network, groups: int, bar: _Adjoint | None) -> _Groups:
+        x = grouped(net.x, groups)
         if bar is not None:
             # b's adjoint keeps its own shape: groups are summed into it.
-            bar = _Adjoint(_grouped(bar.h, groups), _grouped(bar.h1, groups), _grouped(bar.e, groups), bar.b)
+            bar = _Adjoint(grouped(bar.h, groups), grouped(bar.h1, groups), grouped(bar.e, groups), bar.b)
         return cls(
-            _grouped(net.h, groups),
-            _grouped(net.h1, groups),
-            _grouped(net.e, groups),
+            grouped(net.h, groups),
+            grouped(net.h1, groups),
+            grouped(net.e, groups),
             _gram(x, x),
             net.b[..., None, :, :],
             net.bb[..., None, :, :],
@@ -232,16 +205,17 @@ class _Groups:
         )
 
 
-def _grouped(array: Array, groups: int) -> Array:
+def grouped(array: Array, groups: int) -> Array:
     """(..., n, k) as a view (..., groups, n / groups, k)."""
     view: Array = array.reshape(*array.shape[:-2], groups, -1, array.shape[-1])
     return view
 
 
 def _second_moment(
-    net: _Network, keep_prob: Array, mask: str, bar: _Adjoint | None, weight: Array | float = 1.0
+    net: Network, keep_prob: Array, mask: str, bar: _Adjoint | None, weight: Array | float = 1.0
 ) -> Array:
     """E|∇R_drop|² (...); `weight` (..., 1, 1) times its partial derivatives are added to `bar`."""
+    moment: Array
     samples = net.e.shape[-2]
     v = (1 / keep_prob - 1)[..., None]  # (..., 1, 1, 1), against the group axis
     keep_prob = keep_prob[..., None]
@@ -255,16 +229,15 @@ def _second_moment(
         moment = _mean_square(whole, v, unit) + v[..., 0, 0, 0] * _mean_square(groups, v, unit * v)
     ratio = v / keep_prob
     pairs = _pair_square(groups, unit * ratio) - _diagonal_square(groups, unit * ratio)
-    return (moment + ratio[..., 0, 0, 0] * pairs) / samples**2
+    moment = (moment + ratio[..., 0, 0, 0] * pairs) / samples**2
+    return moment
 
 
 def _gram(left: Array, right: Array) -> Array:
     """The products left rightᵀ within each group: (..., G, i, k), (..., G, i, k) -> (..., G, i, i)."""
-    gram: Array
-    if left.shape[-2] == 1:  # groups of one sample: matmul would call BLAS for each number
-        gram = (left * right).sum(axis=-1, keepdims=True)
-    else:
-        gram = left @ right.swapaxes(-1, -2)
+    # For groups of one sample matmul would call BLAS once for each number.
+    single = left.shape[-2] == 1
+    gram: Array = (left * right).sum(axis=-1, keepdims=True) if single else left @ right.swapaxes(-1, -2)
     return gram
 
 
