@@ -1,0 +1,194 @@
+"""Settings of a command: one dataclass, from which its flags, its TOML keys and its documentation derive.
+
+Precedence, weakest first: the defaults here, the file of --config, each --set key=value, the flags.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import InvalidInput, check_choice
+
+Settings = TypeVar("Settings")
+
+#: what a value of each type is called in messages
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "text or a list of texts",
+}
+
+
+def setting(default: Any, about: str, *, choices: str = "") -> Any:
+    """A field of a settings class: its default, its help, and `module:NAME` of the names it may take."""
+    return field(default=default, metadata={"about": about, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """Settings of `simdrop compare`."""
+
+    data: str = setting(
+        "condensation",
+        "a built-in problem (condensation, relu-fit, sin), real data (diabetes, digits), FILE.csv or FILE.npz",
+    )
+    target: tuple[str, ...] = setting((), "column of FILE.csv to predict; repeat for several")
+    inputs: tuple[str, ...] = setting(
+        (), "column of FILE.csv to predict from; repeat for several [default: all others]"
+    )
+    samples: int | None = setting(None, "use the first so many rows of the data only")
+    standardize: bool = setting(False, "shift and scale every input to mean 0 and variance 1")
+    standardize_targets: bool = setting(False, "the same for the targets")
+    width: int = setting(50, "number m of hidden neurons")
+    keep_prob: float = setting(0.9, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
+    activation: str = setting("tanh", "activation of the neurons", choices="simdrop_kernels.activations:ACTIVATIONS")
+    mask: str = setting(
+        "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.spec:MASKS"
+    )
+    bias: bool = setting(True, "give each neuron a bias")
+    output_scale: float | str = setting(1.0, "factor of the output: a number, or 1/sqrt(m), 1/m")
+    init_seed: int = setting(0, "seed of the initial parameters, the same for all members")
+    init_scale: float = setting(1.0, "standard deviation of the initial parameters")
+    init_gamma: float | None = setting(0.2, "multiply their variance by m^-gamma")
+    lr: float = setting(0.001, "learning rate")
+    steps: int = setting(20_000, "training steps of each member; time is lr x step")
+    members: int = setting(1000, "networks in the ensemble: same start, different masks")
+    seed: int = setting(0, "seed of the masks")
+    kinds: tuple[str, ...] = setting((), "flow to hold against the ensemble; repeat for several [default: all]")
+    record: int = setting(50, "number of record times")
+    spacing: str = setting("even", "record times evenly or logarithmically spaced", choices=":even,log")
+    grid: int = setting(
+        97, "points between the smallest and the largest input at which functions are compared (1-D data)"
+    )
+    groups: int = setting(20, "groups of members from which standard errors are estimated")
+    backend: str = setting("auto", "kernels to run on; see `simdrop info`")
+    dtype: str = setting("float64", "floating-point type of the simulation", choices=":float64,float32")
+    threads: int | None = setting(None, "processor threads [default: all cores]")
+    memory: int = setting(512, "MiB for the networks trained at one time")
+    out: str = setting("simdrop-compare", "folder for results, summary and figure")
+    overwrite: bool = setting(False, "replace an earlier result in that folder")
+
+
+def resolve(
+    cls: type[Settings],
+    flags: Mapping[str, Any],
+    *,
+    config: str | Path | None = None,
+    assignments: Iterable[str] = (),
+) -> Settings:
+    """The settings from defaults, the TOML file `config`, `key=value` texts and flags, later ones winning.
+
+    `flags` holds what was given on the command line, as text, bool or a list of texts; None was not given.
+    Raises InvalidInput for an unknown key, with the nearest known one, or a value of the wrong type.
+    """
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    chosen: dict[str, Any] = {}
+    if config is not None:
+        for key, value in _read_toml(Path(config)).items():
+            name = _known(key, known, f"configuration key in {config}")
+            chosen[name] = coerce(value, hints[name], f"key {key!r} in {config}")
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set takes key=value, got {text!r}")
+        name = _known(key.strip(), known, "configuration key in --set")
+        chosen[name] = coerce(_value_of(value.strip(), hints[name]), hints[name], f"--set {key.strip()}")
+    for name, value in flags.items():
+        if value is not None and value != ():
+            text = value if isinstance(value, (bool, tuple)) else _value_of(value, hints[name])
+            chosen[name] = coerce(text, hints[name], flag_of(known[name]))
+    return cls(**chosen)
+
+
+def coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`, without ever losing something; raises InvalidInput that begins with `where`."""
+    allowed = _allowed(hint)
+    for kind in allowed:
+        if kind is tuple and isinstance(value, str):
+            return (value,)
+        if kind is tuple and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        # 1e5 is a float in TOML, and means a whole number
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if type(value) is kind:
+            return value
+    words = " or ".join(_WORDS[kind] for kind in allowed)
+    raise InvalidInput(f"{where} must be {words}, got {value!r}")
+
+
+def as_toml(settings: Any) -> str:
+    """The settings as a TOML file that `--config` reads back; what is None is left out."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    # JSON's numbers, texts, booleans and lists of texts are TOML's.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+
+
+def flag_of(option: Field[Any]) -> str:
+    """The command-line flag of a field."""
+    return "--" + option.name.replace("_", "-")
+
+
+def choices_of(option: Field[Any]) -> tuple[str, ...]:
+    """The names that a field may take, or () where there is no such list; may import a module."""
+    module, _, name = option.metadata["choices"].partition(":")
+    if module:
+        return tuple(getattr(importlib.import_module(module), name))
+    return tuple(name.split(",")) if name else ()
+
+
+def default_text(option: Field[Any]) -> str:
+    """The default of a field as the help shows it; empty where the help says it in words."""
+    default = option.default
+    return "" if default is None or default == () or default is MISSING else str(default)
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    """The plain types that a field takes, None left out."""
+    union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(kind) or kind for kind in union if kind is not type(None))
+
+
+def _value_of(text: str, hint: Any) -> Any:
+    """The value that `text` from a command line stands for where a `hint` is wanted."""
+    allowed = _allowed(hint)
+    if allowed == (str,):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return float(text)  # what TOML does not know: .5, 1., 01
+    except ValueError:
+        return text
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise InvalidInput(f"cannot read configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"configuration {path} is not valid TOML: {error}") from None
+
+
+def _known(key: str, known: Mapping[str, Any], argument: str) -> str:
+    name = key.replace("-", "_")
+    if name not in known:
+        check_choice(argument, key, known)
+    return name
