@@ -50,6 +50,7 @@ Arrays carry leading axes "..." for members, and h, h1, e, x a group axis before
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,7 +58,7 @@ from numpy.typing import ArrayLike, NDArray
 from .activations import ACTIVATIONS
 from .spec import join, split
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]  # of theta's dtype throughout
 
 
 def gradient(
@@ -138,7 +139,8 @@ class Network:
 
     def by_h(self, e: Array, v: Array | float) -> Array:
         """The derivative n ∂(R_S + R_1)/∂h_ij, (..., n, m), for residuals e."""
-        return e @ self.b + (v * self.bb) * self.h
+        by_h: Array = e @ self.b + (v * self.bb) * self.h
+        return by_h
 
     def mean_gradient(self, e: Array, v: Array | float) -> Array:
         """ḡ = ∇(R_S + R_1), (..., P), for residuals e; zeros in their place leave ∇R_1, and v = 0 leaves ∇R_S."""

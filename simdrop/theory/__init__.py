@@ -1,0 +1,22 @@
+"""The theory of dropout in closed form: pure functions of a problem and of theta, in float64."""
+
+from .curvature import hessian, hessian_product
+from .losses import gradient, loss, modified_loss, r1, r2, risk
+from .noise import Noise, covariance_product, dropout_gradient, mean_gradient, noise_covariance, second_moment
+
+__all__ = [
+    "Noise",
+    "covariance_product",
+    "dropout_gradient",
+    "gradient",
+    "hessian",
+    "hessian_product",
+    "loss",
+    "mean_gradient",
+    "modified_loss",
+    "noise_covariance",
+    "r1",
+    "r2",
+    "risk",
+    "second_moment",
+]

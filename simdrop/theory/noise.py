@@ -1,0 +1,179 @@
+"""The noise of dropout: the gradient under a mask, its mean, second moment and covariance, exactly.
+
+Symbols as in `simdrop_kernels.closed_form`: the gradient block of neuron j under one mask of a group of samples is
+
+    G_j = (1 + η_j) (ḡ_j + Σ_{k≠j} η_k β_jk) = ḡ_j + η_j ḡ_j + Σ_{k≠j} η_k β_jk + Σ_{k≠j} η_j η_k β_jk
+
+The products η_k and η_k η_l (k < l) have mean 0, variances v and v², and no correlation. Hence
+
+    Cov G = v Σ_k A_k A_kᵀ + v² Σ_{k<l} B_kl B_klᵀ
+    A_k: block k is ḡ_k, block j ≠ k is β_jk          B_kl: block k is β_kl, block l is β_lk, the others 0
+
+and √v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl with independent standard normal ξ has this covariance: a Gaussian draw without
+a P × P matrix or a factorisation. Groups of samples with a mask each (sample masks: every sample) are independent.
+
+Neither A nor B is ever formed. With g_ρj = ∂u_ρj/∂(neuron j) for ρ = (sample, output), all products reduce to
+
+    push  (P,) -> (ρ, j):  γ_ρj = g_ρj·V_j              pull  (ρ, j) -> (P,):  (1/n) Σ_ρ g_ρj Y_ρj
+    A ξ = pull(u ξ 1ᵀ) + d ξ,   Aᵀ V = d·V + (1/n) uᵀ γ 1,   d_j = ḡ_j - β_jj = pull(e + (v - 1) u)_j
+    Σ_{k<l} B_kl B_klᵀ V = (1/n) pull(u uᵀ γ + u γᵀ u) - 2 β_jj (β_jj·V_j)
+
+at a cost of O(n² c² m) for a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from simdrop_kernels import closed_form, reference
+from simdrop_kernels.closed_form import Network, grouped
+from simdrop_kernels.spec import Step
+
+from ..errors import InvalidInput
+from ..problem import Problem
+from ._input import Array, check_point, network
+from .losses import gradient
+
+#: bytes of the largest intermediate array when the covariance matrix is formed
+_BLOCK_BYTES = 8 << 20
+
+
+def mean_gradient(problem: Problem, theta: ArrayLike) -> Array:
+    """E ∇R_drop = ∇(R_S + R_1), shape (..., P)."""
+    return gradient(problem, theta, objective="risk+r1")
+
+
+def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike) -> Array:
+    """∇R_drop (P,) at theta (P,) under one mask: bool (m,) for all samples, or (n, m) with a row for each."""
+    theta = check_point(problem, theta)
+    kept = np.asarray(mask)
+    if kept.dtype != np.bool_ or kept.shape not in ((problem.width,), (problem.n_samples, problem.width)):
+        raise InvalidInput(
+            f"mask must be boolean of shape ({problem.width},) or ({problem.n_samples}, {problem.width}),"
+            f" got {kept.dtype} of shape {kept.shape}"
+        )
+    step = Step(activation=problem.activation, output_scale=problem.scale)
+    factor = np.atleast_2d(kept)[None] / problem.keep_prob
+    found, _ = reference.dropout_gradient(step, problem.inputs, problem.y, theta[None], factor)
+    return np.asarray(found[0])
+
+
+def second_moment(problem: Problem, theta: ArrayLike) -> Array:
+    """E|∇R_drop|² over all masks, shape (...); its excess over |mean gradient|² is the trace of the covariance."""
+    theta = problem.check_theta(theta)
+    return closed_form.second_moment(problem.inputs, problem.y, theta, mask=problem.mask, **network(problem))
+
+
+def noise_covariance(problem: Problem, theta: ArrayLike) -> Array:
+    """Cov ∇R_drop, shape (P, P), at theta (P,)."""
+    return Noise.at(problem, check_point(problem, theta)).covariance()
+
+
+def covariance_product(problem: Problem, theta: ArrayLike, direction: ArrayLike) -> Array:
+    """Cov ∇R_drop times direction (..., P), at theta (P,), without the matrix."""
+    noise = Noise.at(problem, check_point(problem, theta))
+    return noise.product(problem.check_theta(direction, "direction"))
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The noise at one theta, as linear maps. G groups of k samples share a mask: G = 1 or G = n.
+
+    x (n, D); h, h1 (n, m); b (c, m); u (G, k·c, m)
+    d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P)
+    """
+
+    problem: Problem
+    h: Array
+    h1: Array
+    b: Array
+    u: Array
+    d: Array
+    beta: Array
+
+    @classmethod
+    def at(cls, problem: Problem, theta: Array) -> Noise:
+        """The noise at theta (P,)."""
+        net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
+        groups = 1 if problem.mask == "step" else problem.n_samples
+        u = net.h[:, None, :] * net.b  # (n, c, m)
+        noise = cls(problem, net.h, net.h1, net.b, u.reshape(groups, -1, problem.width), u[:0], u[:0])
+        d = noise._pull(net.e[:, :, None] + (problem.variance - 1) * u, groups)
+        return cls(problem, noise.h, noise.h1, noise.b, noise.u, d, noise._pull(u, groups))
+
+    def product(self, direction: Array) -> Array:
+        """Covariance times direction (..., P)."""
+        v, n = self.problem.variance, self.problem.n_samples
+        gamma = self._push(direction).reshape(*direction.shape[:-1], *self.u.shape)  # (..., G, k c, m)
+        ut = self.u.swapaxes(-1, -2)
+        total = gamma.sum(axis=-1, keepdims=True)  # (..., G, k c, 1)
+        linear = self._dots(self.d, direction) + (ut @ total)[..., 0] / n  # Aᵀ V: (..., G, m)
+        pairs = _chain(self.u, ut, gamma) + _chain(self.u, gamma.swapaxes(-1, -2), self.u)
+        mixed = v * (self.u @ linear[..., None]) + v * v / n * pairs
+        found: Array = self._pull(mixed.reshape(*direction.shape[:-1], n, -1, self.problem.width))
+        found += v * self._scaled(self.d, linear)
+        found -= 2 * v * v * self._scaled(self.beta, self._dots(self.beta, direction))
+        return found
+
+    def covariance(self) -> Array:
+        """The covariance as a matrix (P, P)."""
+        params, samples = self.problem.n_params, self.problem.n_samples
+        rows = max(1, _BLOCK_BYTES // (8 * samples * self.problem.n_outputs * self.problem.width))
+        matrix = np.concatenate(
+            [self.product(np.eye(min(rows, params - k), params, k)) for k in range(0, params, rows)]
+        )
+        matrix = (matrix + matrix.T) / 2
+        return matrix
+
+    def draw(self, first: Array, second: Array) -> Array:
+        """√v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl (..., P): noise, for standard normal ξ.
+
+        first (..., G, m) holds ξ_k; second (..., G, m, m) holds ξ_kl above its diagonal, the rest is ignored.
+        """
+        v = self.problem.variance
+        upper = np.triu(second, 1)
+        weights = v * (upper + upper.swapaxes(-1, -2)) + np.sqrt(v) * first[..., :, None]  # (k, j)
+        found: Array = self._pull((self.u @ weights).reshape(*first.shape[:-2], -1, *self.b.shape))
+        found += np.sqrt(v) * self._scaled(self.d, first)
+        return found
+
+    def _push(self, direction: Array) -> Array:
+        """γ (..., n, c, m) of direction (..., P)."""
+        a, w = self.problem.split(direction)
+        through_w = self.h1 * (self.problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
+        through_a = self.problem.scale * self.h[:, None, :] * a[..., None, :, :]
+        gamma: Array = through_a + self.b * through_w[..., None, :]
+        return gamma
+
+    def _pull(self, y: Array, groups: int | None = None) -> Array:
+        """(1/n) Σ_ρ g_ρj Y_ρj (..., P) of Y (..., n, c, m); summed within each of `groups` groups: (..., G, P)."""
+        n = self.problem.n_samples
+        through_h = self.problem.scale / n * self.h[:, None, :] * y  # (..., n, c, m)
+        by_z = self.h1 / n * (self.b * y).sum(axis=-2)  # (..., n, m)
+        x = self.problem.inputs
+        if groups is None:
+            return self.problem.join(through_h.sum(axis=-3), by_z.swapaxes(-1, -2) @ x)
+        parts = through_h.reshape(*y.shape[:-3], groups, -1, *y.shape[-2:])
+        return self.problem.join(parts.sum(axis=-3), grouped(by_z, groups).swapaxes(-1, -2) @ grouped(x, groups))
+
+    def _dots(self, blocks: Array, direction: Array) -> Array:
+        """Inner products of the blocks (G, P) with those of direction (..., P), neuron by neuron: (..., G, m)."""
+        a, w = self.problem.split(blocks * direction[..., None, :])
+        dots: Array = a.sum(axis=-2) + w.sum(axis=-1)
+        return dots
+
+    def _scaled(self, blocks: Array, factor: Array) -> Array:
+        """Σ_G of the blocks (G, P), that of neuron j times factor (..., G, m): (..., P)."""
+        a, w = self.problem.split(blocks)
+        return self.problem.join((a * factor[..., None, :]).sum(axis=-3), (w * factor[..., None]).sum(axis=-3))
+
+
+def _chain(left: Array, middle: Array, right: Array) -> NDArray[np.float64]:
+    """The product left @ middle @ right, in the cheaper order."""
+    i, j = left.shape[-2:]
+    k, r = right.shape[-2:]
+    if i * k * (j + r) <= j * r * (i + k):
+        return (left @ middle) @ right
+    return left @ (middle @ right)
