@@ -1,0 +1,124 @@
+"""What a study leaves behind: a folder with summary.json, results and figure, and a table on the screen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidInput
+from .study.summary import plus_minus
+
+if TYPE_CHECKING:
+    from .study.compare import Comparison
+
+#: what a study may write into its folder; a folder that holds one of these holds a result
+RESULTS = ("summary.json", "settings.toml", "results.zarr", "flows.zarr", "distances.zarr", "figure.png")
+
+_FLOWS = {
+    "gradient": "plain gradient flow  R_S",
+    "averaged": "averaged flow  R_S + R_1",
+    "modified": "modified flow  R_S + R_1 + R_2",
+}
+_LEGEND = """\
+Each flow starts where the networks start and predicts their mean. Plain gradient flow ignores dropout; the
+averaged flow adds its mean effect R_1, the modified flow also R_2, the effect of a finite learning rate.
+parameters: |E theta - flow|, 2-norm.  function: root mean square of E f - f(flow) over {grid} points.
+risk: |E R_S - R_S(flow)|.  Values are corrected for sampling noise, ± is one standard error, the percentage
+the share of plain gradient flow's distance that a flow removes. Sampling noise: what an exact theory would
+show before the correction, for {members} networks."""
+
+
+def prepare_folder(out: str | Path, *, overwrite: bool) -> Path:
+    """Make the folder `out` ready for a result and return it.
+
+    A folder with an earlier result is refused, or, with `overwrite`, cleared of the files of `RESULTS`
+    and of nothing else. Raises InvalidInput, also where the folder cannot be made or written to.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"out {str(folder)!r} is a file: name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        held = [name for name in RESULTS if (folder / name).exists()]
+        if held and not overwrite:
+            raise InvalidInput(
+                f"out {str(folder)!r} holds another result ({', '.join(held)}): name another folder or use --overwrite"
+            )
+        for name in held:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as error:
+        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
+    return folder
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write summary.json, results.zarr, flows.zarr, distances.zarr and figure.png into `folder`."""
+    from . import plots
+    from .storage import save
+
+    write_json(comparison.summary, folder / "summary.json")
+    save(comparison.runs, folder / "results.zarr")
+    save(comparison.flows, folder / "flows.zarr")
+    save(comparison.distances, folder / "distances.zarr")
+    plots.save(plots.comparison(comparison), folder / "figure.png")
+
+
+def write_json(values: dict[str, Any], path: Path) -> None:
+    """Write plain JSON: NumPy's numbers and arrays as numbers and lists, NaN and infinity as null."""
+    path.write_text(json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The summary of a comparison as text of at most 110 columns."""
+    problem, run, time = summary["problem"], summary["simulation"], summary["time"]
+    lines = [
+        f"{run['members']} networks of {problem['width']} {problem['activation']} neurons with dropout (keep_prob"
+        f" {problem['keep_prob']:g}, one mask per {problem['mask']}),",
+        f"{run['steps']} steps of learning rate {run['lr']:g} on {problem['n_samples']} samples, against three"
+        " predictions of their mean",
+        "",
+    ]
+    lines[1] = lines[1].replace("three", _number(len(summary["quantities"]["risk"]["flows"])))
+    for span, title in (("final", f"at the end, t = {time['final']:g}"), ("rms", "over the run, rms")):
+        lines.append(_row(title, list(summary["quantities"])))
+        kinds = summary["quantities"]["parameters"]["flows"]
+        lines += [
+            _row(_FLOWS[kind], [_cell(q["flows"][kind][span]) for q in summary["quantities"].values()]) for kind in kinds
+        ]
+        noises = [f"{q['noise'][span]:.2g}" for q in summary["quantities"].values()]
+        lines += [_row("sampling noise", noises), ""]
+    lines.append(_LEGEND.format(grid=summary["grid_points"], members=run["members"]))
+    lines += ["", *(f"- {sentence}" for sentence in summary["verdict"])]
+    return "\n".join(lines)
+
+
+def _number(count: int) -> str:
+    return {1: "one", 2: "two", 3: "three"}.get(count, str(count))
+
+
+def _row(title: str, cells: list[str]) -> str:
+    return f"{title:<32}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
+
+
+def _cell(found: dict[str, float]) -> str:
+    text = plus_minus(found["distance"], found["error"])
+    share = found.get("share_removed")
+    return text if share is None or share != share else f"{text}  {100 * share:.0f} %"

@@ -1,0 +1,165 @@
+"""A comparison in short: the numbers that its table and summary.json show, and what they say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import provenance
+from ..problem import Problem
+from .distances import Array, Estimate, root, share_removed, time_weights
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: flow -> what to call it in a sentence
+NAMES = {"gradient": "plain gradient flow", "averaged": "the averaged flow", "modified": "the modified flow"}
+QUANTITY_NAMES = {"parameters": "the mean parameters", "function": "the mean function", "risk": "the mean risk"}
+
+
+def summarize(
+    problem: Problem,
+    runs: xr.Dataset,
+    flows: xr.Dataset,
+    distances: xr.Dataset,
+    squared: dict[tuple[str, str], Estimate],
+    *,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Settings, numbers with standard errors, verdict, divergence, work, timings, machine: plain values."""
+    times = runs["time"].values
+    last = np.zeros(len(times))
+    last[-1] = 1
+    spans = {"final": last, "rms": time_weights(times)}
+    noise = distances["noise"]
+    quantities = {
+        str(quantity): {
+            "noise": {span: float(np.sqrt(noise.sel(quantity=quantity).values ** 2 @ w)) for span, w in spans.items()},
+            "flows": {str(kind): _numbers(squared, str(quantity), str(kind), spans) for kind in flows["kind"].values},
+        }
+        for quantity in distances["quantity"].values
+    }
+    lost = runs["diverged"].values
+    about: dict[str, Any] = {
+        "command": "compare",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "problem": provenance.of_problem(problem) | {"n_inputs": problem.x.shape[1], "n_params": problem.n_params},
+        "simulation": {
+            name: runs.attrs[name]
+            for name in ("lr", "steps", "members", "seed", "dtype", "backend", "backend_reason", "threads")
+        },
+        "time": {"final": float(times[-1]), "recorded": len(times)},
+        "groups": runs.sizes["group"],
+        "grid_points": runs.sizes["point"],
+        "quantities": quantities,
+        "sizes": _final_sizes(distances),
+        "diverged": {
+            "members": int((lost >= 0).sum()),
+            "steps": {str(member): int(lost[member]) for member in np.flatnonzero(lost >= 0)},
+        },
+        "work": {
+            "updates": int(runs.attrs["updates"]),
+            "kernel_seconds": float(runs.attrs["kernel_seconds"]),
+            "flow_evaluations": {str(kind): float(flows["nfev"].sel(kind=kind)) for kind in flows["kind"].values},
+        },
+        "seconds": seconds,
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }
+    about["verdict"] = _verdict(about, squared, spans)
+    return about
+
+
+def _numbers(
+    squared: dict[tuple[str, str], Estimate], quantity: str, kind: str, spans: dict[str, Array]
+) -> dict[str, dict[str, float]]:
+    """Distance, share removed and their standard errors, at the final time and over the run."""
+    found = {}
+    for span, weights in spans.items():
+        own, plain = (squared[quantity, name].average(weights) for name in (kind, "gradient"))
+        distance, error = root(own.value, own.error)
+        found[span] = {"distance": float(distance), "error": float(error)}
+        if kind != "gradient":
+            share, share_error = share_removed(own, plain)
+            found[span] |= {"share_removed": float(share), "share_error": float(share_error)}
+    return found
+
+
+def _final_sizes(distances: xr.Dataset) -> dict[str, dict[str, dict[str, float]]]:
+    """Values and norms of gradients of R_S, R_1 and R_2 where each path ends."""
+    ends = distances[["value", "gradient_norm"]].isel(time=-1)
+    return {
+        str(path): {
+            str(term): {name: float(ends[name].sel(path=path, term=term)) for name in ("value", "gradient_norm")}
+            for term in ends["term"].values
+        }
+        for path in ends["path"].values
+    }
+
+
+def _verdict(
+    summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]
+) -> list[str]:
+    """Sentences that say what the numbers at the final time and over the run mean."""
+    sentences = []
+    at_end = f"at t = {summary['time']['final']:g}"
+    for quantity, name in QUANTITY_NAMES.items():
+        numbers = summary["quantities"][quantity]
+        plain = numbers["flows"]["gradient"]["final"]
+        own = squared[quantity, "gradient"].average(spans["final"])
+        if not own.value > 2 * own.error:
+            sentences.append(
+                f"Plain gradient flow cannot be told from {name} {at_end}: the ensemble is too small, or dropout"
+                " does too little, for a test of the theory."
+            )
+            continue
+        times_noise = plain["distance"] / numbers["noise"]["final"] if numbers["noise"]["final"] > 0 else np.inf
+        text = f"Plain gradient flow misses {name} {at_end} by {plus_minus(plain['distance'], plain['error'])}"
+        if np.isfinite(times_noise):
+            text += f", {times_noise:.3g} times the sampling noise"
+        for kind, values in numbers["flows"].items():
+            if kind != "gradient":
+                found = values["final"]
+                share = f"{plus_minus(100 * found['share_removed'], 100 * found['share_error'])} %"
+                text += f"; {NAMES[kind]} removes {share} of that"
+        sentences.append(text + ".")
+    sentences += _closer(squared, spans)
+    if summary["diverged"]["members"]:
+        sentences.append(
+            f"{summary['diverged']['members']} of {summary['simulation']['members']} networks diverged and left the"
+            " means, which are therefore biased towards those that did not."
+        )
+    return sentences
+
+
+def _closer(squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -> list[str]:
+    """Whether R_2 brings the flow closer to the mean parameters than R_1 alone, if both flows were asked for."""
+    if ("parameters", "modified") not in squared or ("parameters", "averaged") not in squared:
+        return []
+    averaged, modified = (squared["parameters", kind].average(spans["rms"]) for kind in ("averaged", "modified"))
+    gain = averaged.minus(modified)
+    z = float(gain.value / gain.error) if gain.error > 0 else np.inf * np.sign(gain.value)
+    text = "Over the run, the modified flow and the averaged one are equally far from the mean parameters, within"
+    text += " two standard errors."
+    if abs(z) > 2 or np.isinf(z):
+        how = "closer to" if z > 0 else "farther from"
+        text = f"Over the run, the modified flow is {how} the mean parameters than the averaged one"
+        text += f" ({abs(z):.0f} standard errors)." if np.isfinite(z) else "."
+    return [text]
+
+
+def plus_minus(value: float, error: float) -> str:
+    """`value ± error` with two figures of the error; "-" where either is not known."""
+    if not (np.isfinite(value) and np.isfinite(error)):
+        return "-"
+    if error == 0:
+        return f"{value:.4g} ± 0"
+    size = max(abs(value), error)
+    if not 1e-4 <= size < 1e6:
+        power = int(np.floor(np.log10(size)))
+        return f"({plus_minus(value / 10.0**power, error / 10.0**power)})e{power}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    digits = min(digits, 8)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
