@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,54 +30,61 @@ _WORDS = {
 }
 
 
-def setting(default: Any, about: str, *, choices: str = "") -> Any:
+def setting(default: Any, about: str, *, section: str = "Settings", choices: str = "") -> Any:
     """A field of a settings class: its default, its help, and `module:NAME` of the names it may take."""
-    return field(default=default, metadata={"about": about, "choices": choices})
+    return field(default=default, metadata={"about": about, "section": section, "choices": choices})
+
+
+_data = partial(setting, section="Data")
+_network = partial(setting, section="Network and dropout")
+_training = partial(setting, section="Training")
+_comparison = partial(setting, section="Comparison")
+_machine = partial(setting, section="Machine")
+_output = partial(setting, section="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareSettings:
     """Settings of `simdrop compare`."""
 
-    data: str = setting(
+    data: str = _data(
         "condensation",
         "a built-in problem (condensation, relu-fit, sin), real data (diabetes, digits), FILE.csv or FILE.npz",
     )
-    target: tuple[str, ...] = setting((), "column of FILE.csv to predict; repeat for several")
-    inputs: tuple[str, ...] = setting(
-        (), "column of FILE.csv to predict from; repeat for several [default: all others]"
-    )
-    samples: int | None = setting(None, "use the first so many rows of the data only")
-    standardize: bool = setting(False, "shift and scale every input to mean 0 and variance 1")
-    standardize_targets: bool = setting(False, "the same for the targets")
-    width: int = setting(50, "number m of hidden neurons")
-    keep_prob: float = setting(0.9, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
-    activation: str = setting("tanh", "activation of the neurons", choices="simdrop_kernels.activations:ACTIVATIONS")
-    mask: str = setting(
+    target: tuple[str, ...] = _data((), "column of FILE.csv to predict; repeat for several")
+    inputs: tuple[str, ...] = _data((), "column of FILE.csv to predict from; repeat for several [default: all others]")
+    samples: int | None = _data(None, "use the first so many rows of the data only")
+    standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
+    standardize_targets: bool = _data(False, "the same for the targets")
+    width: int = _network(50, "number m of hidden neurons")
+    keep_prob: float = _network(0.9, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
+    activation: str = _network("tanh", "activation of the neurons", choices="simdrop_kernels.activations:ACTIVATIONS")
+    mask: str = _network(
         "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.spec:MASKS"
     )
-    bias: bool = setting(True, "give each neuron a bias")
-    output_scale: float | str = setting(1.0, "factor of the output: a number, or 1/sqrt(m), 1/m")
-    init_seed: int = setting(0, "seed of the initial parameters, the same for all members")
-    init_scale: float = setting(1.0, "standard deviation of the initial parameters")
-    init_gamma: float | None = setting(0.2, "multiply their variance by m^-gamma")
-    lr: float = setting(0.001, "learning rate")
-    steps: int = setting(20_000, "training steps of each member; time is lr x step")
-    members: int = setting(1000, "networks in the ensemble: same start, different masks")
-    seed: int = setting(0, "seed of the masks")
-    kinds: tuple[str, ...] = setting((), "flow to hold against the ensemble; repeat for several [default: all]")
-    record: int = setting(50, "number of record times")
-    spacing: str = setting("even", "record times evenly or logarithmically spaced", choices=":even,log")
-    grid: int = setting(
-        97, "points between the smallest and the largest input at which functions are compared (1-D data)"
+    bias: bool = _network(True, "give each neuron a bias")
+    output_scale: float | str = _network(1.0, "factor of the output: a number, or 1/sqrt(m), 1/m")
+    init_seed: int = _network(0, "seed of the initial parameters, the same for all members")
+    init_scale: float = _network(1.0, "standard deviation of the initial parameters")
+    init_gamma: float = _network(0.2, "divides their variance by m^gamma (the papers: N(0, 1/m^0.2))")
+    lr: float = _training(0.001, "learning rate")
+    steps: int = _training(20_000, "training steps of each member; time is lr x step")
+    members: int = _training(1000, "networks in the ensemble: same start, different masks")
+    seed: int = _training(0, "seed of the masks")
+    kinds: tuple[str, ...] = _comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
+    record: int = _comparison(50, "number of record times")
+    spacing: str = _comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
+    grid: int | None = _comparison(
+        None,
+        "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
     )
-    groups: int = setting(20, "groups of members from which standard errors are estimated")
-    backend: str = setting("auto", "kernels to run on; see `simdrop info`")
-    dtype: str = setting("float64", "floating-point type of the simulation", choices=":float64,float32")
-    threads: int | None = setting(None, "processor threads [default: all cores]")
-    memory: int = setting(512, "MiB for the networks trained at one time")
-    out: str = setting("simdrop-compare", "folder for results, summary and figure")
-    overwrite: bool = setting(False, "replace an earlier result in that folder")
+    groups: int | None = _comparison(None, "groups of members for standard errors [default: 20, or members if fewer]")
+    backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
+    dtype: str = _machine("float64", "floating-point type of the simulation", choices=":float64,float32")
+    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    memory: int = _machine(512, "MiB for the networks trained at one time")
+    out: str = _output("simdrop-compare", "folder for results, summary and figure")
+    overwrite: bool = _output(False, "replace an earlier result in that folder")
 
 
 def resolve(
@@ -153,7 +161,9 @@ def choices_of(option: Field[Any]) -> tuple[str, ...]:
 def default_text(option: Field[Any]) -> str:
     """The default of a field as the help shows it; empty where the help says it in words."""
     default = option.default
-    return "" if default is None or default == () or default is MISSING else str(default)
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "" if default is None or default == () or default is MISSING else f"{default}"
 
 
 def _allowed(hint: Any) -> tuple[Any, ...]:

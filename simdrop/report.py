@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,8 +15,9 @@ from .study.summary import plus_minus
 if TYPE_CHECKING:
     from .study.compare import Comparison
 
-#: what a study may write into its folder; a folder that holds one of these holds a result
-RESULTS = ("summary.json", "settings.toml", "results.zarr", "flows.zarr", "distances.zarr", "figure.png")
+#: a folder that holds one of these holds a result; FILES are all that a study may write there
+RESULTS = ("summary.json", "results.zarr")
+FILES = (*RESULTS, "settings.toml", "flows.zarr", "distances.zarr", "figure.png")
 
 _FLOWS = {
     "gradient": "plain gradient flow  R_S",
@@ -34,7 +36,7 @@ show before the correction, for {members} networks."""
 def prepare_folder(out: str | Path, *, overwrite: bool) -> Path:
     """Make the folder `out` ready for a result and return it.
 
-    A folder with an earlier result is refused, or, with `overwrite`, cleared of the files of `RESULTS`
+    A folder with an earlier result is refused, or, with `overwrite`, cleared of the `FILES` of a study
     and of nothing else. Raises InvalidInput, also where the folder cannot be made or written to.
     """
     folder = Path(out)
@@ -49,9 +51,8 @@ def prepare_folder(out: str | Path, *, overwrite: bool) -> Path:
             raise InvalidInput(
                 f"out {str(folder)!r} holds another result ({', '.join(held)}): name another folder or use --overwrite"
             )
-        for name in held:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (folder / name for name in FILES):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except OSError as error:
         raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
     return folder
@@ -81,7 +82,7 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (int, float, str, type(None))) else str(value)
 
@@ -101,7 +102,8 @@ def table(summary: dict[str, Any]) -> str:
         lines.append(_row(title, list(summary["quantities"])))
         kinds = summary["quantities"]["parameters"]["flows"]
         lines += [
-            _row(_FLOWS[kind], [_cell(q["flows"][kind][span]) for q in summary["quantities"].values()]) for kind in kinds
+            _row(_FLOWS[kind], [_cell(q["flows"][kind][span]) for q in summary["quantities"].values()])
+            for kind in kinds
         ]
         noises = [f"{q['noise'][span]:.2g}" for q in summary["quantities"].values()]
         lines += [_row("sampling noise", noises), ""]
@@ -121,4 +123,4 @@ def _row(title: str, cells: list[str]) -> str:
 def _cell(found: dict[str, float]) -> str:
     text = plus_minus(found["distance"], found["error"])
     share = found.get("share_removed")
-    return text if share is None or share != share else f"{text}  {100 * share:.0f} %"
+    return text if share is None or math.isnan(share) else f"{text}  {100 * share:.0f} %"

@@ -99,9 +99,7 @@ def _final_sizes(distances: xr.Dataset) -> dict[str, dict[str, dict[str, float]]
     }
 
 
-def _verdict(
-    summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]
-) -> list[str]:
+def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -> list[str]:
     """Sentences that say what the numbers at the final time and over the run mean."""
     sentences = []
     at_end = f"at t = {summary['time']['final']:g}"

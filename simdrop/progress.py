@@ -1,0 +1,63 @@
+"""Progress on stderr: bars with rate and remaining time for work that takes more than a second."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+#: stage -> what it is called, and the unit of its bar; "" for stages whose progress is not known
+STAGES = {
+    "compile": ("compiling kernels (kept on disk for the next time)", ""),
+    "simulate": ("simulating", " member-steps"),
+    "flows": ("integrating flows", " flows"),
+    "distances": ("measuring distances", ""),
+    "save": ("writing results and figure", ""),
+}
+#: seconds that a stage may take without being shown
+PATIENCE = 1.0
+
+
+class Bars:
+    """A bar for each stage in turn, to be called with (stage, done, total); silent unless stderr is a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.shown = not quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._timer: threading.Timer | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` is done; the first call of a stage begins it."""
+        if not self.shown:
+            return
+        if stage != self._stage:
+            self.close()
+            self._begin(stage, total)
+        if self._bar is not None:
+            self._bar.total = total or self._bar.total
+            self._bar.update(done - self._bar.n)
+        if total and done == total:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar of the present stage."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._timer, self._stage = None, None, ""
+
+    def _begin(self, stage: str, total: int) -> None:
+        self._stage = stage
+        words, unit = STAGES.get(stage, (stage, " parts"))
+        if unit:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, desc=words, unit=unit, unit_scale=True, delay=PATIENCE, leave=False, dynamic_ncols=True
+            )
+        else:
+            self._timer = threading.Timer(PATIENCE, print, args=[f"{words} ..."], kwargs={"file": sys.stderr})
+            self._timer.daemon = True
+            self._timer.start()
