@@ -1,12 +1,65 @@
-"""Build of simdrop: the folder `kernels/` is installed as the package `simdrop_kernels`."""
+"""Build of simdrop: the folder `kernels/` is installed as the package `simdrop_kernels`, with its C extension."""
 
-from setuptools import find_packages, setup
+import platform
+import sys
+import sysconfig
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 packages = find_packages(include=["simdrop", "simdrop.*"])
 kernels = ["simdrop_kernels", *(f"simdrop_kernels.{name}" for name in find_packages("kernels"))]
+
+#: instruction set -> what the compiler is told, beside its baseline; feature by feature, for older compilers
+X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
+AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
+INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
+
+#: nothing here may change results: no -ffast-math
+FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
+HEADERS = "activation coefficients dtype entry fused gemm general isa lanes panels philox sine space step task"
+
+
+class BuildNative(build_ext):
+    """Compiles the kernels once per instruction set; where that fails the package installs without them."""
+
+    def build_extension(self, ext):
+        try:
+            for name, flags in INSTRUCTION_SETS.items():
+                ext.extra_objects += self.compiler.compile(
+                    ["kernels/native/kernels.c"],
+                    output_dir=f"{self.build_temp}/{name}",
+                    macros=[("SIMDROP_NAME", name)],
+                    extra_postargs=[*FLAGS, *flags],
+                    depends=ext.depends,
+                )
+            super().build_extension(ext)
+        except Exception as error:
+            self.warn(
+                f"simdrop's native backend was not built ({error}); the package works without it, on Numba. "
+                "With GCC or Clang installed, reinstall to have it."
+            )
+
+
+native = Extension(
+    "simdrop_kernels._native",
+    ["kernels/native/module.c"],
+    depends=[f"kernels/native/{name}.h" for name in HEADERS.split()],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
+    extra_compile_args=FLAGS,
+    libraries=[] if sys.platform == "win32" else ["m"],
+    py_limited_api=LIMITED,
+    optional=True,
+)
 
 setup(
     packages=packages + kernels,
     package_dir={"simdrop_kernels": "kernels"},
     package_data={"simdrop": ["py.typed"], "simdrop_kernels": ["py.typed"]},
+    ext_modules=[native],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

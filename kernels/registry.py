@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .spec import Ensemble, Step
 
 #: backend name -> module; the order is the order of preference of "auto"
-MODULES = {"numba": "parallel", "numpy": "reference"}
+MODULES = {"native": "native", "numba": "parallel", "numpy": "reference"}
 
 
 class Backend(Protocol):

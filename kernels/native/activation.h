@@ -1,0 +1,129 @@
+/* The activations over one vector, value and first derivative; per dtype, after lanes.h.
+
+   Values are within 4 ulp of the true ones over the whole range (tests/test_native_activations.py).
+   Legend: z the argument, h = σ(z), d = σ'(z). */
+
+#if REAL_IS_FLOAT
+#define TANH_END 9.02f
+#define EXP_LOW (-104.0f)       /* exp rounds to 0 below */
+#define EXP_ROUND 12582912.0f   /* 1.5 * 2^23: adding it rounds to whole numbers */
+#define EXP_ROUND_BITS 0x4B400000
+#define EXPONENT_SHIFT 23
+#define EXPONENT_BIAS 127
+#define LOG2_HIGH 0.693359375f  /* log 2 with few bits, and the rest */
+#define LOG2_LOW (-2.12194440e-4f)
+#define GAUSS_END 14.5f         /* exp(-z²/2) rounds to 0 beyond */
+#define HEAD_BITS ((int32_t)0xFFFFF000)
+#else
+#define TANH_END 19.1
+#define EXP_LOW (-746.0)
+#define EXP_ROUND 6755399441055744.0 /* 1.5 * 2^52 */
+#define EXP_ROUND_BITS 0x4338000000000000
+#define EXPONENT_SHIFT 52
+#define EXPONENT_BIAS 1023
+#define LOG2_HIGH 6.93147180369123816490e-1
+#define LOG2_LOW 1.90821492927058770002e-10
+#define GAUSS_END 38.7
+#define HEAD_BITS ((int64_t)0xFFFFFFFFF8000000)
+#endif
+
+INLINE vec N(act_tanh)(vec z) {
+    z = N(least)(N(splat)(TANH_END), N(most)(N(splat)(-TANH_END), z));
+    const vec u = z * z;
+    return N(quotient)(z * POLYNOMIAL(tanh_p, u), POLYNOMIAL(tanh_q, u));
+}
+
+/* 2^k for whole k that may reach below the least exponent, as two factors. */
+INLINE vec N(times_power)(vec v, ivec k) {
+    const ivec half = k >> 1, rest = k - half;
+    return v * (vec)((half + EXPONENT_BIAS) << EXPONENT_SHIFT) * (vec)((rest + EXPONENT_BIAS) << EXPONENT_SHIFT);
+}
+
+/* exp(x + tail) for x <= 0 and a tail that is small against 1. */
+INLINE vec N(exp_below)(vec x, vec tail) {
+    x = N(most)(N(splat)(EXP_LOW), x);
+    const vec shifted = x * (REAL)1.44269504088896340736 + EXP_ROUND;
+    const ivec k = (ivec)shifted - EXP_ROUND_BITS;
+    const vec whole = shifted - EXP_ROUND;
+    const vec r = (x - whole * LOG2_HIGH) - whole * LOG2_LOW + tail;
+    const vec e = (REAL)1 + (r + r * r * POLYNOMIAL(exp_p, r));
+    return N(times_power)(e, k);
+}
+
+/* exp(-z² scale) for z >= 0, scale 1 or 1/2: the square is split so that no bit of it is lost. */
+INLINE vec N(gauss)(vec z, REAL scale) {
+    const vec head = (vec)((ivec)z & HEAD_BITS);
+    return N(exp_below)(-scale * (head * head), -scale * ((z - head) * (z + head)));
+}
+
+/* exp(x²) erfc(x) for x >= 0. */
+INLINE vec N(scaled_erfc)(vec x) {
+    const REAL center = N(erfcx_center)[0];
+    const vec inverse = (REAL)1 / (x + center);
+    return POLYNOMIAL(erfcx_p, (x - center) * inverse) * inverse;
+}
+
+INLINE void N(act_sigmoid)(vec z, vec *h, vec *rest) {
+    const vec e = N(exp_below)(-N(magnitude)(z), N(splat)(0)), large = (REAL)1 / ((REAL)1 + e), small = e * large;
+    const ivec negative = (ivec)(z < 0);
+    *h = N(select)(negative, small, large);
+    *rest = N(select)(negative, large, small);
+}
+
+INLINE void N(act_softplus)(vec z, vec *h, vec *d) {
+    const vec e = N(exp_below)(-N(magnitude)(z), N(splat)(0));
+    const vec s = e / ((REAL)2 + e), u = s * s; /* log(1 + e) = 2 atanh(s) */
+    const vec log1p = (REAL)2 * (s + s * u * POLYNOMIAL(atanh_p, u));
+    const vec large = (REAL)1 / ((REAL)1 + e);
+    *h = N(most)(N(splat)(0), z) + log1p;
+    *d = N(select)((ivec)(z < 0), e * large, large);
+}
+
+INLINE void N(act_erf)(vec z, vec *h, vec *d) {
+    const vec size = N(magnitude)(z), near = N(least)(N(splat)(GAUSS_END), size);
+    const vec fall = N(gauss)(near, 1);
+    const vec far = N(with_sign)((REAL)1 - fall * N(scaled_erfc)(near), z);
+    *h = N(select)((ivec)(size < (REAL)1), z * POLYNOMIAL(erf_p, z * z), far);
+    *d = (REAL)1.12837916709551257390 * fall;
+}
+
+INLINE void N(act_gelu)(vec z, vec *h, vec *d) {
+    const vec size = N(least)(N(splat)(GAUSS_END), N(magnitude)(z));
+    const vec fall = N(gauss)(size, (REAL)0.5);
+    const vec ratio = (REAL)0.5 * N(scaled_erfc)(size * (REAL)0.70710678118654752440); /* Φ(-|z|) = ratio fall */
+    const REAL density = (REAL)0.39894228040143267794;
+    const ivec negative = (ivec)(z < 0);
+    /* below, the factors that do not underflow are joined first */
+    *h = N(select)(negative, (-size * ratio) * fall, z * ((REAL)1 - ratio * fall));
+    *d = N(select)(negative, fall * (ratio - size * density), (REAL)1 - fall * (ratio - size * density));
+    /* NaN keeps its sign bit or not: hand it on whole */
+    *h = N(select)((ivec)(z == z), *h, z);
+}
+
+#include "sine.h"
+
+INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
+    *d = N(splat)(1);
+    switch (activation) {
+    case ACT_TANH: *h = N(act_tanh)(z); *d = (REAL)1 - *h * *h; break;
+    case ACT_RELU: *h = N(most)(N(splat)(0), z); *d = (vec)((ivec)*d & (ivec)(z > 0)); break;
+    case ACT_SIGMOID: N(act_sigmoid)(z, h, d); *d = *h * *d; break;
+    case ACT_SOFTPLUS: N(act_softplus)(z, h, d); break;
+    case ACT_GELU: N(act_gelu)(z, h, d); break;
+    case ACT_ERF: N(act_erf)(z, h, d); break;
+    case ACT_SIN: N(act_sin)(z, h, d); break;
+    case ACT_QUADRATIC: *h = z * z * (REAL)0.5; *d = z; break;
+    default: *h = z;
+    }
+}
+
+#undef TANH_END
+#undef EXP_LOW
+#undef EXP_ROUND
+#undef EXP_ROUND_BITS
+#undef EXPONENT_SHIFT
+#undef EXPONENT_BIAS
+#undef LOG2_HIGH
+#undef LOG2_LOW
+#undef GAUSS_END
+#undef HEAD_BITS

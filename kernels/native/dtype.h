@@ -1,0 +1,12 @@
+/* Everything of one dtype, in order of dependence. */
+#include "lanes.h"
+#include "activation.h"
+#include "space.h"
+#include "panels.h"
+#include "gemm.h"
+#include "general.h"
+#include "fused.h"
+#include "step.h"
+#include "entry.h"
+#undef vec
+#undef ivec

@@ -1,0 +1,133 @@
+"""Derives `coefficients.h`: near-minimax fits of the functions that the vectorised activations are made of.
+
+Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute). Each fit is a rational or polynomial
+approximation found by reweighted least squares on Chebyshev points (Sanathanan-Koerner for the
+denominator, Lawson for the weights) in 50 digits; the least degree is taken whose relative error stays
+below a part of the dtype's rounding error that leaves the whole function within 4 ulp (tested).
+"""
+
+from __future__ import annotations
+
+import mpmath as mp
+
+mp.mp.dps = 50
+POINTS = 120
+DTYPES = {"f32": (24, "f"), "f64": (53, "")}
+
+
+def fit(function, low, high, numerator: int, denominator: int, square: bool = False):
+    """Largest relative error, coefficients P and Q (Q_0 = 1) of P(u)/Q(u) ~ function(u) on [low, high].
+
+    `square` crowds the points at `low`, for functions of u = x² that are wanted evenly in x.
+    """
+    nodes = [(1 - mp.cos(mp.pi * (i + mp.mpf(1) / 2) / POINTS)) / 2 for i in range(POINTS)]
+    u = [low + (high - low) * (t * t if square else t) for t in nodes]
+    unit = max(abs(low), abs(high))
+    v = [x / unit for x in u]
+    f = [function(x) for x in u]
+    weight, q_old, best = [mp.mpf(1)] * POINTS, [mp.mpf(1)] * POINTS, None
+    for iteration in range(24):
+        a, b = mp.matrix(POINTS, numerator + denominator + 1), mp.matrix(POINTS, 1)
+        for i in range(POINTS):
+            scale = mp.sqrt(weight[i]) / (abs(f[i]) * q_old[i])
+            for k in range(numerator + 1):
+                a[i, k] = scale * v[i] ** k
+            for k in range(1, denominator + 1):
+                a[i, numerator + k] = -scale * f[i] * v[i] ** k
+            b[i] = scale * f[i]
+        solution = mp.lu_solve(a.T * a, a.T * b)
+        p = list(solution[: numerator + 1])
+        q = [mp.mpf(1), *solution[numerator + 1 :]]
+        q_old = [mp.polyval(q[::-1], x) for x in v]
+        error = [abs(mp.polyval(p[::-1], x) / d / y - 1) for x, d, y in zip(v, q_old, f, strict=True)]
+        worst = max(error)
+        if best is None or worst < best[0]:
+            best = worst, [c / unit**k for k, c in enumerate(p)], [c / unit**k for k, c in enumerate(q)]
+        if iteration >= 3:
+            weight = [w * (e / worst + mp.mpf("0.02")) for w, e in zip(weight, error, strict=True)]
+            total = mp.fsum(weight) / POINTS
+            weight = [w / total for w in weight]
+    return best
+
+
+def least_degree(function, low, high, bits: int, rational: bool, square: bool):
+    """The fit of least degree whose error is below 2^-(bits + 2)."""
+    for degree in range(2, 40):
+        found = fit(function, low, high, degree, degree if rational else 0, square)
+        if found[0] < mp.mpf(2) ** -(bits + 2):
+            return found
+    raise ValueError("no degree reaches the error")
+
+
+def emit(name: str, suffix: str, values) -> None:
+    """One array of coefficients, from the constant term up."""
+    digits = 9 if suffix else 17
+    body = ", ".join(mp.nstr(v, digits, min_fixed=0, max_fixed=0) + suffix for v in values)
+    print(f"static const {'float' if suffix else 'double'} {name}[] = {{{body}}};")
+
+
+def tanh_over(u):
+    x = mp.sqrt(u)
+    return mp.tanh(x) / x
+
+
+def exp_rest(r):
+    return (mp.exp(r) - 1 - r) / r**2
+
+
+def atanh_rest(u):
+    s = mp.sqrt(u)
+    return (mp.atanh(s) / s - 1) / u
+
+
+def erf_over(u):
+    x = mp.sqrt(u)
+    return mp.erf(x) / x
+
+
+def sin_rest(u):
+    r = mp.sqrt(u)
+    return (mp.sin(r) / r - 1) / u
+
+
+def cos_rest(u):
+    return (mp.cos(mp.sqrt(u)) - 1 + u / 2) / u**2
+
+
+def scaled_erfc(t, center):
+    """(x + center) exp(x²) erfc(x) at t = (x - center) / (x + center)."""
+    x = center * (1 + t) / (1 - t)
+    return (x + center) * mp.exp(x * x) * mp.erfc(x)
+
+
+def main() -> None:
+    print("/* Written by fit.py: coefficients from the constant term up, largest relative error of each fit. */")
+    half_log2 = mp.log(2) / 2 * mp.mpf("1.01")
+    quarter = (mp.pi / 4 * mp.mpf("1.01")) ** 2
+    for dtype, (bits, suffix) in DTYPES.items():
+        # beyond these ends tanh rounds to 1, exp(-x²) to 0
+        end, far = (mp.mpf("9.02"), mp.mpf("10.4")) if dtype == "f32" else (mp.mpf("19.1"), mp.mpf("27.5"))
+        center = mp.mpf(2) if dtype == "f32" else mp.mpf(3)
+        table = {
+            "tanh": (tanh_over, mp.mpf(0), end**2, True, True),
+            "exp": (exp_rest, -half_log2, half_log2, False, False),
+            "atanh": (atanh_rest, mp.mpf(0), mp.mpf(1) / 9, False, False),
+            "erf": (erf_over, mp.mpf(0), mp.mpf(1), False, False),
+            "erfcx": (lambda t, c=center: scaled_erfc(t, c), mp.mpf(-1), (far - center) / (far + center), False, False),
+            "sin": (sin_rest, mp.mpf(0), quarter, False, False),
+            "cos": (cos_rest, mp.mpf(0), quarter, False, False),
+        }
+        for name, (function, low, high, rational, square) in table.items():
+            # the rest terms of exp, atanh, sin, cos are a small part of the whole: fewer bits serve;
+            # tanh is what most steps spend their time on
+            spared = {"tanh": 2, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
+            error, p, q = least_degree(function, low, high, bits - spared, rational, square)
+            print(f"/* {name}, {dtype}: {mp.nstr(error, 2)} */")
+            emit(f"{name}_p_{dtype}", suffix, p)
+            if rational:
+                emit(f"{name}_q_{dtype}", suffix, q)
+        emit(f"erfcx_center_{dtype}", suffix, [center])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+/* One dtype's vectors: included once per dtype, after `REAL_IS_FLOAT` is set to 1 or 0.
+
+   N(name) gives a name its dtype's suffix; VL is the number of lanes. Minimum and maximum hand on the
+   second operand where either is NaN, as x86 does, so that a NaN written second survives. */
+
+#undef REAL
+#undef N
+#undef VL
+#undef MMR
+#undef LANE_INT
+
+#if REAL_IS_FLOAT
+#define REAL float
+#define LANE_INT int32_t
+#define N(name) name##_f32
+#define MMR_(op, type) MM(op##_##type)
+#define MMR(op) MMR_(op, ps)
+#define VL (VBYTES / 4)
+#else
+#define REAL double
+#define LANE_INT int64_t
+#define N(name) name##_f64
+#define MMR_(op, type) MM(op##_##type)
+#define MMR(op) MMR_(op, pd)
+#define VL (VBYTES / 8)
+#endif
+
+typedef REAL N(vec) __attribute__((vector_size(VBYTES)));
+typedef LANE_INT N(ivec) __attribute__((vector_size(VBYTES)));
+/* for rows whose addresses are multiples of the element alone */
+typedef REAL N(loose_vec) __attribute__((vector_size(VBYTES), aligned(sizeof(REAL)), may_alias));
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+typedef __mmask16 N(bitmask);
+#elif defined(SIMDROP_AVX512)
+typedef __mmask8 N(bitmask);
+#endif
+#define vec N(vec)
+#define ivec N(ivec)
+
+INLINE vec N(splat)(REAL value) { return value - (vec){0}; }
+INLINE vec N(load)(const REAL *from) { return *(const vec *)(const void *)from; }
+INLINE void N(store)(REAL *to, vec v) { *(vec *)(void *)to = v; }
+INLINE vec N(load_loose)(const REAL *from) { return (vec) * (const N(loose_vec) *)(const void *)from; }
+INLINE void N(store_loose)(REAL *to, vec v) { *(N(loose_vec) *)(void *)to = (N(loose_vec))v; }
+
+/* where `mask` (all bits or none per lane): a, else b */
+INLINE vec N(select)(ivec mask, vec a, vec b) { return (vec)(((ivec)a & mask) | ((ivec)b & ~mask)); }
+INLINE vec N(magnitude)(vec v) { return (vec)((ivec)v & ~(ivec)N(splat)((REAL)-0.0)); }
+INLINE vec N(with_sign)(vec size, vec sign) { return (vec)((ivec)size | ((ivec)sign & (ivec)N(splat)((REAL)-0.0))); }
+
+INLINE vec N(least)(vec bound, vec v) {
+#if defined(__SSE2__)
+    return (vec)MMR(min)(bound, v);
+#else
+    return N(select)((ivec)(bound < v), bound, v);
+#endif
+}
+
+INLINE vec N(most)(vec bound, vec v) {
+#if defined(__SSE2__)
+    return (vec)MMR(max)(bound, v);
+#else
+    return N(select)((ivec)(bound > v), bound, v);
+#endif
+}
+
+/* Polynomial of `terms` coefficients, from the constant term up, by Horner's rule. */
+INLINE vec N(polynomial)(const REAL *coefficients, int terms, vec x) {
+    vec sum = N(splat)(coefficients[terms - 1]);
+    for (int k = terms - 2; k >= 0; k--) sum = sum * x + coefficients[k];
+    return sum;
+}
+#define POLYNOMIAL(name, x) N(polynomial)(N(name), (int)(sizeof N(name) / sizeof N(name)[0]), x)
+
+/* above / below for finite `below` of moderate size, to about an ulp; NaN where either is. */
+INLINE vec N(quotient)(vec above, vec below) {
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+    const vec guess = (vec)_mm512_rcp14_ps(below); /* 14 bits, 28 after the correction below */
+    const vec first = above * guess;
+    return first + first * ((REAL)1 - below * guess);
+#else
+    return above / below;
+#endif
+}
+
+/* Lanes whose bit in `bits` is set: all bits of the lane. */
+INLINE ivec N(lanes_of)(uint32_t bits) {
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+    return (ivec)_mm512_movm_epi32((__mmask16)bits);
+#elif defined(SIMDROP_AVX512)
+    return (ivec)_mm512_movm_epi64((__mmask8)bits);
+#else
+    ivec bit;
+    for (int l = 0; l < VL; l++) bit[l] = (LANE_INT)1 << l;
+    return (ivec)(((((ivec){0} + (LANE_INT)bits)) & bit) == bit);
+#endif
+}
+
+/* v in the lanes of `bits`, 0 elsewhere. */
+INLINE vec N(keep_lanes)(uint32_t bits, vec v) {
+#if defined(SIMDROP_AVX512)
+    return (vec)MMR(maskz_mov)((N(bitmask))bits, v);
+#else
+    return (vec)((ivec)v & N(lanes_of)(bits));
+#endif
+}
+
+/* v in the lanes of `bits`, 0 v elsewhere: not 0 where v is not finite. */
+INLINE vec N(drop_lanes)(uint32_t bits, vec v) {
+#if defined(SIMDROP_AVX512)
+    return (vec)MMR(mask_mul)(v, (N(bitmask))~bits, v, N(splat)(0));
+#else
+    return v * N(keep_lanes)(bits, N(splat)(1));
+#endif
+}
+
+/* The VL bits of the neurons of vector number v. */
+INLINE uint32_t N(bits_of)(const uint32_t *bits, int64_t v) {
+    const int64_t bit = v * VL;
+    return bits[bit / 32] >> (bit % 32) & (uint32_t)((UINT64_C(1) << VL) - 1);
+}
+
+/* Lane i of the result: the sum of the lanes of rows[i], i < VL. */
+INLINE vec N(sums_of_rows)(const REAL *rows) {
+    vec level[VL];
+    ivec even, odd;
+    for (int l = 0; l < VL; l++) {
+        even[l] = 2 * l;
+        odd[l] = 2 * l + 1;
+        level[l] = N(load)(rows + l * VL);
+    }
+    for (int count = VL; count > 1; count /= 2) {
+        for (int i = 0; i < count / 2; i++) {
+            const vec a = level[2 * i], b = level[2 * i + 1];
+            level[i] = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+        }
+    }
+    return level[0];
+}

@@ -1,0 +1,45 @@
+/* The panels of h and of its slope, per dtype: what a step keeps between its forward and backward pass. */
+
+/* Whether σ' is not a function of σ and must be kept beside it. */
+INLINE int N(keeps_slope)(int activation) {
+    return activation == ACT_SOFTPLUS || activation == ACT_GELU || activation == ACT_ERF || activation == ACT_SIN ||
+           activation == ACT_QUADRATIC;
+}
+
+INLINE vec N(slope_of)(int activation, vec h, const REAL *slope) {
+    switch (activation) {
+    case ACT_TANH: return (REAL)1 - h * h;
+    case ACT_RELU: return (vec)((ivec)N(splat)(1) & (ivec)(h > 0));
+    case ACT_SIGMOID: return h - h * h;
+    case ACT_LINEAR: return N(splat)(1);
+    default: return N(load)(slope);
+    }
+}
+
+INLINE void N(activate_at)(int activation, int masked, const N(space) * s, int64_t v, int64_t i, vec z, vec *h) {
+    vec d;
+    N(act)(activation, z, h, &d);
+    if (masked) *h = N(drop_lanes)(N(bits_of)(s->bits + i * s->words, v), *h);
+    N(store)(s->h + (v * s->depth + i) * VL, *h);
+    if (N(keeps_slope)(activation)) N(store)(s->slope + (v * s->depth + i) * VL, d);
+}
+
+INLINE void N(activate_range)(const int activation, int masked, const N(space) * s, int64_t from, int64_t to) {
+    vec h;
+    for (int64_t v = from; v < to; v++) {
+        for (int64_t i = 0; i < s->n; i++) {
+            N(activate_at)(activation, masked, s, v, i, N(load)(s->h + (v * s->depth + i) * VL), &h);
+        }
+    }
+}
+
+/* In place: w·x to h. */
+static void N(activate_panels)(int activation, int masked, const N(space) * s, int64_t from, int64_t to) {
+    switch (activation) {
+#define CASE(act) case act: N(activate_range)(act, masked, s, from, to); break;
+    CASE(ACT_TANH) CASE(ACT_RELU) CASE(ACT_SIGMOID) CASE(ACT_SOFTPLUS) CASE(ACT_GELU) CASE(ACT_ERF) CASE(ACT_SIN)
+    CASE(ACT_LINEAR) CASE(ACT_QUADRATIC)
+#undef CASE
+    default: break;
+    }
+}

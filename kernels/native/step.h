@@ -1,0 +1,261 @@
+/* One training step of one member, per dtype: draw, compute, judge, update. */
+
+/* Numbers of a member that do not change from step to step. */
+typedef struct {
+    REAL lr, inverse_keep;
+    double keep_prob;
+    uint32_t threshold; /* a neuron is kept where its word is at most this */
+    int draws;          /* whether any neuron can be dropped */
+    philox_place place;
+} N(member);
+
+/* How the neurons of a step are chosen. */
+enum N(choice) { N(ALL), N(KEPT), N(MASKED) };
+
+static N(member) N(member_of)(const simdrop_task *t, int64_t number) {
+    N(member) one;
+    one.lr = (REAL)t->lr[number];
+    one.keep_prob = t->keep_prob[number];
+    one.inverse_keep = (REAL)(1 / one.keep_prob);
+    const double words = rint(one.keep_prob * 4294967296.0);
+    one.threshold = (uint32_t)((words > 1 ? words : 1) - 1);
+    one.draws = t->objective == OBJECTIVE_DROPOUT && one.threshold != UINT32_MAX;
+    one.place.sample = 0;
+    one.place.step = 0;
+    one.place.member = (uint32_t)t->member[number];
+    one.place.key[0] = (uint32_t)t->seed;
+    one.place.key[1] = (uint32_t)(t->seed >> 32);
+    return one;
+}
+
+/* The samples of a minibatch, and what gemm.h reads of them. */
+static void N(take_samples)(const simdrop_task *t, N(space) * s, const int64_t *chosen, int64_t first) {
+    const REAL *x = t->x, *y = t->y;
+    for (int64_t i = 0; i < s->n; i++) {
+        const int64_t from = chosen ? chosen[i] : first + i;
+        memcpy(s->x + i * s->inputs, x + from * s->inputs, (size_t)s->inputs * sizeof(REAL));
+        if (y) memcpy(s->y + i * s->outputs, y + from * s->outputs, (size_t)s->outputs * sizeof(REAL));
+    }
+    if (N(has_fused)(s)) return;
+    N(pack_blocks)(s->x, s->n, s->inputs, s->inputs, 1, s->x_rows);
+    N(pack_blocks)(s->x, s->inputs, s->n, 1, s->inputs, s->x_columns);
+}
+
+/* theta's kept neurons, side by side, filled up with zeros; returns whether every parameter is finite.
+   AVX-512 notes for each vector how many are kept before it, the others the numbers of the kept. */
+static int N(pack_kept)(N(space) * s, int64_t kept) {
+    const int64_t vectors = N(round_up)(s->width, VL) / VL;
+    const int64_t end = N(round_up)(kept, VL);
+    vec watch = N(splat)(0);
+    int32_t count = 0;
+#if defined(SIMDROP_AVX512)
+    for (int64_t v = 0; v < vectors; v++) {
+        s->index[v] = count;
+        count += __builtin_popcount(N(bits_of)(s->bits, v));
+    }
+#else
+    for (int64_t j = 0; j < s->words; j++) {
+        for (uint32_t word = s->bits[j]; word; word &= word - 1) {
+            s->index[count++] = (int32_t)(32 * j) + __builtin_ctz(word);
+        }
+    }
+#endif
+    for (int64_t r = 0; r < s->rows; r++) {
+        const REAL *from = s->theta + r * s->row;
+        REAL *to = s->packed + r * s->row;
+        for (int64_t v = 0; v < vectors; v++) {
+            const vec p = N(load)(from + v * VL);
+            watch += (REAL)0 * p;
+#if defined(SIMDROP_AVX512)
+            N(store_loose)(to + s->index[v], (vec)MMR(maskz_compress)((N(bitmask))N(bits_of)(s->bits, v), p));
+#endif
+        }
+#if defined(SIMDROP_AVX512)
+        if (kept < end) N(store_loose)(to + kept, N(splat)(0));
+#else
+        for (int64_t q = 0; q < kept; q++) to[q] = from[s->index[q]];
+        for (int64_t q = kept; q < end; q++) to[q] = 0;
+#endif
+    }
+    int finite = 1;
+    for (int l = 0; l < VL; l++) finite &= watch[l] == 0;
+    return finite;
+}
+
+/* Residuals times `scale`, from the sums of a step whose outputs are multiplied by `gain`; returns Σ e². */
+static REAL N(residuals)(N(space) * s, REAL gain, REAL scale) {
+    const int64_t count = s->n * s->outputs;
+    vec loss = N(splat)(0);
+    for (int64_t q = 0; q < count; q += VL) {
+        const vec e = gain * N(sums_of_rows)(s->sums + q * VL) - N(load)(s->y + q);
+        loss += e * e;
+        N(store)(s->e + q, e * scale);
+    }
+    REAL total = 0;
+    for (int l = 0; l < VL; l++) total += loss[l];
+    return total;
+}
+
+/* The bits of the neurons that there are: all of a mask without dropout. */
+INLINE uint32_t N(valid_bits)(const N(space) * s, int64_t v) {
+    const int64_t rest = s->width - v * VL;
+    return (uint32_t)((UINT64_C(1) << (rest < VL ? rest : VL)) - 1);
+}
+
+/* Σ g² over the gradient of all neurons. */
+static REAL N(square_of_gradient)(const N(space) * s) {
+    vec sum = N(splat)(0);
+    for (int64_t r = 0; r < s->rows; r++) {
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            const vec g = N(keep_lanes)(N(valid_bits)(s, v), N(load)(s->grad + r * s->row + v * VL));
+            sum += g * g;
+        }
+    }
+    REAL total = 0;
+    for (int l = 0; l < VL; l++) total += sum[l];
+    return total;
+}
+
+/* The gradient and the number whose finiteness is watched; `choice` tells which neurons grad holds. */
+static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * one, int64_t number,
+                        enum N(choice) * choice) {
+    int64_t kept = s->width;
+    N(member) at = *one;
+    at.place.step = (uint32_t)number;
+    *choice = N(ALL);
+    if (t->minibatch) {
+        philox_batch(at.place, t->samples, t->batch, t->replace, s->order, s->swapped, s->chosen);
+        N(take_samples)(t, s, s->chosen, 0);
+    }
+    if (one->draws && t->mask == MASK_STEP) {
+        *choice = N(KEPT);
+        kept = philox_mask(at.place, STREAM_STEP_MASK, s->width, one->threshold, s->bits);
+        if (!N(pack_kept)(s, kept)) { /* 0 times a dropped infinity is NaN: let the arithmetic say so */
+            *choice = N(MASKED);
+            for (int64_t i = 1; i < s->n; i++) {
+                memcpy(s->bits + i * s->words, s->bits, (size_t)s->words * sizeof(uint32_t));
+            }
+        }
+    } else if (one->draws) {
+        *choice = N(MASKED);
+        for (int64_t i = 0; i < s->n; i++) {
+            at.place.sample = (uint32_t)i;
+            philox_mask(at.place, STREAM_SAMPLE_MASK, s->width, one->threshold, s->bits + i * s->words);
+        }
+    }
+    const REAL *p = *choice == N(KEPT) ? s->packed : s->theta;
+    const int64_t vectors = N(round_up)(*choice == N(KEPT) ? kept : s->width, VL) / VL;
+    const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT ? one->inverse_keep : 1;
+    const REAL gain = (REAL)t->output_scale * inverse_keep;
+    N(forward)(t->activation, *choice == N(MASKED), s, p, vectors);
+    const REAL loss = N(residuals)(s, gain, gain / (REAL)s->n) / (REAL)(2 * s->n);
+    if (!isfinite(loss) && t->objective != OBJECTIVE_RISK_R1) return loss;
+    REAL r1 = 0;
+    if (t->objective == OBJECTIVE_RISK_R1) {
+        r1 = (REAL)((1 - one->keep_prob) / one->keep_prob * t->output_scale * t->output_scale / (double)s->n);
+    }
+    N(backward)(t->activation, *choice == N(MASKED), s, p, vectors, r1);
+    return t->objective == OBJECTIVE_RISK_R1 ? N(square_of_gradient)(s) : loss;
+}
+
+/* theta -= lr g for the neurons that grad holds. */
+static void N(descend)(N(space) * s, REAL lr, enum N(choice) choice) {
+    for (int64_t r = 0; r < s->rows; r++) {
+        REAL *theta = s->theta + r * s->row;
+        const REAL *grad = s->grad + r * s->row;
+#if !defined(SIMDROP_AVX512)
+        if (choice == N(KEPT)) {
+            int64_t q = 0;
+            for (int64_t j = 0; j < s->words; j++) {
+                for (uint32_t word = s->bits[j]; word; word &= word - 1, q++) theta[s->index[q]] -= lr * grad[q];
+            }
+            continue;
+        }
+#endif
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            vec g;
+#if defined(SIMDROP_AVX512)
+            if (choice == N(KEPT)) {
+                const N(bitmask) bits = (N(bitmask))N(bits_of)(s->bits, v);
+                g = (vec)MMR(maskz_expand)(bits, N(load_loose)(grad + s->index[v]));
+            } else
+#endif
+                g = N(keep_lanes)(N(valid_bits)(s, v), N(load)(grad + v * VL));
+            N(store)(theta + v * VL, N(load)(theta + v * VL) - lr * g);
+        }
+    }
+}
+
+/* The gradient of all neurons in rows of full width: zeros for those that grad does not hold. */
+static const REAL *N(spread_gradient)(N(space) * s, enum N(choice) choice) {
+    if (choice != N(KEPT)) return s->grad;
+    for (int64_t r = 0; r < s->rows; r++) {
+        const REAL *grad = s->grad + r * s->row;
+        REAL *spread = s->spread + r * s->row;
+        int64_t q = 0;
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            const uint32_t bits = N(bits_of)(s->bits, v);
+#if defined(SIMDROP_AVX512)
+            const vec g = N(load_loose)(grad + q);
+            N(store)(spread + v * VL, (vec)MMR(maskz_expand)((N(bitmask))bits, g));
+            q += __builtin_popcount(bits);
+#else
+            for (int l = 0; l < VL; l++) spread[v * VL + l] = bits >> l & 1 ? grad[q++] : 0;
+#endif
+        }
+    }
+    return s->spread;
+}
+
+/* One row's update with momentum. */
+static void N(accelerate)(const simdrop_task *t, int64_t count, REAL lr, const REAL *restrict g,
+                          REAL *restrict theta, REAL *restrict u) {
+    const REAL momentum = (REAL)t->momentum;
+    for (int64_t j = 0; j < count; j++) {
+        u[j] = momentum * u[j] + g[j];
+        theta[j] -= lr * u[j];
+    }
+}
+
+/* One row's update with Adam; the corrections are numbers of the step alone: computed in double, rounded once. */
+static void N(adapt)(const simdrop_task *t, int64_t count, REAL lr, const REAL unbias[2], const REAL *restrict g,
+                     REAL *restrict theta, REAL *restrict u, REAL *restrict v) {
+    const REAL beta1 = (REAL)t->beta1, rest1 = (REAL)(1 - t->beta1), epsilon = (REAL)t->epsilon;
+    const REAL beta2 = (REAL)t->beta2, rest2 = (REAL)(1 - t->beta2), unbias1 = unbias[0], unbias2 = unbias[1];
+    for (int64_t j = 0; j < count; j++) {
+        u[j] = beta1 * u[j] + rest1 * g[j];
+        v[j] = beta2 * v[j] + rest2 * g[j] * g[j];
+#if REAL_IS_FLOAT
+        const REAL size = sqrtf(v[j] * unbias2) + epsilon;
+#else
+        const REAL size = sqrt(v[j] * unbias2) + epsilon;
+#endif
+        theta[j] -= lr * (u[j] * unbias1) / size;
+    }
+}
+
+static void N(update)(const simdrop_task *t, N(space) * s, const N(member) * one, int64_t number,
+                      enum N(choice) choice) {
+    if (t->optimizer == OPTIMIZER_SGD) {
+        N(descend)(s, one->lr, choice);
+        return;
+    }
+    const REAL *g = N(spread_gradient)(s, choice);
+    const REAL unbias[2] = {(REAL)(1 / (1 - pow(t->beta1, (double)(number + 1)))),
+                            (REAL)(1 / (1 - pow(t->beta2, (double)(number + 1))))};
+    for (int64_t r = 0; r < s->rows; r++) {
+        const int64_t at = r * s->row;
+        REAL *theta = s->theta + at, *u = s->moment[0] + at;
+        if (t->optimizer == OPTIMIZER_MOMENTUM) N(accelerate)(t, s->width, one->lr, g + at, theta, u);
+        else N(adapt)(t, s->width, one->lr, unbias, g + at, theta, u, s->moment[1] + at);
+    }
+}
+
+/* Whether the last input is 1 for every sample. */
+static int N(has_bias)(const simdrop_task *t) {
+    const REAL *x = t->x;
+    for (int64_t i = 0; i < t->samples; i++) {
+        if (x[i * t->inputs + t->inputs - 1] != 1) return 0;
+    }
+    return t->inputs > 1;
+}
