@@ -11,18 +11,20 @@ if TYPE_CHECKING:
     from . import theory
     from .problem import Problem
     from .simulation import simulate
+    from .theory import flow
 
 __version__ = "0.1.0"
 
 #: public name -> module that holds it; loaded when first used, so that `import simdrop` stays fast
 _HOMES = {
+    "flow": "simdrop.theory",
     "Problem": "simdrop.problem",
     "masks": "simdrop_kernels.rng",
     "simulate": "simdrop.simulation",
 }
 _MODULES = ("data", "errors", "plots", "study", "theory")
 
-__all__ = ["Problem", "masks", "simulate", "theory"]
+__all__ = ["Problem", "flow", "masks", "simulate", "theory"]
 
 
 def __getattr__(name: str) -> Any:

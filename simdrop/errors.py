@@ -14,6 +14,10 @@ class Diverged(RuntimeError):
     """Every member of an ensemble became non-finite."""
 
 
+class FlowFailed(RuntimeError):
+    """An integrator could not follow a flow; the message says where it stopped and what to try."""
+
+
 def check_choice(argument: str, value: object, known: Iterable[str]) -> None:
     """Raise InvalidInput, with the nearest known name, unless `value` is one of `known`."""
     known = tuple(known)

@@ -1,6 +1,7 @@
 """The theory of dropout in closed form: pure functions of a problem and of theta, in float64."""
 
 from .curvature import hessian, hessian_product
+from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
 from .noise import Noise, covariance_product, dropout_gradient, mean_gradient, noise_covariance, second_moment
 
@@ -8,6 +9,7 @@ __all__ = [
     "Noise",
     "covariance_product",
     "dropout_gradient",
+    "flow",
     "gradient",
     "hessian",
     "hessian_product",

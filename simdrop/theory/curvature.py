@@ -90,6 +90,16 @@ class Curvature:
         found += (direction @ self.features.T / self.problem.n_samples) @ self.features
         return found
 
+    def blocks(self) -> Array:
+        """N (m, c + D, c + D), each block by (a_1j, ..., a_cj, w_j)."""
+        width, c, inputs = self.aw.shape
+        found = np.zeros((width, c + inputs, c + inputs))
+        found[:, range(c), range(c)] = self.aa[:, None]
+        found[:, :c, c:] = self.aw
+        found[:, c:, :c] = self.aw.swapaxes(-1, -2)
+        found[:, c:, c:] = self.ww
+        return found
+
     def matrix(self) -> Array:
         """The Hessian (P, P), symmetric to the last bit."""
         matrix = self.features.T @ (self.features / self.problem.n_samples)

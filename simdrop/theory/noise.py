@@ -124,8 +124,7 @@ class Noise:
         matrix = np.concatenate(
             [self.product(np.eye(min(rows, params - k), params, k)) for k in range(0, params, rows)]
         )
-        matrix = (matrix + matrix.T) / 2
-        return matrix
+        return np.asarray((matrix + matrix.T) / 2)
 
     def draw(self, first: Array, second: Array) -> Array:
         """√v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl (..., P): noise, for standard normal ξ.
