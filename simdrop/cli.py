@@ -16,7 +16,7 @@ import click
 
 from . import __version__
 from .config import CompareSettings, as_toml
-from .errors import Diverged, DivergenceWarning, InvalidInput
+from .errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
 from .flags import Command
 from .progress import Bars
 
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()  # whoever read our output has left: nobody to tell
         return FAILED
     except Exception as error:
-        known = isinstance(error, (Diverged, OSError)) or type(error).__name__ == "BackendError"
+        known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
         return _fail(text, FAILED, debug=debug)
 
@@ -109,8 +109,8 @@ def compare(context: click.Context, **given: Any) -> int:
     except KeyboardInterrupt:
         bars.close()
         return _fail(f"interrupted; {_recorded(folder)}", INTERRUPTED)
-    except Diverged as error:
-        raise Diverged(f"{error}; {_recorded(folder)}") from error
+    except (Diverged, FlowFailed) as error:
+        raise type(error)(f"{error}; {_recorded(folder)}") from error
     finally:
         bars.close()
     if not given["quiet"]:

@@ -85,15 +85,16 @@ def integrate_flows(
     """The flows, with their functions on the grid, along a dimension `kind`."""
     import xarray as xr
 
-    found = []
+    found, attrs = [], {"lr": lr}
     for number, kind in enumerate(kinds):
         one = theory.flow(problem, theta0, lr=lr, times=times, kind=kind)
+        attrs |= {f"{kind} {name}": one.attrs[name] for name in ("method", "rtol", "atol", "nfev", "seconds")}
         f = problem.predict(one["theta"].values, points)
-        work = {name: one.attrs.get(name, np.nan) for name in ("nfev", "seconds")}
-        found.append(one.assign(f=(("time", "point", "output"), f), **work).drop_attrs())
+        found.append(one.assign(f=(("time", "point", "output"), f)).drop_attrs())
         tell("flows", number + 1, len(kinds))
-    both = xr.concat(found, xr.Variable("kind", list(kinds)), data_vars="all", coords="minimal", compat="override")
-    return both.assign_coords(grid=(("point", "input"), points))
+    dimension = xr.Variable("kind", list(kinds))
+    together = xr.concat(found, dimension, data_vars="all", coords="minimal", compat="override", join="exact")
+    return together.assign_coords(grid=(("point", "input"), points)).assign_attrs(attrs)
 
 
 def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:

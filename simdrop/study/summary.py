@@ -62,7 +62,7 @@ def summarize(
         "work": {
             "updates": int(runs.attrs["updates"]),
             "kernel_seconds": float(runs.attrs["kernel_seconds"]),
-            "flow_evaluations": {str(kind): float(flows["nfev"].sel(kind=kind)) for kind in flows["kind"].values},
+            "flow_evaluations": {str(kind): int(flows.attrs[f"{kind} nfev"]) for kind in flows["kind"].values},
         },
         "seconds": seconds,
         "versions": provenance.versions(),
