@@ -10,14 +10,14 @@ The 128-bit counter is four 32-bit words, the key is the 64-bit seed as (low, hi
     word 2   step                       counted from 0
     word 3   member                     number of the member in the whole ensemble
 
-Functions marked "scalar" hold for Python and NumPy integers, NumPy arrays, Numba and CUDA alike: they
-use unsigned 64-bit words whose values stay below 2**32, so that nothing ever overflows.
+Functions marked "scalar" hold for NumPy scalars and arrays, Numba and CUDA alike: words are np.uint64
+with values below 2**32, so that nothing ever overflows.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 STREAM_STEP_MASK = 0
 STREAM_SAMPLE_MASK = 1
@@ -35,19 +35,23 @@ _32 = np.uint64(32)
 
 
 def philox(c0, c1, c2, c3, k0, k1):
-    """Scalar: the four output words of one counter and key (all unsigned 64-bit holding 32-bit values)."""
+    """Scalar: the four output words of one counter and key.
+
+    All are np.uint64 below 2**32. The masks of the first and third word change nothing: they tell a
+    compiler that the next products are of 32 by 32 bits, without which it makes no vectors of them.
+    """
     for _ in range(10):
         p0 = _MULTIPLIER_0 * c0
         p1 = _MULTIPLIER_1 * c2
-        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ k0, p1 & _LOW, (p0 >> _32) ^ c3 ^ k1, p0 & _LOW
+        c0, c1, c2, c3 = ((p1 >> _32) ^ c1 ^ k0) & _LOW, p1 & _LOW, ((p0 >> _32) ^ c3 ^ k1) & _LOW, p0 & _LOW
         k0 = (k0 + _WEYL_0) & _LOW
         k1 = (k1 + _WEYL_1) & _LOW
     return c0, c1, c2, c3
 
 
 def bounded(word, bound):
-    """Scalar: a number in [0, bound) from one 32-bit word (bias at most bound / 2**32)."""
-    return (word * bound) >> _32
+    """Scalar: a number in [0, bound), np.uint64, from one 32-bit word (bias at most bound / 2**32)."""
+    return (np.uint64(word) * np.uint64(bound)) >> _32
 
 
 def split_seed(seed: int) -> tuple[np.uint64, np.uint64]:
@@ -55,7 +59,7 @@ def split_seed(seed: int) -> tuple[np.uint64, np.uint64]:
     return np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)
 
 
-def keep_threshold(keep_prob: NDArray[np.float64] | float) -> NDArray[np.uint64]:
+def keep_threshold(keep_prob: ArrayLike) -> NDArray[np.uint64]:
     """The largest word that keeps a neuron: kept iff word <= threshold.
 
     P(kept) = round(keep_prob * 2**32) / 2**32 to the nearest word, never 0; keep_prob = 1 keeps always.
@@ -94,10 +98,10 @@ def batches(*, seed: int, member, step: int, samples: int, batch_size: int, repl
     """
     drawn = words(STREAM_BATCH, batch_size, 0, step, np.atleast_1d(member), seed)
     if replace:
-        return bounded(drawn, np.uint64(samples)).astype(np.int64)
+        return bounded(drawn, samples).astype(np.int64)
     order = np.tile(np.arange(samples), (len(drawn), 1))
     rows = np.arange(len(drawn))
     for b in range(batch_size):
-        other = b + bounded(drawn[:, b], np.uint64(samples - b)).astype(np.int64)
+        other = b + bounded(drawn[:, b], samples - b).astype(np.int64)
         order[rows, b], order[rows, other] = order[rows, other], order[rows, b]
     return order[:, :batch_size]

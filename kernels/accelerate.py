@@ -1,0 +1,27 @@
+"""How the CPU kernels are compiled, decided in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from numba.extending import register_jitable
+
+# Sums may be reordered, which vectors need; NaN and infinities keep their meaning, since divergence is
+# found by them.
+_LOOSE = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def scalar(function: Any) -> Any:
+    """A scalar function of compiled kernels: products and sums may fuse, nothing is reordered."""
+    return register_jitable(fastmath={"contract"}, error_model="numpy")(function)
+
+
+def inner(function: Any) -> Any:
+    """A part of a kernel: loops over arrays whose sums may be reordered."""
+    return register_jitable(fastmath=_LOOSE, error_model="numpy")(function)
+
+
+def kernel(function: Any) -> Any:
+    """A kernel: parallel, cached on disk."""
+    return numba.njit(parallel=True, cache=True, fastmath=_LOOSE, error_model="numpy")(function)

@@ -1,0 +1,176 @@
+"""Compiled draws of masks and minibatches: the numbers of `rng`, in the form the CPU kernels use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from .accelerate import inner, scalar
+from .rng import STREAM_BATCH, STREAM_SAMPLE_MASK, STREAM_STEP_MASK, bounded, philox
+
+scalar(bounded)
+
+_STEP = np.uint64(STREAM_STEP_MASK << 28)
+_SAMPLE = np.uint64(STREAM_SAMPLE_MASK << 28)
+_BATCH = np.uint64(STREAM_BATCH << 28)
+_LOW = np.uint64(0xFFFFFFFF)
+
+#: blocks drawn at a time, whole vectors of them on every processor
+LANES = 32
+
+
+class _Vector:
+    """A vector of 64-bit words under construction: operators emit instructions.
+
+    Compilers judge Philox too dear to turn into vectors by themselves; `rng.philox` applied to these
+    objects writes it out as such.
+    """
+
+    __array_ufunc__ = None  # let NumPy's scalars leave the operators to this class
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def _with(self, emit: Callable[[Any, Any], Any], other: Any) -> _Vector:
+        if not isinstance(other, _Vector):
+            other = _splat(self.builder, ir.Constant(ir.IntType(64), int(other)))
+        return _Vector(self.builder, emit(self.value, other.value))
+
+    def __add__(self, other: Any) -> _Vector:
+        return self._with(self.builder.add, other)
+
+    def __mul__(self, other: Any) -> _Vector:
+        return self._with(self.builder.mul, other)
+
+    def __xor__(self, other: Any) -> _Vector:
+        return self._with(self.builder.xor, other)
+
+    def __and__(self, other: Any) -> _Vector:
+        return self._with(self.builder.and_, other)
+
+    def __rshift__(self, other: Any) -> _Vector:
+        return self._with(self.builder.lshr, other)
+
+    __rmul__ = __mul__
+
+
+_WORDS = ir.VectorType(ir.IntType(64), 8)
+
+
+def _splat(builder: Any, scalar_value: Any) -> _Vector:
+    """The vector that holds one 64-bit word in all places."""
+    vector = ir.Constant(_WORDS, ir.Undefined)
+    for place in range(_WORDS.count):
+        vector = builder.insert_element(vector, scalar_value, ir.Constant(ir.IntType(32), place))
+    return _Vector(builder, vector)
+
+
+@intrinsic
+def _philox_of_eight(typing, words, lanes, start, c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Draw the lanes start ... start + 7 of `draw_words`."""
+
+    def place(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
+        data = make_array(array_type)(context, builder, array).data
+        return builder.bitcast(builder.gep(data, [index]), _WORDS.as_pointer())
+
+    def emit(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        offset = ir.Constant(ir.IntType(64), LANES)
+        counters = []
+        index = args[2]
+        for counter in args[3:6]:
+            added = builder.load(place(context, builder, signature.args[1], args[1], index), align=8, typ=_WORDS)
+            counters.append((_Vector(builder, added) + _splat(builder, counter)) & _LOW)
+            index = builder.add(index, offset)
+        rest = [_splat(builder, word) & _LOW for word in args[6:]]
+        index = args[2]
+        for word in philox(*counters, *rest):
+            builder.store(word.value, place(context, builder, signature.args[0], args[0], index), align=8)
+            index = builder.add(index, offset)
+        return context.get_dummy_value()
+
+    u64 = types.uint64
+    return types.void(words, lanes, types.int64, u64, u64, u64, u64, u64, u64), emit
+
+
+@inner
+def draw_words(words, lanes, stream, first, sample, step, member, key):
+    """Draw LANES blocks into words (4 · LANES,): word k of lane l at k · LANES + l.
+
+    lanes (3 · LANES,): what each lane adds to block number, sample and step.
+    """
+    c0 = np.uint64(first) | stream
+    for start in range(0, LANES, 8):
+        _philox_of_eight(words, lanes, start, c0, np.uint64(sample), np.uint64(step), member, key[0], key[1])
+
+
+@inner
+def lanes_over(blocks, counted):
+    """Lanes (3 · LANES,) that hold `blocks` blocks each of consecutive samples (counted = 1) or steps (2)."""
+    lanes = np.zeros(3 * LANES, np.uint64)
+    for lane in range(LANES):
+        lanes[lane] = lane % blocks
+        lanes[counted * LANES + lane] = lane // blocks
+    return lanes
+
+
+@inner
+def draw_kept(kept, words, lanes, width, threshold, step, offset, member, key):
+    """Put the numbers of the neurons that a step mask keeps into `kept` (width + 3,); returns how many.
+
+    Where several steps fit the lanes, `words` holds them all: `offset` says which is wanted, 0 draws.
+    """
+    count = 0
+    all_blocks = (width + 3) // 4
+    for first in range(0, all_blocks, LANES):
+        blocks = min(LANES, all_blocks - first)
+        if offset == 0:
+            draw_words(words, lanes, _STEP, first, 0, step, member, key)
+        for block in range(blocks):
+            neuron = 4 * (first + block)
+            for k in range(4):
+                kept[count] = neuron + k
+                count += words[k * LANES + offset * blocks + block] <= threshold
+    while count > 0 and kept[count - 1] >= width:
+        count -= 1
+    return count
+
+
+@inner
+def draw_factors(factors, words, lanes, blocks, first, threshold, factor, sample, offset, step, member, key):
+    """Fill factors (4 · blocks,), all words 0 first, with `factor` where a sample mask keeps, else 0.
+
+    `offset` as in `draw_kept`, of samples.
+    """
+    if offset == 0:
+        draw_words(words, lanes, _SAMPLE, first, sample, step, member, key)
+    zero = 0 * factor
+    for k in range(4):
+        start = k * LANES + offset * blocks
+        row, drawn = factors[k * blocks : (k + 1) * blocks], words[start : start + blocks]
+        for block in range(blocks):
+            row[block] = factor if drawn[block] <= threshold else zero
+
+
+@inner
+def draw_batch(chosen, order, words, lanes, replace, step, member, key):
+    """Fill chosen (B,) with sample numbers; order (n,) holds 0 ... n - 1 and does so again afterwards."""
+    samples = order.size
+    for b in range(chosen.size):
+        if b % (4 * LANES) == 0:
+            draw_words(words, lanes, _BATCH, b // 4, 0, step, member, key)
+        word = words[b % 4 * LANES + b // 4 % LANES]
+        if replace:
+            chosen[b] = np.int64(bounded(word, samples))
+            continue
+        other = b + np.int64(bounded(word, samples - b))
+        order[b], order[other] = order[other], order[b]
+        chosen[b] = order[b]
+    if not replace:
+        for i in range(samples):
+            order[i] = i

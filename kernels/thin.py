@@ -1,0 +1,330 @@
+"""CPU kernel for networks of at most two inputs (the bias counts) and one output: the whole step fused.
+
+A step works on the kept neurons alone, gathered into tiles that stay in the cache. A tile's neurons are
+passed over with four samples at a time, so that each load feeds four independent chains.
+
+Legend: a tile of `tiles` is ROWS rows of TILE numbers: a, w0, w1 (weights) and ga, g0, g1 (sums of e h,
+e σ' x0, e σ' x1). `kept_rows` holds for every tile and sample `kinds` rows of TILE numbers: h; σ' where it
+does not follow from h; the factors of sample masks. Rows lie in one flat array at distances known when
+compiling: only then does the vectoriser see that they do not overlap. A member's `state` is one array of
+rows: a, w0, w1, then the optimizer's vectors in the same order.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from . import formulas
+from .accelerate import inner, kernel, scalar
+from .draws import LANES, draw_batch, draw_factors, draw_kept, lanes_over
+
+TILE = 128
+ROWS = 6  # of a tile
+VECTOR = 16  # neurons are computed in multiples of this
+
+
+@inner
+def row(flat, number):
+    """Row `number` of rows of TILE numbers."""
+    return flat[number * TILE : (number + 1) * TILE]
+
+
+@inner
+def padded(count):
+    """`count` rounded up to whole vectors."""
+    return (count + VECTOR - 1) // VECTOR * VECTOR
+
+
+@inner
+def gather(weights, kept, first, count, tiles, tile):
+    """Copy the weights (3, m) of `count` neurons kept[first:] into a tile; zeros fill its last vector."""
+    a, w0, w1 = row(tiles, tile * ROWS), row(tiles, tile * ROWS + 1), row(tiles, tile * ROWS + 2)
+    for j in range(count):
+        neuron = kept[first + j]
+        a[j] = weights[0, neuron]
+        w0[j] = weights[1, neuron]
+        w1[j] = weights[2, neuron]
+    for j in range(count, padded(count)):
+        a[j] = 0
+        w0[j] = 0
+        w1[j] = 0
+
+
+def _make_forward(act: formulas.Activation, kinds: int) -> Any:
+    value, slope = act.value, act.slope
+    store_slope, factored = kinds > 1, kinds > 2
+
+    @inner
+    def forward(tiles, tile, count, x0, x1, kept_rows, f):
+        """Add a tile's outputs to f (n,), keeping h and, where wanted, σ' of every sample."""
+        a, w0, w1 = row(tiles, tile * ROWS), row(tiles, tile * ROWS + 1), row(tiles, tile * ROWS + 2)
+        for i in range(0, f.size, 4):
+            rows = kept_rows[(tile * f.size + i) * kinds * TILE : (tile * f.size + i + 4) * kinds * TILE]
+            f0, f1, f2, f3 = f[i], f[i + 1], f[i + 2], f[i + 3]
+            x00, x01, x02, x03 = x0[i], x0[i + 1], x0[i + 2], x0[i + 3]
+            x10, x11, x12, x13 = x1[i], x1[i + 1], x1[i + 2], x1[i + 3]
+            for j in range(count):
+                z0 = w0[j] * x00 + w1[j] * x10
+                z1 = w0[j] * x01 + w1[j] * x11
+                z2 = w0[j] * x02 + w1[j] * x12
+                z3 = w0[j] * x03 + w1[j] * x13
+                v0, v1, v2, v3 = value(z0), value(z1), value(z2), value(z3)
+                if factored:
+                    m0, m1 = rows[2 * TILE + j], rows[(kinds + 2) * TILE + j]
+                    m2, m3 = rows[(2 * kinds + 2) * TILE + j], rows[(3 * kinds + 2) * TILE + j]
+                    rows[TILE + j] = m0 * slope(z0, v0)
+                    rows[(kinds + 1) * TILE + j] = m1 * slope(z1, v1)
+                    rows[(2 * kinds + 1) * TILE + j] = m2 * slope(z2, v2)
+                    rows[(3 * kinds + 1) * TILE + j] = m3 * slope(z3, v3)
+                    v0, v1, v2, v3 = m0 * v0, m1 * v1, m2 * v2, m3 * v3
+                elif store_slope:
+                    rows[TILE + j] = slope(z0, v0)
+                    rows[(kinds + 1) * TILE + j] = slope(z1, v1)
+                    rows[(2 * kinds + 1) * TILE + j] = slope(z2, v2)
+                    rows[(3 * kinds + 1) * TILE + j] = slope(z3, v3)
+                rows[j] = v0
+                rows[kinds * TILE + j] = v1
+                rows[2 * kinds * TILE + j] = v2
+                rows[3 * kinds * TILE + j] = v3
+                f0 += a[j] * v0
+                f1 += a[j] * v1
+                f2 += a[j] * v2
+                f3 += a[j] * v3
+            f[i], f[i + 1], f[i + 2], f[i + 3] = f0, f1, f2, f3
+
+    return forward
+
+
+def _make_backward(act: formulas.Activation, kinds: int, r1: bool) -> Any:
+    slope = act.slope
+    store_slope = kinds > 1
+
+    @inner
+    def backward(tiles, tile, count, e, x0, x1, kept_rows, penalty):
+        """Fill a tile's ga, g0, g1 from the residuals e (n,); with R_1, penalty (n,) is 0 on padded samples."""
+        t = tiles[tile * ROWS * TILE : (tile + 1) * ROWS * TILE]
+        for j in range(3 * TILE, ROWS * TILE):
+            t[j] = 0
+        for i in range(0, e.size, 4):
+            rows = kept_rows[(tile * e.size + i) * kinds * TILE : (tile * e.size + i + 4) * kinds * TILE]
+            e0, e1, e2, e3 = e[i], e[i + 1], e[i + 2], e[i + 3]
+            x00, x01, x02, x03 = x0[i], x0[i + 1], x0[i + 2], x0[i + 3]
+            x10, x11, x12, x13 = x1[i], x1[i + 1], x1[i + 2], x1[i + 3]
+            p0, p1, p2, p3 = penalty[i], penalty[i + 1], penalty[i + 2], penalty[i + 3]
+            for j in range(count):
+                v0, v1 = rows[j], rows[kinds * TILE + j]
+                v2, v3 = rows[2 * kinds * TILE + j], rows[3 * kinds * TILE + j]
+                if store_slope:
+                    d0, d1 = rows[TILE + j], rows[(kinds + 1) * TILE + j]
+                    d2, d3 = rows[(2 * kinds + 1) * TILE + j], rows[(3 * kinds + 1) * TILE + j]
+                else:
+                    d0, d1, d2, d3 = slope(v0, v0), slope(v1, v1), slope(v2, v2), slope(v3, v3)
+                if r1:
+                    # R_1 adds v u_ij to the residual that neuron j sees
+                    r0, r1_, r2, r3 = e0 + p0 * t[j] * v0, e1 + p1 * t[j] * v1, e2 + p2 * t[j] * v2, e3 + p3 * t[j] * v3
+                else:
+                    r0, r1_, r2, r3 = e0, e1, e2, e3
+                t[3 * TILE + j] += (r0 * v0 + r1_ * v1) + (r2 * v2 + r3 * v3)
+                d0, d1, d2, d3 = r0 * d0, r1_ * d1, r2 * d2, r3 * d3
+                t[4 * TILE + j] += (d0 * x00 + d1 * x01) + (d2 * x02 + d3 * x03)
+                t[5 * TILE + j] += (d0 * x10 + d1 * x11) + (d2 * x12 + d3 * x13)
+
+    return backward
+
+
+def _make_apply(update: Any, sgd: bool) -> Any:
+    @inner
+    def apply(state, gradient, kept, count, tiles, lr, gain, constants):
+        """One update of the optimizer from the gradients that the tiles hold for the kept neurons."""
+        if not sgd:
+            gradient[:] = 0
+        for first in range(0, count, TILE):
+            tile = first // TILE
+            ga, g0, g1 = row(tiles, tile * ROWS + 3), row(tiles, tile * ROWS + 4), row(tiles, tile * ROWS + 5)
+            for j in range(min(TILE, count - first)):
+                neuron = kept[first + j]
+                a = state[0, neuron]
+                if sgd:
+                    state[0, neuron] = a - lr * ga[j]
+                    state[1, neuron] -= lr * (a * g0[j])
+                    state[2, neuron] -= lr * (a * g1[j])
+                else:
+                    gradient[0, neuron] = ga[j]
+                    gradient[1, neuron] = a * g0[j]
+                    gradient[2, neuron] = a * g1[j]
+        if not sgd:
+            last = state.shape[0] - 3
+            for k in range(3):
+                theta, g, u, v = state[k], gradient[k], state[3 + k], state[last + k]
+                for j in range(theta.size):
+                    theta[j], u[j], v[j] = update(theta[j], u[j], v[j], g[j], lr, constants)
+
+    return apply
+
+
+@inner
+def residuals(f, y, samples, gain, share):
+    """Turn f (padded) into e · gain · share; returns the sum of e²."""
+    loss = 0 * gain
+    for i in range(samples):
+        e = gain * f[i] - y[i]
+        loss += e * e
+        f[i] = e * gain * share
+    for i in range(samples, f.size):
+        f[i] = 0
+    return loss
+
+
+@inner
+def load(theta, moments, inputs, state):
+    """Put theta (P,) and moments (k, P) of m neurons into the rows of `state`."""
+    width = theta.size // (1 + inputs)
+    for j in range(width):
+        state[0, j] = theta[j]
+        for k in range(moments.shape[0]):
+            state[3 * k + 3, j] = moments[k, j]
+    for d in range(inputs):
+        for j in range(width):
+            state[1 + d, j] = theta[width + j * inputs + d]
+            for k in range(moments.shape[0]):
+                state[3 * k + 4 + d, j] = moments[k, width + j * inputs + d]
+
+
+@inner
+def store(theta, moments, inputs, state):
+    """The inverse of `load`."""
+    width = theta.size // (1 + inputs)
+    for j in range(width):
+        theta[j] = state[0, j]
+        for k in range(moments.shape[0]):
+            moments[k, j] = state[3 * k + 3, j]
+    for d in range(inputs):
+        for j in range(width):
+            theta[width + j * inputs + d] = state[1 + d, j]
+            for k in range(moments.shape[0]):
+                moments[k, width + j * inputs + d] = state[3 * k + 4 + d, j]
+
+
+@inner
+def order_blocks(kept, width):
+    """The neurons in the order in which sample masks are drawn: tile by tile, word by word; returns how many."""
+    padded_width = (width + 3) // 4 * 4
+    for first in range(0, padded_width, TILE):
+        blocks = min(TILE, padded_width - first) // 4
+        for k in range(4):
+            for block in range(blocks):
+                kept[first + k * blocks + block] = first + 4 * block + k
+    return padded_width
+
+
+@inner
+def fill_factors(kept_rows, samples, padded_samples, words, lanes, width, threshold, factor, drawn, step, member, key):
+    """The factors of all samples and tiles, 0 for neurons beyond the width; `drawn` or 1 for all."""
+    padded_width = (width + 3) // 4 * 4
+    for first in range(0, padded_width, TILE):
+        blocks = min(TILE, padded_width - first) // 4
+        ahead = LANES // blocks if padded_width <= TILE else 1
+        for i in range(samples):
+            tile_row = row(kept_rows, (first // TILE * padded_samples + i) * 3 + 2)
+            if drawn:
+                draw_factors(tile_row, words, lanes, blocks, first // 4, threshold, factor, i, i % ahead, step, member, key)
+            else:
+                tile_row[: 4 * blocks] = 1
+            for k in range(width - (first + 4 * blocks - 4), 4):
+                tile_row[k * blocks + blocks - 1] = 0
+
+
+@lru_cache(maxsize=None)
+def build(activation: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
+    """The kernel of one configuration: `train(theta, moments, diverged, members, data, run)`.
+
+    theta (M, P), moments (M, k, P), diverged (M,): as in `spec.Ensemble`, changed in place. members: lr,
+    thresholds, factors 1/p, variances v, numbers, each (M,). data: x (n, D), y (n,). run: key (2,), first
+    step, constants (steps, 7), output scale, batch size, replace.
+    """
+    act = formulas.activation(activation, scalar, real)
+    sample, r1 = mask == "sample", objective == "risk+r1"
+    draws = objective == "dropout"
+    kinds = 3 if sample else (1 if act.from_value else 2)
+    forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, r1)
+    apply = _make_apply(formulas.optimizer(optimizer, scalar), optimizer == "sgd")
+
+    @inner
+    def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
+        """All steps of one member; returns the step with a non-finite loss, or -1."""
+        x, y = data
+        key, first_step, constants, scale, batch_size, replace = run
+        inputs, one = x.shape[1], real(1)
+        width = theta.size // (1 + inputs)
+        padded_samples = (batch_size + 3) // 4 * 4
+        n_tiles = (width + 3 + TILE - 1) // TILE
+        state = np.zeros((9, (width + 3) // 4 * 4), real)
+        gradient = np.zeros((0 if optimizer == "sgd" else 3, state.shape[1]), real)
+        tiles = np.zeros(n_tiles * ROWS * TILE, real)
+        kept_rows = np.zeros(n_tiles * padded_samples * kinds * TILE, real)
+        words = np.empty(4 * LANES, np.uint64)
+        blocks = min((width + 3) // 4, LANES)
+        lanes, batch_lanes = lanes_over(blocks, 1 if sample else 2), lanes_over(LANES, 1)
+        ahead = LANES // blocks if width <= TILE else 1  # steps or samples drawn at a time
+        batch_words = np.empty(4 * LANES if minibatch else 0, np.uint64)
+        kept = np.empty(width + 4, np.int64)
+        columns = np.zeros((4, padded_samples), real)
+        f, x0, x1, penalty = columns[0], columns[1], columns[2], columns[3]
+        targets = np.zeros(batch_size, real)
+        chosen, order = np.arange(batch_size), np.arange(x.shape[0])
+        load(theta, moments, inputs, state)
+        always = threshold == np.uint64(0xFFFFFFFF) or not draws
+        gain = real(scale) if sample or not draws else real(scale) * factor
+        share = one / real(batch_size)
+        count = order_blocks(kept, width) if sample else width
+        if always and not sample:
+            for j in range(width):
+                kept[j] = j
+        if always and sample:
+            fill_factors(kept_rows, batch_size, padded_samples, words, lanes, width, threshold, one, False, 0, member, key)
+        bad = -1
+        for t in range(constants.shape[0]):
+            step = first_step + t
+            if minibatch:
+                draw_batch(chosen, order, batch_words, batch_lanes, replace, step, member, key)
+            if minibatch or t == 0:
+                for i in range(batch_size):
+                    x0[i], targets[i] = x[chosen[i], 0], y[chosen[i]]
+                    x1[i] = x[chosen[i], 1] if inputs == 2 else 0 * one
+            if sample and not always:
+                fill_factors(
+                    kept_rows, batch_size, padded_samples, words, lanes, width, threshold, factor, True, step, member, key
+                )
+            elif not always:
+                count = draw_kept(kept, words, lanes, width, threshold, step, t % ahead, member, key)
+            f[:] = 0
+            for first in range(0, count, TILE):
+                inside = min(TILE, count - first)
+                gather(state, kept, first, inside, tiles, first // TILE)
+                forward(tiles, first // TILE, padded(inside), x0, x1, kept_rows, f)
+            loss = residuals(f, targets, batch_size, gain, share)
+            if not np.isfinite(loss):
+                bad = step
+                break
+            penalty[:batch_size] = variance * gain * gain * share
+            for first in range(0, count, TILE):
+                inside = padded(min(TILE, count - first))
+                backward(tiles, first // TILE, inside, f, x0, x1, kept_rows, penalty)
+            apply(state, gradient, kept, count, tiles, lr, gain, constants[t])
+        store(theta, moments, inputs, state)
+        return bad
+
+    @kernel
+    def train(theta, moments, diverged, members, data, run):
+        lr, thresholds, factors, variances, numbers = members
+        for k in numba.prange(theta.shape[0]):
+            if diverged[k] < 0:
+                diverged[k] = train_member(
+                    theta[k], moments[k], lr[k], thresholds[k], factors[k], variances[k], numbers[k], data, run
+                )
+
+    return train
