@@ -23,6 +23,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 #: blocks drawn at a time, whole vectors of them on every processor
 LANES = 32
+#: neurons of those blocks: the kernels work on tiles of as many
+TILE = 4 * LANES
 
 
 class _Vector:
@@ -155,6 +157,18 @@ def draw_factors(factors, words, lanes, blocks, first, threshold, factor, sample
         row, drawn = factors[k * blocks : (k + 1) * blocks], words[start : start + blocks]
         for block in range(blocks):
             row[block] = factor if drawn[block] <= threshold else zero
+
+
+@inner
+def order_blocks(kept, width):
+    """The neurons in the order in which sample masks are drawn: tile by tile, word by word; returns how many."""
+    padded_width = (width + 3) // 4 * 4
+    for first in range(0, padded_width, TILE):
+        blocks = min(TILE, padded_width - first) // 4
+        for k in range(4):
+            for block in range(blocks):
+                kept[first + k * blocks + block] = first + 4 * block + k
+    return padded_width
 
 
 @inner

@@ -5,6 +5,11 @@ Two kernels share the scalar formulas: `thin` for one-dimensional problems, `wid
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +19,9 @@ from .spec import Ensemble, Step
 Array = NDArray[np.floating]
 
 name = "numba"
+
+#: inputs of a neuron, the bias included, up to which networks of one output take the thin kernel
+THIN_INPUTS = 2
 
 
 def unavailable() -> str | None:
@@ -27,6 +35,8 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.objective == "risk+r1+r2":
+        return "the gradient of R_2 is not compiled"
     return None
 
 
@@ -34,11 +44,9 @@ def advance(
     step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int, first_step: int, steps: int, threads: int = 1
 ) -> None:
     """Train all members in place for steps first_step, ..., first_step + steps - 1; see `reference.advance`."""
-    from . import formulas, thin
+    from . import formulas
 
     real = ensemble.theta.dtype.type
-    minibatch = step.batch_size is not None
-    train = thin.build(step.activation, step.mask, step.objective, step.optimizer, minibatch, real)
     keep_prob = ensemble.keep_prob
     members = (
         ensemble.lr.astype(real),
@@ -47,34 +55,64 @@ def advance(
         ((1 - keep_prob) / keep_prob).astype(real),
         ensemble.member,
     )
-    constants = formulas.optimizer_constants(step, first_step, steps, real)
     run = (
         np.array(rng.split_seed(seed)),
         first_step,
-        constants,
+        formulas.optimizer_constants(step, first_step, steps, real),
         step.output_scale,
         step.batch_size or len(x),
         step.replace,
     )
-    with thread_count(threads):
-        train(ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, y[:, 0]), run)
+    train, targets = _kernel(step, x, y, real, over="tiles" if len(ensemble.theta) < threads else "members")
+    with one_thread_each(threads):
+        train(ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, targets), run)
 
 
-class thread_count:
-    """Context: Numba runs on at most `threads` threads."""
+def _kernel(step: Step, x: Array, y: Array, real: type, *, over: str) -> tuple[Any, Array]:
+    """The compiled kernel for this step and data, with the targets in the shape it takes."""
+    configuration = (step.activation, step.mask, step.objective, step.optimizer)
+    if x.shape[1] <= THIN_INPUTS and y.shape[1] == 1:
+        from . import thin
 
-    def __init__(self, threads: int) -> None:
-        import numba
+        return thin.build(*configuration, step.batch_size is not None, real), y[:, 0]
+    from . import wide
 
-        self._threads = max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
+    return wide.build(*configuration, real, over), y
 
-    def __enter__(self) -> None:
-        import numba
 
-        self._before = numba.get_num_threads()
-        numba.set_num_threads(self._threads)
+def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+    """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
+    from . import wide
 
-    def __exit__(self, *exc: object) -> None:
-        import numba
+    real = theta.dtype.type
+    out = np.empty((len(theta), len(x), outputs), dtype=real)
+    with one_thread_each(threads):
+        wide.build_evaluate(step.activation, real)(theta, x, out)
+    out *= real(step.output_scale)
+    return out
 
-        numba.set_num_threads(self._before)
+
+@cache
+def _blas() -> Any:
+    """The handle of the BLAS that compiled code calls."""
+    import scipy.linalg.cython_blas  # noqa: F401  # so that the handle finds it loaded
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_thread_each(threads: int) -> Iterator[None]:
+    """Numba runs on at most `threads` threads, and BLAS on the one that calls it.
+
+    BLAS divides sums differently among its own threads: results would depend on their number.
+    """
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    try:
+        with _blas().limit(limits=1):
+            yield
+    finally:
+        numba.set_num_threads(before)

@@ -20,9 +20,8 @@ import numpy as np
 
 from . import formulas
 from .accelerate import inner, kernel, scalar
-from .draws import LANES, draw_batch, draw_factors, draw_kept, lanes_over
+from .draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 
-TILE = 128
 ROWS = 6  # of a tile
 VECTOR = 16  # neurons are computed in multiples of this
 
@@ -207,18 +206,6 @@ def store(theta, moments, inputs, state):
             theta[width + j * inputs + d] = state[1 + d, j]
             for k in range(moments.shape[0]):
                 moments[k, width + j * inputs + d] = state[3 * k + 4 + d, j]
-
-
-@inner
-def order_blocks(kept, width):
-    """The neurons in the order in which sample masks are drawn: tile by tile, word by word; returns how many."""
-    padded_width = (width + 3) // 4 * 4
-    for first in range(0, padded_width, TILE):
-        blocks = min(TILE, padded_width - first) // 4
-        for k in range(4):
-            for block in range(blocks):
-                kept[first + k * blocks + block] = first + 4 * block + k
-    return padded_width
 
 
 @inner
