@@ -39,6 +39,8 @@ STIFF = 2000.0
 _ARENA = 24 << 20
 #: neurons times samples from which the BLAS's threads are used
 _SHARED_WORK = 200_000
+#: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
+_LOST = 1000
 
 
 def flow(
@@ -76,7 +78,7 @@ def flow(
     check_choice("kind", kind, KINDS)
     check_tolerances(rtol, atol)
     started = clock.perf_counter()
-    with few_threads(problem):
+    with few_threads(problem), np.errstate(over="ignore", invalid="ignore"):
         method, reason, options = _choose(problem, theta0, kind, method, lr=lr, duration=times[-1])
         descent = _descent(problem, KINDS[kind], lr)
         path, work = integrate(descent, theta0, times, rtol=rtol, atol=atol, **options)
@@ -125,10 +127,17 @@ def integrate(
     if times[-1] == 0:
         return start[None].copy(), {"nfev": 0, "njev": 0, "success": 1}
     _keep_memory()
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = solve_ivp(
-            descent, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options
-        )
+    lost = 0 if np.isfinite(descent(0.0, start)).all() else _LOST
+
+    def watched(time: float, state: Array) -> Array:
+        nonlocal lost
+        slope = descent(time, state)
+        lost = 0 if np.isfinite(slope).all() else lost + 1
+        if lost > _LOST:
+            raise FlowFailed(f"the flow has no finite derivative at time {time:g} of {times[-1]:g}: it became infinite")
+        return slope
+
+    found = solve_ivp(watched, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options)
     path = found.y.T
     if not found.success or not np.isfinite(path).all():
         reached = found.t[-1] if found.t.size else 0.0
@@ -197,14 +206,14 @@ def _largest_eigenvalue(problem: Problem, theta: Array, objective: str, iteratio
         vector /= np.linalg.norm(vector)
         vector = hessian_product(problem, theta, vector, objective=objective)
         size = float(np.linalg.norm(vector))
-        if size == 0.0:
+        if not 0 < size < np.inf:
             break
     return size
 
 
 def few_threads(problem: Problem) -> AbstractContextManager[Any]:
     """One BLAS thread where the matrices are too small to share: there a second one only waits."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     small = problem.n_samples * problem.width < _SHARED_WORK
     return threadpool_limits(1, user_api="blas") if small else nullcontext()
