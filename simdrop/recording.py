@@ -185,4 +185,5 @@ class Recorder:
 def _over_members(reduce: Callable[[Array], Any], risk: Array, counted: NDArray[np.bool_], *, least: int) -> Array:
     """`reduce` over the counted members of every time, in double precision; NaN with fewer than `least`."""
     rows = zip(risk.astype(np.float64), counted, strict=True)
-    return np.array([reduce(r[c]) if c.sum() >= least else np.nan for r, c in rows])
+    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+        return np.array([reduce(r[c]) if c.sum() >= least else np.nan for r, c in rows])

@@ -274,15 +274,15 @@ class _Run:
         for start in range(0, len(ensemble.theta), rows):
             part = slice(start, start + rows)
             theta = ensemble.theta[part]
-            f = self.backend.evaluate(self.step, self.x, theta, outputs, threads=self.threads)
-            with np.errstate(over="ignore", invalid="ignore"):
+            values = None
+            with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+                f = self.backend.evaluate(self.step, self.x, theta, outputs, threads=self.threads)
                 risk = np.square(f - self.y).sum(axis=(1, 2), dtype=np.float64) / (2 * len(self.x))
+                if self.points is not None:
+                    values = self.backend.evaluate(self.step, self.points, theta, outputs, threads=self.threads)
             finite = np.isfinite(risk) & np.isfinite(theta).all(axis=1)
             diverged = ensemble.diverged[part]
             diverged[(diverged < 0) & ~finite] = self.wanted.steps[number]
-            values = None
-            if self.points is not None:
-                values = self.backend.evaluate(self.step, self.points, theta, outputs, threads=self.threads)
             self.recorder.observe(number, first + start, theta, risk, values, diverged < 0)
         self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
 
