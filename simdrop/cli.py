@@ -23,7 +23,7 @@ from .progress import Bars
 if TYPE_CHECKING:
     from .data import Data
     from .problem import Problem
-    from .study.compare import Plan
+    from .study.comparison import Plan
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -165,7 +165,7 @@ def _problem(settings: CompareSettings) -> tuple[Problem, Data]:
 
 
 def _plan(problem: Problem, settings: CompareSettings) -> Plan:
-    from .study.compare import KINDS, Plan
+    from .study.comparison import KINDS, Plan
 
     return Plan.check(
         problem,

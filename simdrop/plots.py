@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .study.compare import Comparison
+    from .study.comparison import Comparison
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart; line styles differ too
 FLOWS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from .errors import InvalidInput
 from .study.summary import plus_minus
 
 if TYPE_CHECKING:
-    from .study.compare import Comparison
+    from .study.comparison import Comparison
 
 #: a folder that holds one of these holds a result; FILES are all that a study may write there
 RESULTS = ("summary.json", "results.zarr")

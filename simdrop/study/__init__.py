@@ -1,5 +1,5 @@
 """Studies: an ensemble and the theory, side by side."""
 
-from .compare import Comparison, compare
+from .comparison import Comparison, compare
 
 __all__ = ["Comparison", "compare"]

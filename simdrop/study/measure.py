@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import theory
 from ..problem import Problem
@@ -58,7 +59,7 @@ def over_time(squared: dict[tuple[str, str], Estimate], runs: xr.Dataset, flows:
             "share_error": (axes, shares[:, :, 1], {"long_name": "standard error of share"}),
             "noise": (("quantity", "time"), _noise(runs), {"long_name": "distance that sampling alone would give"}),
         },
-        {"quantity": list(QUANTITIES), "kind": kinds, "time": runs["time"]},
+        {"quantity": _texts(QUANTITIES), "kind": _texts(kinds), "time": runs["time"]},
     )
 
 
@@ -92,7 +93,7 @@ def integrate_flows(
         f = problem.predict(one["theta"].values, points)
         found.append(one.assign(f=(("time", "point", "output"), f)).drop_attrs())
         tell("flows", number + 1, len(kinds))
-    dimension = xr.Variable("kind", list(kinds))
+    dimension = xr.Variable("kind", _texts(kinds))
     together = xr.concat(found, dimension, data_vars="all", coords="minimal", compat="override", join="exact")
     return together.assign_coords(grid=(("point", "input"), points)).assign_attrs(attrs)
 
@@ -118,5 +119,10 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
             "value": (axes, value, {"long_name": "R_S, R_1 or R_2"}),
             "gradient_norm": (axes, norm, {"long_name": "2-norm of its gradient"}),
         },
-        {"path": list(paths), "term": list(terms), "time": runs["time"]},
+        {"path": _texts(paths), "term": _texts(terms), "time": runs["time"]},
     )
+
+
+def _texts(names: Iterable[str]) -> NDArray[np.object_]:
+    """Names as Zarr stores them by its specification, which has no texts of fixed length."""
+    return np.array(list(names), dtype=object)

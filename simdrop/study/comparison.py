@@ -185,7 +185,7 @@ class Plan:
         with watch("compile", 1), warnings.catch_warnings(), suppress(Diverged):
             warnings.simplefilter("ignore", DivergenceWarning)
             simulate(problem, self.theta0, steps=1, members=4, record=2, groups=3, **self.common)
-        with watch("simulate"):
+        with watch("simulate", self.steps * self.members):
             runs = simulate(
                 problem,
                 self.theta0,
@@ -199,10 +199,11 @@ class Plan:
             )
         with watch("flows", len(self.kinds)):
             flows = integrate_flows(problem, self.theta0, lr, runs["time"].values, self.kinds, points, tell)
-        with watch("distances", 1):
-            squared = squared_distances(runs, flows)
-            distances = over_time(squared, runs, flows).merge(sizes(problem, lr, runs, flows))
-        summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
+        with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+            with watch("distances", 1):
+                squared = squared_distances(runs, flows)
+                distances = over_time(squared, runs, flows).merge(sizes(problem, lr, runs, flows))
+            summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
         return Comparison(problem, runs, flows, distances, summary)
 
 
@@ -244,7 +245,7 @@ class _Watch:
         self._tell = tell
 
     @contextmanager
-    def __call__(self, stage: str, total: int = 0) -> Iterator[None]:
+    def __call__(self, stage: str, total: int) -> Iterator[None]:
         self._tell(stage, 0, total)
         started = clock.perf_counter()
         yield
