@@ -42,7 +42,7 @@ Never a pair of neurons. Σ_jk |β_jk|² is an inner product of Gram matrices of
                       U^oo' = Σ_k b_ok b_o'k h_k h_kᵀ,   V^oo' = Σ_k b_ok b_o'k h1_k h1_kᵀ
 
 and D enters through X alone. The gradient of R_2 comes by the chain rule backwards through these few products: first
-by h, h1, e and b as if they were independent (`_Adjoint`), then by theta through h = σ(z), h1 = σ'(z), e = h bᵀ - y.
+by h, h1, e and b as if they were independent (`Adjoint`), then by theta through h = σ(z), h1 = σ'(z), e = h bᵀ - y.
 
 Arrays carry leading axes "..." for members, and h, h1, e, x a group axis before (samples, neurons): (..., G, n/G, m).
 """
@@ -84,7 +84,7 @@ def gradient(
         v = net.column(1 / np.asarray(keep_prob) - 1) if "r1" in terms else 0.0
         total = net.mean_gradient(net.e if "risk" in terms else np.zeros_like(net.e), v)
     if "r2" in terms:
-        adjoint = _Adjoint.zeros_like(net)
+        adjoint = Adjoint.zeros_like(net)
         _second_moment(net, net.column(keep_prob), mask, adjoint, weight=net.column(np.asarray(lr) / 4))
         total += net.pull_back(adjoint)
     return total
@@ -124,11 +124,25 @@ class Network:
     scale: np.floating
 
     @classmethod
-    def at(cls, x: Array, y: Array, theta: Array, activation: str, output_scale: float, order: int) -> Network:
-        """Derivatives of the activation up to `order`; those beyond are empty."""
+    def at(
+        cls,
+        x: Array,
+        y: Array,
+        theta: Array,
+        activation: str,
+        output_scale: float,
+        order: int,
+        factor: Array | None = None,
+    ) -> Network:
+        """Derivatives of the activation up to `order`; those beyond are empty.
+
+        Dropout factors 1 + η (m,) or (..., n, m) multiply the activation: under one mask R_S is then R_drop.
+        """
         scale = theta.dtype.type(output_scale)
         a, w = split(theta, y.shape[-1], x.shape[-1])
         found = ACTIVATIONS[activation].derivatives(x @ w.swapaxes(-1, -2), order)
+        if factor is not None:
+            found = tuple(factor * derivative for derivative in found)
         h, h1, h2, h3 = found + (np.empty(0, dtype=theta.dtype),) * (3 - order)
         b = scale * a
         return cls(x, h @ b.swapaxes(-1, -2) - y, b, np.square(b).sum(axis=-2, keepdims=True), h, h1, h2, h3, scale)
@@ -150,26 +164,29 @@ class Network:
         through_w = (self.by_h(e, v) * self.h1).swapaxes(-1, -2) @ self.x
         return join(self.scale / samples * through_a, through_w / samples)
 
-    def pull_back(self, adjoint: _Adjoint) -> Array:
+    def pull_back(self, adjoint: Adjoint) -> Array:
         """Gradient (..., P) by theta of the quantity whose partial derivatives `adjoint` holds."""
-        by_e, by_h, by_b = adjoint.e, adjoint.h, adjoint.b
-        by_b += by_e.swapaxes(-1, -2) @ self.h
-        by_h += by_e @ self.b
+        by_b = adjoint.b + adjoint.e.swapaxes(-1, -2) @ self.h
+        by_h = adjoint.h + adjoint.e @ self.b
         by_z = by_h * self.h1 + adjoint.h1 * self.h2
+        if adjoint.h2 is not None:
+            by_z += adjoint.h2 * self.h3
         return join(self.scale * by_b, by_z.swapaxes(-1, -2) @ self.x)
 
 
 @dataclass(slots=True)
-class _Adjoint:
-    """Partial derivatives of a quantity by h, h1, e and b, taken as independent; summed up in place."""
+class Adjoint:
+    """Partial derivatives of a quantity by h, h1, e, b (and h2), taken as independent; summed up in place."""
 
     h: Array
     h1: Array
     e: Array
     b: Array
+    h2: Array | None = None
 
     @classmethod
-    def zeros_like(cls, net: Network) -> _Adjoint:
+    def zeros_like(cls, net: Network) -> Adjoint:
+        """Nothing summed up yet."""
         return cls(np.zeros_like(net.h), np.zeros_like(net.h), np.zeros_like(net.e), np.zeros_like(net.b))
 
 
@@ -187,14 +204,14 @@ class _Groups:
     b: Array
     bb: Array
     scale: np.floating
-    bar: _Adjoint | None
+    bar: Adjoint | None
 
     @classmethod
-    def of(cls, net: Network, groups: int, bar: _Adjoint | None) -> _Groups:
+    def of(cls, net: Network, groups: int, bar: Adjoint | None) -> _Groups:
         x = grouped(net.x, groups)
         if bar is not None:
             # b's adjoint keeps its own shape: groups are summed into it.
-            bar = _Adjoint(grouped(bar.h, groups), grouped(bar.h1, groups), grouped(bar.e, groups), bar.b)
+            bar = Adjoint(grouped(bar.h, groups), grouped(bar.h1, groups), grouped(bar.e, groups), bar.b)
         return cls(
             grouped(net.h, groups),
             grouped(net.h1, groups),
@@ -214,7 +231,7 @@ def grouped(array: Array, groups: int) -> Array:
 
 
 def _second_moment(
-    net: Network, keep_prob: Array, mask: str, bar: _Adjoint | None, weight: Array | float = 1.0
+    net: Network, keep_prob: Array, mask: str, bar: Adjoint | None, weight: Array | float = 1.0
 ) -> Array:
     """E|∇R_drop|² (...); `weight` (..., 1, 1) times its partial derivatives are added to `bar`."""
     moment: Array

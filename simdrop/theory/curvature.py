@@ -1,4 +1,4 @@
-"""Hessians of R_S and R_S + R_1: as a product with vectors for any P, as a matrix for small P, and tr(H C).
+"""Hessians of R_S and R_S + R_1: as a product with vectors for any P, as a matrix for small P, and ∇ tr(H C).
 
 Symbols as in `simdrop_kernels.closed_form`; v = 0 leaves R_S. With the features g_ρ = ∂f_o(x_i)/∂θ of ρ = (i, o),
 
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from simdrop_kernels.closed_form import Network
+from simdrop_kernels.closed_form import Adjoint, Network
+from simdrop_kernels.spec import join, split
 
 from ..errors import check_choice
 from ..problem import Problem
@@ -35,19 +36,25 @@ def hessian_product(problem: Problem, theta: ArrayLike, direction: ArrayLike, *,
     """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it."""
     check_choice("objective", objective, OBJECTIVES)
     net = _network(problem, check_point(problem, theta), order=2)
-    v, s = _variance(problem, objective), net.scale
-    da, dw = problem.split(problem.check_theta(direction, "direction"))
-    db = s * da
+    return gradient_along(net, _variance(problem, objective), problem.check_theta(direction, "direction"))
+
+
+def gradient_along(net: Network, v: float, direction: Array) -> Array:
+    """Derivative (..., P) of `Network.mean_gradient` along direction (..., P); `net` holds h2."""
+    da, dw = split(direction, net.e.shape[-1], net.x.shape[-1])
+    db = net.scale * da
     dz = net.x @ dw.swapaxes(-1, -2)
     dh = net.h1 * dz
     de = dh @ net.b.T + net.h @ db.swapaxes(-1, -2)
-    dbb = 2 * (net.b * db).sum(axis=-2, keepdims=True)
-    size = np.square(net.h).sum(axis=0)
-    dsize = 2 * (net.h * dh).sum(axis=-2, keepdims=True)
-    by_a = de.swapaxes(-1, -2) @ net.h + net.e.T @ dh + v * (db * size + net.b * dsize)
-    dc = de @ net.b + net.e @ db + v * (dbb * net.h + net.bb * dh)
+    by_a = de.swapaxes(-1, -2) @ net.h + net.e.T @ dh
+    dc = de @ net.b + net.e @ db
+    if v:
+        size = np.square(net.h).sum(axis=0)
+        dsize = 2 * (net.h * dh).sum(axis=-2, keepdims=True)
+        by_a += v * (db * size + net.b * dsize)
+        dc += v * (2 * (net.b * db).sum(axis=-2, keepdims=True) * net.h + net.bb * dh)
     by_z = dc * net.h1 + net.by_h(net.e, v) * net.h2 * dz
-    return problem.join(s * by_a, by_z.swapaxes(-1, -2) @ net.x) / problem.n_samples
+    return join(net.scale * by_a, by_z.swapaxes(-1, -2) @ net.x) / len(net.e)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +77,13 @@ class Curvature:
         """The Hessian at theta (P,); `order` 3 also allows `trace_gradient`."""
         check_choice("objective", objective, OBJECTIVES)
         net, v = _network(problem, theta, order=order), _variance(problem, objective)
-        n, c = net.e.shape
-        by_a = net.scale * np.einsum("ij,oq->ioqj", net.h, np.eye(c))  # (n, c, c, m)
-        by_w = np.einsum("oj,ij,id->iojd", net.b, net.h1, net.x, optimize=True)  # (n, c, m, D)
-        features = problem.join(by_a, by_w).reshape(n * c, -1)
+        n = problem.n_samples
         aa = v * net.scale**2 / n * np.square(net.h).sum(axis=0)
         weight = (net.e[:, :, None] + 2 * v * net.h[:, None, :] * net.b) * net.h1[:, None, :]  # (n, c, m)
         aw = net.scale / n * np.einsum("ioj,id->jod", weight, net.x, optimize=True)
         bend = net.by_h(net.e, v) * net.h2 + v * net.bb * net.h1**2  # (n, m)
         ww = np.einsum("ij,id,iq->jdq", bend, net.x, net.x, optimize=True) / n
-        return cls(problem, net, v, features, aa, aw, ww)
+        return cls(problem, net, v, features(net), aa, aw, ww)
 
     def product(self, direction: Array) -> Array:
         """Hessian times direction (..., P)."""
@@ -100,6 +104,35 @@ class Curvature:
         found[:, c:, c:] = self.ww
         return found
 
+    def trace_gradient(self, applied: Array, blocks: Array) -> Array:
+        """∇ tr(H C) (P,) for a fixed symmetric C, of which H sees the features and the blocks of the neurons.
+
+        applied (n c, P): g_ρ C; blocks (m, c + D, c + D): C of each neuron's (a_1j, ..., a_cj, w_j). Needs order 3.
+
+        By the chain rule backwards through n tr(H C) = Σ_ρ g_ρᵀ C g_ρ + n Σ_j ⟨N_j, C_j⟩, with g_ρ, N_j as above.
+        """
+        net, v, s = self.net, self.v, self.net.scale
+        n, c = net.e.shape
+        a, w = self.problem.split(applied.reshape(n, c, -1))  # (n, c, c, m), (n, c, m, D)
+        own = np.einsum("iooj->ij", a)
+        along = np.einsum("iojd,id->ioj", w, net.x)
+        aa = np.trace(blocks[:, :c, :c], axis1=1, axis2=2)  # (m,)
+        aw = np.einsum("jod,id->ioj", blocks[:, :c, c:], net.x)  # (n, c, m)
+        ww = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], net.x, net.x, optimize=True)  # (n, m)
+        h, h1, b, bb = net.h, net.h1, net.b, net.bb
+        by_c = net.h2 * ww
+        by_bb = v * (h * by_c + h1 * h1 * ww).sum(axis=0)
+        tilt = net.e[:, :, None] + 2 * v * h[:, None, :] * b
+        adjoint = Adjoint(
+            h=2 * s * own + 2 * v * s * s * h * aa + 4 * s * v * h1 * (b * aw).sum(axis=1) + v * bb * by_c,
+            h1=2 * (b * along).sum(axis=1) + 2 * s * (tilt * aw).sum(axis=1) + 2 * v * bb * h1 * ww,
+            e=2 * s * np.einsum("ij,ioj->io", h1, aw) + by_c @ b.T,
+            b=2 * np.einsum("ij,ioj->oj", h1, along + 2 * s * v * h[:, None, :] * aw) + net.e.T @ by_c + 2 * b * by_bb,
+            h2=net.by_h(net.e, v) * ww,
+        )
+        found: Array = net.pull_back(adjoint) / n
+        return found
+
     def matrix(self) -> Array:
         """The Hessian (P, P), symmetric to the last bit."""
         matrix = self.features.T @ (self.features / self.problem.n_samples)
@@ -110,6 +143,14 @@ class Curvature:
         matrix[w[:, :, None], a.T[:, None, :]] += self.aw.swapaxes(-1, -2)
         matrix[w[:, :, None], w[:, None, :]] += self.ww
         return matrix
+
+
+def features(net: Network) -> Array:
+    """The features g_ρ = ∂f_o(x_i)/∂θ, shape (n c, P)."""
+    n, c = net.e.shape
+    by_a = net.scale * np.einsum("ij,oq->ioqj", net.h, np.eye(c))  # (n, c, c, m)
+    by_w = np.einsum("oj,ij,id->iojd", net.b, net.h1, net.x, optimize=True)  # (n, c, m, D)
+    return join(by_a, by_w).reshape(n * c, -1)
 
 
 def _network(problem: Problem, theta: Array, order: int) -> Network:

@@ -34,10 +34,8 @@ from simdrop_kernels.spec import Step
 from ..errors import InvalidInput
 from ..problem import Problem
 from ._input import Array, check_point, network
+from .curvature import features
 from .losses import gradient
-
-#: bytes of the largest intermediate array when the covariance matrix is formed
-_BLOCK_BYTES = 8 << 20
 
 
 def mean_gradient(problem: Problem, theta: ArrayLike) -> Array:
@@ -81,14 +79,11 @@ def covariance_product(problem: Problem, theta: ArrayLike, direction: ArrayLike)
 class Noise:
     """The noise at one theta, as linear maps. G groups of k samples share a mask: G = 1 or G = n.
 
-    x (n, D); h, h1 (n, m); b (c, m); u (G, k·c, m)
-    d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P)
+    u (G, k·c, m); d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P)
     """
 
     problem: Problem
-    h: Array
-    h1: Array
-    b: Array
+    net: Network
     u: Array
     d: Array
     beta: Array
@@ -99,9 +94,9 @@ class Noise:
         net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
         groups = 1 if problem.mask == "step" else problem.n_samples
         u = net.h[:, None, :] * net.b  # (n, c, m)
-        noise = cls(problem, net.h, net.h1, net.b, u.reshape(groups, -1, problem.width), u[:0], u[:0])
+        noise = cls(problem, net, u.reshape(groups, -1, problem.width), u[:0], u[:0])
         d = noise._pull(net.e[:, :, None] + (problem.variance - 1) * u, groups)
-        return cls(problem, noise.h, noise.h1, noise.b, noise.u, d, noise._pull(u, groups))
+        return cls(problem, net, noise.u, d, noise._pull(u, groups))
 
     def product(self, direction: Array) -> Array:
         """Covariance times direction (..., P)."""
@@ -118,13 +113,30 @@ class Noise:
         return found
 
     def covariance(self) -> Array:
-        """The covariance as a matrix (P, P)."""
-        params, samples = self.problem.n_params, self.problem.n_samples
-        rows = max(1, _BLOCK_BYTES // (8 * samples * self.problem.n_outputs * self.problem.width))
-        matrix = np.concatenate(
-            [self.product(np.eye(min(rows, params - k), params, k)) for k in range(0, params, rows)]
+        """The covariance as a matrix (P, P).
+
+        With β^G (P, m) of the blocks β_jk of a group, R_pq = β^G_{p, neuron of q}, and "own" for entries of one neuron:
+
+            Σ_k A_k A_kᵀ = β βᵀ + R dᵀ + d Rᵀ + own(d dᵀ)         (R dᵀ: column q times d_q)
+            Σ_{k<l} B_kl B_klᵀ = R ∘ Rᵀ + own(β βᵀ - 2 R ∘ Rᵀ)
+        """
+        v, n = self.problem.variance, self.problem.n_samples
+        neuron = np.concatenate(
+            [
+                np.tile(np.arange(self.problem.width), self.problem.n_outputs),
+                np.repeat(np.arange(self.problem.width), self.problem.n_inputs),
+            ]
         )
-        return np.asarray((matrix + matrix.T) / 2)
+        own = neuron[:, None] == neuron
+        total = np.zeros((neuron.size, neuron.size))
+        rows = features(self.net).reshape(*self.u.shape[:2], -1)  # (G, k c, P)
+        for g, u, d in zip(rows, self.u, self.d, strict=True):
+            r = (g.T @ u / n)[:, neuron]
+            square = g.T @ (u @ u.T / n**2) @ g
+            crossed = r * r.T
+            total += v * (square + r * d + (r * d).T) + v * v * crossed
+            total += own * (v * np.outer(d, d) + v * v * (square - 2 * crossed))
+        return np.asarray((total + total.T) / 2)
 
     def draw(self, first: Array, second: Array) -> Array:
         """√v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl (..., P): noise, for standard normal ξ.
@@ -134,23 +146,23 @@ class Noise:
         v = self.problem.variance
         upper = np.triu(second, 1)
         weights = v * (upper + upper.swapaxes(-1, -2)) + np.sqrt(v) * first[..., :, None]  # (k, j)
-        found: Array = self._pull((self.u @ weights).reshape(*first.shape[:-2], -1, *self.b.shape))
+        found: Array = self._pull((self.u @ weights).reshape(*first.shape[:-2], -1, *self.net.b.shape))
         found += np.sqrt(v) * self._scaled(self.d, first)
         return found
 
     def _push(self, direction: Array) -> Array:
         """γ (..., n, c, m) of direction (..., P)."""
         a, w = self.problem.split(direction)
-        through_w = self.h1 * (self.problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
-        through_a = self.problem.scale * self.h[:, None, :] * a[..., None, :, :]
-        gamma: Array = through_a + self.b * through_w[..., None, :]
+        through_w = self.net.h1 * (self.problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
+        through_a = self.problem.scale * self.net.h[:, None, :] * a[..., None, :, :]
+        gamma: Array = through_a + self.net.b * through_w[..., None, :]
         return gamma
 
     def _pull(self, y: Array, groups: int | None = None) -> Array:
         """(1/n) Σ_ρ g_ρj Y_ρj (..., P) of Y (..., n, c, m); summed within each of `groups` groups: (..., G, P)."""
         n = self.problem.n_samples
-        through_h = self.problem.scale / n * self.h[:, None, :] * y  # (..., n, c, m)
-        by_z = self.h1 / n * (self.b * y).sum(axis=-2)  # (..., n, m)
+        through_h = self.problem.scale / n * self.net.h[:, None, :] * y  # (..., n, c, m)
+        by_z = self.net.h1 / n * (self.net.b * y).sum(axis=-2)  # (..., n, m)
         x = self.problem.inputs
         if groups is None:
             return self.problem.join(through_h.sum(axis=-3), by_z.swapaxes(-1, -2) @ x)
