@@ -218,7 +218,9 @@ def fill_factors(kept_rows, samples, padded_samples, words, lanes, width, thresh
         for i in range(samples):
             tile_row = row(kept_rows, (first // TILE * padded_samples + i) * 3 + 2)
             if drawn:
-                draw_factors(tile_row, words, lanes, blocks, first // 4, threshold, factor, i, i % ahead, step, member, key)
+                draw_factors(
+                    tile_row, words, lanes, blocks, first // 4, threshold, factor, i, i % ahead, step, member, key
+                )
             else:
                 tile_row[: 4 * blocks] = 1
             for k in range(width - (first + 4 * blocks - 4), 4):
@@ -272,7 +274,9 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
             for j in range(width):
                 kept[j] = j
         if always and sample:
-            fill_factors(kept_rows, batch_size, padded_samples, words, lanes, width, threshold, one, False, 0, member, key)
+            fill_factors(
+                kept_rows, batch_size, padded_samples, words, lanes, width, threshold, one, False, 0, member, key
+            )
         bad = -1
         for t in range(constants.shape[0]):
             step = first_step + t
@@ -284,7 +288,18 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
                     x1[i] = x[chosen[i], 1] if inputs == 2 else 0 * one
             if sample and not always:
                 fill_factors(
-                    kept_rows, batch_size, padded_samples, words, lanes, width, threshold, factor, True, step, member, key
+                    kept_rows,
+                    batch_size,
+                    padded_samples,
+                    words,
+                    lanes,
+                    width,
+                    threshold,
+                    factor,
+                    True,
+                    step,
+                    member,
+                    key,
                 )
             elif not always:
                 count = draw_kept(kept, words, lanes, width, threshold, step, t % ahead, member, key)

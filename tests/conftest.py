@@ -1,0 +1,28 @@
+"""What all tests share: the backends, tolerances, floating-point errors that raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from simdrop_kernels import registry
+
+#: relative agreement that two evaluation orders of one formula can show after some tens of steps
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
+
+
+@pytest.fixture(params=registry.names())
+def backend(request: pytest.FixtureRequest) -> registry.Backend:
+    """Every backend in turn; skipped with its own reason where it cannot run."""
+    module = registry.load(request.param)
+    if reason := module.unavailable():
+        pytest.skip(f"{request.param}: {reason}")
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _strict_numpy() -> Iterator[None]:
+    """NumPy's floating-point errors raise, underflow apart: exp(-z²) underflows rightly."""
+    with np.errstate(all="raise", under="ignore"):
+        yield
