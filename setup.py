@@ -17,7 +17,7 @@ AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx51
 INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
 
 #: nothing here may change results: no -ffast-math
-FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 HEADERS = "activation coefficients dtype entry fused gemm general isa lanes panels philox sine space step task"

@@ -27,11 +27,26 @@
 #define HEAD_BITS ((int64_t)0xFFFFFFFFF8000000)
 #endif
 
+#if defined(HAS_LOOKUP)
+/* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 0, 1/2, ..., 15/2, and tanh r
+   = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of the rational
+   function below; additions and lookups run beside them. */
+INLINE vec N(act_tanh)(vec z) {
+    const REAL end = 8.6f, grid = 6291456.0f; /* 1.5 * 2^22: adding it rounds to halves */
+    const vec size = N(least)(N(splat)(end), N(magnitude)(z));
+    const vec shifted = N(least)(N(splat)(grid + 7.5f), size + grid);
+    const vec step = N(lookup)(tanh_steps_f32, (ivec)shifted);
+    const vec r = size - (shifted - grid), u = r * r;
+    const vec rest = POLYNOMIAL(coth_p, u);
+    return N(with_sign)((step * rest + r) / (step * r + rest), z);
+}
+#else
 INLINE vec N(act_tanh)(vec z) {
     z = N(least)(N(splat)(TANH_END), N(most)(N(splat)(-TANH_END), z));
     const vec u = z * z;
-    return N(quotient)(z * POLYNOMIAL(tanh_p, u), POLYNOMIAL(tanh_q, u));
+    return z * POLYNOMIAL(tanh_p, u) / POLYNOMIAL(tanh_q, u);
 }
+#endif
 
 /* 2^k for whole k that may reach below the least exponent, as two factors. */
 INLINE vec N(times_power)(vec v, ivec k) {
@@ -117,6 +132,7 @@ INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
     }
 }
 
+#undef HAS_LOOKUP
 #undef TANH_END
 #undef EXP_LOW
 #undef EXP_ROUND

@@ -52,7 +52,7 @@ def fit(function, low, high, numerator: int, denominator: int, square: bool = Fa
 
 def least_degree(function, low, high, bits: int, rational: bool, square: bool):
     """The fit of least degree whose error is below 2^-(bits + 2)."""
-    for degree in range(2, 40):
+    for degree in range(1, 40):
         found = fit(function, low, high, degree, degree if rational else 0, square)
         if found[0] < mp.mpf(2) ** -(bits + 2):
             return found
@@ -69,6 +69,11 @@ def emit(name: str, suffix: str, values) -> None:
 def tanh_over(u):
     x = mp.sqrt(u)
     return mp.tanh(x) / x
+
+
+def coth_times(u):
+    r = mp.sqrt(u)
+    return r * mp.coth(r)
 
 
 def exp_rest(r):
@@ -117,10 +122,13 @@ def main() -> None:
             "sin": (sin_rest, mp.mpf(0), quarter, False, False),
             "cos": (cos_rest, mp.mpf(0), quarter, False, False),
         }
+        if dtype == "f32":
+            table["coth"] = (coth_times, mp.mpf(0), mp.mpf(1) / 16, False, False)
+            emit("tanh_steps_f32", suffix, [mp.tanh(mp.mpf(j) / 2) for j in range(16)])
         for name, (function, low, high, rational, square) in table.items():
             # the rest terms of exp, atanh, sin, cos are a small part of the whole: fewer bits serve;
             # tanh is what most steps spend their time on
-            spared = {"tanh": 2, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
+            spared = {"tanh": 2, "coth": 1, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
             error, p, q = least_degree(function, low, high, bits - spared, rational, square)
             print(f"/* {name}, {dtype}: {mp.nstr(error, 2)} */")
             emit(f"{name}_p_{dtype}", suffix, p)

@@ -32,6 +32,7 @@ static void N(pack_blocks)(const REAL *from, int64_t rows, int64_t depth, int64_
 INLINE void N(tile)(const int height, const int vectors, int64_t depth, const REAL *a, const REAL *const b[2],
                     int64_t b_step, REAL *const out[2], int64_t out_step) {
     vec sum[TILE_ROWS][2];
+#pragma GCC unroll 12
     for (int r = 0; r < height; r++) sum[r][0] = sum[r][1] = N(splat)(0);
     for (int64_t k = 0; k < depth; k++) {
         const vec left = N(load)(b[0] + k * b_step);
@@ -42,6 +43,7 @@ INLINE void N(tile)(const int height, const int vectors, int64_t depth, const RE
             if (vectors > 1) sum[r][1] += a[k * height + r] * right;
         }
     }
+#pragma GCC unroll 12
     for (int r = 0; r < height; r++) {
         N(store)(out[0] + r * out_step, sum[r][0]);
         if (vectors > 1) N(store)(out[1] + r * out_step, sum[r][1]);

@@ -16,17 +16,15 @@ static void N(forward_general)(int activation, int masked, const N(space) * s, c
         N(multiply)(pair, s->n, s->inputs, s->x_rows, b, 2 * VL, out, VL);
         N(activate_panels)(activation, masked, s, v, v + pair);
     }
-    for (int64_t i = 0; i < s->n; i++) {
-        for (int64_t o = 0; o < s->outputs; o++) {
-            const REAL *a = p + o * s->row;
-            vec sum[2] = {N(splat)(0), N(splat)(0)};
-            int64_t v = 0;
-            for (; v + 1 < vectors; v += 2) {
-                sum[0] += N(load)(a + v * VL) * N(load)(s->h + (v * s->depth + i) * VL);
-                sum[1] += N(load)(a + v * VL + VL) * N(load)(s->h + ((v + 1) * s->depth + i) * VL);
+    for (int64_t o = 0; o < s->outputs; o++) {
+        for (int64_t i = 0; i < s->n; i += 4) { /* h has room for whole fours */
+            const REAL *a = p + o * s->row, *h = s->h + i * VL;
+            vec sum[4] = {N(splat)(0), N(splat)(0), N(splat)(0), N(splat)(0)};
+            for (int64_t v = 0; v < vectors; v++) {
+#pragma GCC unroll 4
+                for (int q = 0; q < 4; q++) sum[q] += N(load)(a + v * VL) * N(load)(h + (v * s->depth + q) * VL);
             }
-            if (v < vectors) sum[0] += N(load)(a + v * VL) * N(load)(s->h + (v * s->depth + i) * VL);
-            N(store)(s->sums + (i * s->outputs + o) * VL, sum[0] + sum[1]);
+            for (int q = 0; q < 4 && i + q < s->n; q++) N(store)(s->sums + ((i + q) * s->outputs + o) * VL, sum[q]);
         }
     }
 }
@@ -41,6 +39,7 @@ INLINE void N(output_gradient)(const N(space) * s, int64_t v) {
         if (count == 4) {
             for (int64_t i = 0; i < s->n; i++) {
                 const vec hi = N(load)(h + i * VL);
+#pragma GCC unroll 4
                 for (int q = 0; q < 4; q++) sum[q] += s->e[i * c + o + q] * hi;
             }
         } else {

@@ -67,21 +67,11 @@ INLINE vec N(most)(vec bound, vec v) {
 /* Polynomial of `terms` coefficients, from the constant term up, by Horner's rule. */
 INLINE vec N(polynomial)(const REAL *coefficients, int terms, vec x) {
     vec sum = N(splat)(coefficients[terms - 1]);
+#pragma GCC unroll 32
     for (int k = terms - 2; k >= 0; k--) sum = sum * x + coefficients[k];
     return sum;
 }
 #define POLYNOMIAL(name, x) N(polynomial)(N(name), (int)(sizeof N(name) / sizeof N(name)[0]), x)
-
-/* above / below for finite `below` of moderate size, to about an ulp; NaN where either is. */
-INLINE vec N(quotient)(vec above, vec below) {
-#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
-    const vec guess = (vec)_mm512_rcp14_ps(below); /* 14 bits, 28 after the correction below */
-    const vec first = above * guess;
-    return first + first * ((REAL)1 - below * guess);
-#else
-    return above / below;
-#endif
-}
 
 /* Lanes whose bit in `bits` is set: all bits of the lane. */
 INLINE ivec N(lanes_of)(uint32_t bits) {
@@ -114,26 +104,79 @@ INLINE vec N(drop_lanes)(uint32_t bits, vec v) {
 #endif
 }
 
+#if REAL_IS_FLOAT && (defined(SIMDROP_AVX512) || defined(SIMDROP_AVX2))
+#define HAS_LOOKUP 1
+/* table[index % 16] of each lane, without a memory access. */
+INLINE vec N(lookup)(const REAL *table, ivec index) {
+#if defined(SIMDROP_AVX512)
+    return (vec)_mm512_permutexvar_ps((__m512i)index, N(load_loose)(table));
+#else
+    const vec low = (vec)_mm256_permutevar8x32_ps(N(load_loose)(table), (__m256i)index);
+    const vec high = (vec)_mm256_permutevar8x32_ps(N(load_loose)(table + 8), (__m256i)index);
+    return (vec)_mm256_blendv_ps(low, high, (__m256)(index << 28)); /* bit 3 to the sign */
+#endif
+}
+#endif
+
 /* The VL bits of the neurons of vector number v. */
 INLINE uint32_t N(bits_of)(const uint32_t *bits, int64_t v) {
     const int64_t bit = v * VL;
     return bits[bit / 32] >> (bit % 32) & (uint32_t)((UINT64_C(1) << VL) - 1);
 }
 
-/* Lane i of the result: the sum of the lanes of rows[i], i < VL. */
+/* The sum of the lanes. */
+INLINE REAL N(sum_of_lanes)(vec v) {
+#if defined(SIMDROP_AVX512)
+    return MMR(reduce_add)(v);
+#else
+    REAL part[VL];
+    N(store_loose)(part, v);
+    for (int half = VL / 2; half > 0; half /= 2) {
+        for (int l = 0; l < half; l++) part[l] += part[l + half];
+    }
+    return part[0];
+#endif
+}
+
+/* Lane i of the result: the sum of the lanes of rows[i], i < VL. Each round adds the two halves of vectors,
+   two by two, and so halves their number. */
 INLINE vec N(sums_of_rows)(const REAL *rows) {
     vec level[VL];
+    int count = VL;
+#pragma GCC unroll 16
+    for (int l = 0; l < VL; l++) level[l] = N(load)(rows + l * VL);
+#if defined(SIMDROP_AVX512) /* within 128-bit blocks first, where shuffles are cheap */
+#define ROUND(left, right)                                                                               \
+    count /= 2;                                                                                          \
+    _Pragma("GCC unroll 8") for (int i = 0; i < count; i++) {                                            \
+        const vec a = level[2 * i], b = level[2 * i + 1];                                                \
+        level[i] = (vec)(left) + (vec)(right);                                                           \
+    }
+    ROUND(MMR(unpacklo)(a, b), MMR(unpackhi)(a, b))
+#if REAL_IS_FLOAT
+    ROUND(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE))
+    ROUND(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE))
+    ROUND(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD))
+#else
+    ROUND(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xEE))
+    ROUND(_mm512_shuffle_f64x2(a, b, 0x88), _mm512_shuffle_f64x2(a, b, 0xDD))
+#endif
+#undef ROUND
+#else
     ivec even, odd;
+#pragma GCC unroll 16
     for (int l = 0; l < VL; l++) {
         even[l] = 2 * l;
         odd[l] = 2 * l + 1;
-        level[l] = N(load)(rows + l * VL);
     }
-    for (int count = VL; count > 1; count /= 2) {
+#pragma GCC unroll 4
+    for (; count > 1; count /= 2) {
+#pragma GCC unroll 8
         for (int i = 0; i < count / 2; i++) {
             const vec a = level[2 * i], b = level[2 * i + 1];
             level[i] = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
         }
     }
+#endif
     return level[0];
 }

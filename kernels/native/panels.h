@@ -1,9 +1,8 @@
 /* The panels of h and of its slope, per dtype: what a step keeps between its forward and backward pass. */
 
-/* Whether σ' is not a function of σ and must be kept beside it. */
+/* Whether σ' is not a function of σ and is kept beside it. */
 INLINE int N(keeps_slope)(int activation) {
-    return activation == ACT_SOFTPLUS || activation == ACT_GELU || activation == ACT_ERF || activation == ACT_SIN ||
-           activation == ACT_QUADRATIC;
+    return activation != ACT_TANH && activation != ACT_RELU && activation != ACT_SIGMOID;
 }
 
 INLINE vec N(slope_of)(int activation, vec h, const REAL *slope) {
@@ -11,7 +10,6 @@ INLINE vec N(slope_of)(int activation, vec h, const REAL *slope) {
     case ACT_TANH: return (REAL)1 - h * h;
     case ACT_RELU: return (vec)((ivec)N(splat)(1) & (ivec)(h > 0));
     case ACT_SIGMOID: return h - h * h;
-    case ACT_LINEAR: return N(splat)(1);
     default: return N(load)(slope);
     }
 }

@@ -15,15 +15,15 @@
 #define PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
 #define PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
 
-/* Words 1, 2, 3 of the counter, and the key. */
+/* Words 2, 3 of the counter, and the key. */
 typedef struct {
-    uint32_t sample, step, member;
+    uint32_t step, member;
     uint32_t key[2];
 } philox_place;
 
-/* The four words of one block. */
+/* The four words of one block, for sample 0. */
 INLINE void philox_block(philox_place at, uint32_t word0, uint32_t out[4]) {
-    uint32_t c0 = word0, c1 = at.sample, c2 = at.step, c3 = at.member, k0 = at.key[0], k1 = at.key[1];
+    uint32_t c0 = word0, c1 = 0, c2 = at.step, c3 = at.member, k0 = at.key[0], k1 = at.key[1];
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
         const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * c0, p1 = (uint64_t)PHILOX_MULTIPLIER_1 * c2;
         c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
@@ -36,47 +36,79 @@ INLINE void philox_block(philox_place at, uint32_t word0, uint32_t out[4]) {
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-/* Bits of 32 neurons, those of blocks first, ..., first + 7: 1 where word <= threshold.
+/* `count` words of 32 neurons each, the word[q]-th of the mask of sample[q], interleaved because the rounds of
+   one wait for each other. A bit is 1 where a neuron is kept.
 
    64-bit lanes carry 32-bit words; what the products leave in the upper halves is never read, for
    multiplications take the lower halves alone. */
-INLINE uint32_t philox_kept_32(philox_place at, uint32_t stream, uint32_t first, uint32_t threshold) {
+INLINE void philox_words(const int count, philox_place at, uint32_t stream, const uint32_t *sample,
+                         const uint32_t *word, uint32_t threshold, uint32_t *bits) {
+    enum { PARTS = 8 / U64_LANES }; /* a word takes 8 blocks */
     const u64v low = u64_splat(UINT64_C(0xFFFFFFFF)), limit = u64_splat(threshold);
     const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0), multiplier_1 = u64_splat(PHILOX_MULTIPLIER_1);
-    u64v lane;
+    u64v lane, c0[2 * PARTS], c1[2 * PARTS], c2[2 * PARTS], c3[2 * PARTS];
     for (int l = 0; l < U64_LANES; l++) lane[l] = (uint64_t)l;
-    uint32_t dropped[4] = {0, 0, 0, 0};
-    for (uint32_t part = 0; part < 8; part += U64_LANES) {
-        u64v c0 = lane + (uint64_t)((stream << 28) | (first + part));
-        u64v c1 = u64_splat(at.sample), c2 = u64_splat(at.step), c3 = u64_splat(at.member);
-        uint32_t k0 = at.key[0], k1 = at.key[1];
-        for (int round = 0; round < PHILOX_ROUNDS; round++) {
-            const u64v p0 = u64_multiply_low(multiplier_0, c0), p1 = u64_multiply_low(multiplier_1, c2);
-            c0 = (p1 >> 32) ^ c1 ^ u64_splat(k0);
-            c1 = p1;
-            c2 = (p0 >> 32) ^ c3 ^ u64_splat(k1);
-            c3 = p0;
-            k0 += PHILOX_WEYL_0;
-            k1 += PHILOX_WEYL_1;
-        }
-        dropped[0] |= u64_signs(limit - (c0 & low)) << part;
-        dropped[1] |= u64_signs(limit - (c1 & low)) << part;
-        dropped[2] |= u64_signs(limit - (c2 & low)) << part;
-        dropped[3] |= u64_signs(limit - (c3 & low)) << part;
+    const int chains = count * PARTS;
+#pragma GCC unroll 16
+    for (int q = 0; q < chains; q++) {
+        const uint32_t block = 8 * word[q / PARTS] + (uint32_t)(q % PARTS * U64_LANES);
+        c0[q] = lane + (uint64_t)(stream << 28 | block);
+        c1[q] = u64_splat(sample[q / PARTS]);
+        c2[q] = u64_splat(at.step);
+        c3[q] = u64_splat(at.member);
     }
-    return ~(spread_by_four(dropped[0], 0) | spread_by_four(dropped[1], 1) | spread_by_four(dropped[2], 2) |
-             spread_by_four(dropped[3], 3));
+    uint32_t k0 = at.key[0], k1 = at.key[1];
+#pragma GCC unroll 10
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+#pragma GCC unroll 16
+        for (int q = 0; q < chains; q++) {
+            const u64v p0 = u64_multiply_low(multiplier_0, c0[q]), p1 = u64_multiply_low(multiplier_1, c2[q]);
+            c0[q] = (p1 >> 32) ^ c1[q] ^ u64_splat(k0);
+            c1[q] = p1;
+            c2[q] = (p0 >> 32) ^ c3[q] ^ u64_splat(k1);
+            c3[q] = p0;
+        }
+        k0 += PHILOX_WEYL_0;
+        k1 += PHILOX_WEYL_1;
+    }
+#pragma GCC unroll 2
+    for (int w = 0; w < count; w++) {
+        uint32_t dropped[4] = {0, 0, 0, 0};
+#pragma GCC unroll 4
+        for (int q = 0; q < PARTS; q++) {
+            const int at_part = w * PARTS + q, place = q * U64_LANES;
+            dropped[0] |= u64_signs(limit - (c0[at_part] & low)) << place;
+            dropped[1] |= u64_signs(limit - (c1[at_part] & low)) << place;
+            dropped[2] |= u64_signs(limit - (c2[at_part] & low)) << place;
+            dropped[3] |= u64_signs(limit - (c3[at_part] & low)) << place;
+        }
+        bits[w] = ~(spread_by_four(dropped[0], 0) | spread_by_four(dropped[1], 1) | spread_by_four(dropped[2], 2) |
+                    spread_by_four(dropped[3], 3));
+    }
 }
 
-/* The mask of `width` neurons as bits of 32-bit words, bits past the width 0. Returns how many are kept. */
-INLINE int64_t philox_mask(philox_place at, uint32_t stream, int64_t width, uint32_t threshold, uint32_t *bits) {
+/* The masks of `samples` samples as bits of 32-bit words, bits past the width 0. Returns how many are kept. */
+static int64_t philox_masks(philox_place at, uint32_t stream, int64_t samples, int64_t width, uint32_t threshold,
+                            uint32_t *bits) {
+    const uint32_t words = (uint32_t)((width + 31) / 32);
+    const int64_t all = samples * words;
+    uint32_t next_sample = 0, next_word = 0;
     int64_t kept = 0;
-    for (int64_t j = 0; j < width; j += 32) {
-        uint32_t word = philox_kept_32(at, stream, (uint32_t)(j / 4), threshold);
-        if (width - j < 32) word &= (UINT32_C(1) << (width - j)) - 1;
-        bits[j / 32] = word;
-        kept += __builtin_popcount(word);
+    for (int64_t number = 0; number < all; number += 2) {
+        uint32_t sample[2], word[2];
+#pragma GCC unroll 2
+        for (int q = 0; q < 2; q++) {
+            sample[q] = next_sample;
+            word[q] = next_word++;
+            if (next_word == words) next_word = 0, next_sample++;
+        }
+        if (number + 1 < all) philox_words(2, at, stream, sample, word, threshold, bits + number);
+        else philox_words(1, at, stream, sample, word, threshold, bits + number);
     }
+    if (width % 32) {
+        for (int64_t i = 1; i <= samples; i++) bits[i * words - 1] &= (UINT32_C(1) << (width % 32)) - 1;
+    }
+    for (int64_t q = 0; q < all; q++) kept += __builtin_popcount(bits[q]);
     return kept;
 }
 

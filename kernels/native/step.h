@@ -20,7 +20,6 @@ static N(member) N(member_of)(const simdrop_task *t, int64_t number) {
     const double words = rint(one.keep_prob * 4294967296.0);
     one.threshold = (uint32_t)((words > 1 ? words : 1) - 1);
     one.draws = t->objective == OBJECTIVE_DROPOUT && one.threshold != UINT32_MAX;
-    one.place.sample = 0;
     one.place.step = 0;
     one.place.member = (uint32_t)t->member[number];
     one.place.key[0] = (uint32_t)t->seed;
@@ -36,9 +35,8 @@ static void N(take_samples)(const simdrop_task *t, N(space) * s, const int64_t *
         memcpy(s->x + i * s->inputs, x + from * s->inputs, (size_t)s->inputs * sizeof(REAL));
         if (y) memcpy(s->y + i * s->outputs, y + from * s->outputs, (size_t)s->outputs * sizeof(REAL));
     }
-    if (N(has_fused)(s)) return;
-    N(pack_blocks)(s->x, s->n, s->inputs, s->inputs, 1, s->x_rows);
-    N(pack_blocks)(s->x, s->inputs, s->n, 1, s->inputs, s->x_columns);
+    if (!N(has_fused_forward)(t->activation, s)) N(pack_blocks)(s->x, s->n, s->inputs, s->inputs, 1, s->x_rows);
+    if (!N(has_fused)(s)) N(pack_blocks)(s->x, s->inputs, s->n, 1, s->inputs, s->x_columns);
 }
 
 /* theta's kept neurons, side by side, filled up with zeros; returns whether every parameter is finite.
@@ -77,9 +75,7 @@ static int N(pack_kept)(N(space) * s, int64_t kept) {
         for (int64_t q = kept; q < end; q++) to[q] = 0;
 #endif
     }
-    int finite = 1;
-    for (int l = 0; l < VL; l++) finite &= watch[l] == 0;
-    return finite;
+    return N(sum_of_lanes)(watch) == 0;
 }
 
 /* Residuals times `scale`, from the sums of a step whose outputs are multiplied by `gain`; returns Σ e². */
@@ -91,9 +87,7 @@ static REAL N(residuals)(N(space) * s, REAL gain, REAL scale) {
         loss += e * e;
         N(store)(s->e + q, e * scale);
     }
-    REAL total = 0;
-    for (int l = 0; l < VL; l++) total += loss[l];
-    return total;
+    return N(sum_of_lanes)(loss);
 }
 
 /* The bits of the neurons that there are: all of a mask without dropout. */
@@ -111,9 +105,7 @@ static REAL N(square_of_gradient)(const N(space) * s) {
             sum += g * g;
         }
     }
-    REAL total = 0;
-    for (int l = 0; l < VL; l++) total += sum[l];
-    return total;
+    return N(sum_of_lanes)(sum);
 }
 
 /* The gradient and the number whose finiteness is watched; `choice` tells which neurons grad holds. */
@@ -129,7 +121,7 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * o
     }
     if (one->draws && t->mask == MASK_STEP) {
         *choice = N(KEPT);
-        kept = philox_mask(at.place, STREAM_STEP_MASK, s->width, one->threshold, s->bits);
+        kept = philox_masks(at.place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
         if (!N(pack_kept)(s, kept)) { /* 0 times a dropped infinity is NaN: let the arithmetic say so */
             *choice = N(MASKED);
             for (int64_t i = 1; i < s->n; i++) {
@@ -138,10 +130,7 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * o
         }
     } else if (one->draws) {
         *choice = N(MASKED);
-        for (int64_t i = 0; i < s->n; i++) {
-            at.place.sample = (uint32_t)i;
-            philox_mask(at.place, STREAM_SAMPLE_MASK, s->width, one->threshold, s->bits + i * s->words);
-        }
+        philox_masks(at.place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
     }
     const REAL *p = *choice == N(KEPT) ? s->packed : s->theta;
     const int64_t vectors = N(round_up)(*choice == N(KEPT) ? kept : s->width, VL) / VL;
