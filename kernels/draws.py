@@ -144,11 +144,12 @@ def draw_kept(kept, words, lanes, width, threshold, step, offset, member, key):
 
 
 @inner
-def draw_factors(factors, words, lanes, blocks, first, threshold, factor, sample, offset, step, member, key):
+def draw_factors(factors, words, lanes, blocks, first, mask):
     """Fill factors (4 · blocks,), all words 0 first, with `factor` where a sample mask keeps, else 0.
 
-    `offset` as in `draw_kept`, of samples.
+    mask: threshold, factor, sample, offset (as in `draw_kept`, of samples), step, member, key.
     """
+    threshold, factor, sample, offset, step, member, key = mask
     if offset == 0:
         draw_words(words, lanes, _SAMPLE, first, sample, step, member, key)
     zero = 0 * factor

@@ -24,9 +24,11 @@ class Backend(Protocol):
 
     name: str
 
-    def unavailable(self) -> str | None: ...
+    def unavailable(self) -> str | None:
+        """Why it cannot run on this machine, or None."""
 
-    def refuses(self, step: Step, dtype: np.dtype) -> str | None: ...
+    def refuses(self, step: Step, dtype: np.dtype) -> str | None:
+        """Why it does not run `step`, or None."""
 
     def advance(
         self,
@@ -39,11 +41,14 @@ class Backend(Protocol):
         first_step: int,
         steps: int,
         threads: int = 1,
-    ) -> None: ...
+    ) -> None:
+        """Train all members in place."""
 
     def evaluate(
         self, step: Step, x: NDArray[np.floating], theta: NDArray[np.floating], outputs: int, *, threads: int = 1
-    ) -> NDArray[np.floating]: ...
+    ) -> NDArray[np.floating]:
+        """Outputs of the whole networks."""
+        ...
 
 
 class BackendError(RuntimeError):

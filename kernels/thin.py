@@ -12,8 +12,8 @@ rows: a, w0, w1, then the optimizer's vectors in the same order.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -137,7 +137,7 @@ def _make_backward(act: formulas.Activation, kinds: int, r1: bool) -> Any:
 
 def _make_apply(update: Any, sgd: bool) -> Any:
     @inner
-    def apply(state, gradient, kept, count, tiles, lr, gain, constants):
+    def apply(state, gradient, kept, count, tiles, lr, constants):
         """One update of the optimizer from the gradients that the tiles hold for the kept neurons."""
         if not sgd:
             gradient[:] = 0
@@ -208,26 +208,85 @@ def store(theta, moments, inputs, state):
                 moments[k, width + j * inputs + d] = state[3 * k + 4 + d, j]
 
 
+class Room(NamedTuple):
+    """The arrays that one member's training works in."""
+
+    state: Any  # (9, m rounded up to blocks of 4)
+    gradient: Any  # (3, m), empty for SGD
+    tiles: Any
+    rows: Any
+    kept: Any  # (m + 4,) numbers of the kept neurons
+    words: Any  # drawn for masks
+    lanes: Any
+    batch_words: Any  # drawn for minibatches
+    batch_lanes: Any
+    chosen: Any  # (B,) the step's samples
+    order: Any  # (n,)
+    y: Any  # (B,), then rows of B rounded up to 4:
+    x0: Any
+    x1: Any
+    f: Any  # outputs, then scaled residuals
+    penalty: Any  # weight of R_1 in the residuals
+
+
 @inner
-def fill_factors(kept_rows, samples, padded_samples, words, lanes, width, threshold, factor, drawn, step, member, key):
-    """The factors of all samples and tiles, 0 for neurons beyond the width; `drawn` or 1 for all."""
+def make_room(theta, inputs, samples, batch_size, kinds, sgd, sample):
+    """Room for a member of parameters theta (P,)."""
+    real = theta.dtype
+    width = theta.size // (1 + inputs)
+    padded_width, padded_batch = (width + 3) // 4 * 4, (batch_size + 3) // 4 * 4
+    tiles = (padded_width + TILE - 1) // TILE
+    columns = np.zeros((4, padded_batch), real)
+    return Room(
+        np.zeros((9, padded_width), real),
+        np.zeros((0 if sgd else 3, padded_width), real),
+        np.zeros(tiles * ROWS * TILE, real),
+        np.zeros(tiles * padded_batch * kinds * TILE, real),
+        np.arange(width + 4),
+        np.empty(4 * LANES, np.uint64),
+        lanes_over(min(padded_width // 4, LANES), 1 if sample else 2),
+        np.empty(4 * LANES, np.uint64),
+        lanes_over(LANES, 1),
+        np.arange(batch_size),
+        np.arange(samples),
+        np.zeros(batch_size, real),
+        columns[0],
+        columns[1],
+        columns[2],
+        columns[3],
+    )
+
+
+@inner
+def take_batch(x, y, room):
+    """Copy the chosen samples, of one or two inputs, into the room."""
+    for i in range(room.chosen.size):
+        sample = room.chosen[i]
+        room.y[i] = y[sample]
+        room.x0[i] = x[sample, 0]
+        if x.shape[1] == 2:
+            room.x1[i] = x[sample, 1]
+
+
+@inner
+def fill_factors(room, width, threshold, factor, drawn, step, member, key):
+    """The sample-mask factors of all tiles, 0 for neurons beyond the width; `factor` for all if not `drawn`."""
     padded_width = (width + 3) // 4 * 4
     for first in range(0, padded_width, TILE):
         blocks = min(TILE, padded_width - first) // 4
-        ahead = LANES // blocks if padded_width <= TILE else 1
-        for i in range(samples):
-            tile_row = row(kept_rows, (first // TILE * padded_samples + i) * 3 + 2)
+        ahead = LANES // blocks if padded_width <= TILE else 1  # samples drawn at a time
+        for i in range(room.chosen.size):
+            factors = row(room.rows, (first // TILE * room.f.size + i) * 3 + 2)
             if drawn:
-                draw_factors(
-                    tile_row, words, lanes, blocks, first // 4, threshold, factor, i, i % ahead, step, member, key
-                )
+                sampled = (threshold, factor, i, i % ahead, step, member, key)
+                draw_factors(factors, room.words, room.lanes, blocks, first // 4, sampled)
             else:
-                tile_row[: 4 * blocks] = 1
+                factors[: 4 * blocks] = factor
             for k in range(width - (first + 4 * blocks - 4), 4):
-                tile_row[k * blocks + blocks - 1] = 0
+                factors[k * blocks + blocks - 1] = 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(activation: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
     """The kernel of one configuration: `train(theta, moments, diverged, members, data, run)`.
 
@@ -236,89 +295,52 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
     step, constants (steps, 7), output scale, batch size, replace.
     """
     act = formulas.activation(activation, scalar, real)
-    sample, r1 = mask == "sample", objective == "risk+r1"
-    draws = objective == "dropout"
+    sample, sgd, draws = mask == "sample", optimizer == "sgd", objective == "dropout"
     kinds = 3 if sample else (1 if act.from_value else 2)
-    forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, r1)
-    apply = _make_apply(formulas.optimizer(optimizer, scalar), optimizer == "sgd")
+    forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")
+    apply = _make_apply(formulas.optimizer(optimizer, scalar), sgd)
 
     @inner
     def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
         """All steps of one member; returns the step with a non-finite loss, or -1."""
         x, y = data
         key, first_step, constants, scale, batch_size, replace = run
-        inputs, one = x.shape[1], real(1)
-        width = theta.size // (1 + inputs)
-        padded_samples = (batch_size + 3) // 4 * 4
-        n_tiles = (width + 3 + TILE - 1) // TILE
-        state = np.zeros((9, (width + 3) // 4 * 4), real)
-        gradient = np.zeros((0 if optimizer == "sgd" else 3, state.shape[1]), real)
-        tiles = np.zeros(n_tiles * ROWS * TILE, real)
-        kept_rows = np.zeros(n_tiles * padded_samples * kinds * TILE, real)
-        words = np.empty(4 * LANES, np.uint64)
-        blocks = min((width + 3) // 4, LANES)
-        lanes, batch_lanes = lanes_over(blocks, 1 if sample else 2), lanes_over(LANES, 1)
-        ahead = LANES // blocks if width <= TILE else 1  # steps or samples drawn at a time
-        batch_words = np.empty(4 * LANES if minibatch else 0, np.uint64)
-        kept = np.empty(width + 4, np.int64)
-        columns = np.zeros((4, padded_samples), real)
-        f, x0, x1, penalty = columns[0], columns[1], columns[2], columns[3]
-        targets = np.zeros(batch_size, real)
-        chosen, order = np.arange(batch_size), np.arange(x.shape[0])
-        load(theta, moments, inputs, state)
+        inputs, width = x.shape[1], theta.size // (1 + x.shape[1])
+        room = make_room(theta, inputs, x.shape[0], batch_size, kinds, sgd, sample)
+        load(theta, moments, inputs, room.state)
         always = threshold == np.uint64(0xFFFFFFFF) or not draws
         gain = real(scale) if sample or not draws else real(scale) * factor
-        share = one / real(batch_size)
-        count = order_blocks(kept, width) if sample else width
-        if always and not sample:
-            for j in range(width):
-                kept[j] = j
-        if always and sample:
-            fill_factors(
-                kept_rows, batch_size, padded_samples, words, lanes, width, threshold, one, False, 0, member, key
-            )
-        bad = -1
+        share = real(1) / real(batch_size)
+        room.penalty[:batch_size] = variance * gain * gain * share
+        ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
+        count = order_blocks(room.kept, width) if sample else width
+        if sample and always:
+            fill_factors(room, width, threshold, real(1), False, 0, member, key)
+        take_batch(x, y, room)
         for t in range(constants.shape[0]):
             step = first_step + t
             if minibatch:
-                draw_batch(chosen, order, batch_words, batch_lanes, replace, step, member, key)
-            if minibatch or t == 0:
-                for i in range(batch_size):
-                    x0[i], targets[i] = x[chosen[i], 0], y[chosen[i]]
-                    x1[i] = x[chosen[i], 1] if inputs == 2 else 0 * one
+                draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, replace, step, member, key)
+                take_batch(x, y, room)
             if sample and not always:
-                fill_factors(
-                    kept_rows,
-                    batch_size,
-                    padded_samples,
-                    words,
-                    lanes,
-                    width,
-                    threshold,
-                    factor,
-                    True,
-                    step,
-                    member,
-                    key,
-                )
+                fill_factors(room, width, threshold, factor, True, step, member, key)
             elif not always:
-                count = draw_kept(kept, words, lanes, width, threshold, step, t % ahead, member, key)
-            f[:] = 0
+                count = draw_kept(room.kept, room.words, room.lanes, width, threshold, step, t % ahead, member, key)
+            room.f[:] = 0
             for first in range(0, count, TILE):
                 inside = min(TILE, count - first)
-                gather(state, kept, first, inside, tiles, first // TILE)
-                forward(tiles, first // TILE, padded(inside), x0, x1, kept_rows, f)
-            loss = residuals(f, targets, batch_size, gain, share)
+                gather(room.state, room.kept, first, inside, room.tiles, first // TILE)
+                forward(room.tiles, first // TILE, padded(inside), room.x0, room.x1, room.rows, room.f)
+            loss = residuals(room.f, room.y, batch_size, gain, share)
             if not np.isfinite(loss):
-                bad = step
-                break
-            penalty[:batch_size] = variance * gain * gain * share
+                store(theta, moments, inputs, room.state)
+                return step
             for first in range(0, count, TILE):
                 inside = padded(min(TILE, count - first))
-                backward(tiles, first // TILE, inside, f, x0, x1, kept_rows, penalty)
-            apply(state, gradient, kept, count, tiles, lr, gain, constants[t])
-        store(theta, moments, inputs, state)
-        return bad
+                backward(room.tiles, first // TILE, inside, room.f, room.x0, room.x1, room.rows, room.penalty)
+            apply(room.state, room.gradient, room.kept, count, room.tiles, lr, constants[t])
+        store(theta, moments, inputs, room.state)
+        return -1
 
     @kernel
     def train(theta, moments, diverged, members, data, run):

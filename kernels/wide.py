@@ -10,8 +10,8 @@ gradients. e (B, c) are the residuals, scaled such that no further factor is nee
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -68,7 +68,7 @@ def _make_forward(act: formulas.Activation) -> Any:
 
 
 @inner
-def backward(x, a, w, h, s, e, ga, gw, back, penalty):
+def backward(x, a, h, s, e, ga, gw, back, penalty):
     """Fill ga and gw; `back` (B, T) is room for ∂R/∂z. penalty: v · gain² / B where R_1 is trained, else 0."""
     np.dot(e, a, back)
     np.dot(e.T, h, ga)
@@ -93,27 +93,27 @@ def backward(x, a, w, h, s, e, ga, gw, back, penalty):
 
 def _make_apply(update: Any, sgd: bool) -> Any:
     @inner
-    def apply(a_all, w_all, ga_all, gw_all, ga, gw, kept, width, lr):
-        """SGD: update the neurons of a tile. Else: put their gradients into the whole one."""
+    def apply(a_all, w_all, gradient, ga, gw, kept, lr):
+        """SGD: update the neurons of a tile. Else: put their gradients into the whole one (P,)."""
+        outputs, width, inputs = a_all.shape[0], w_all.shape[0], w_all.shape[1]
         for j in range(gw.shape[0]):
             neuron = kept[j]
             if neuron >= width:
                 continue
-            row = gw[j]
             if sgd:
-                weights = w_all[neuron]
-                for d in range(row.size):
-                    weights[d] -= lr * row[d]
-                for o in range(ga.shape[0]):
+                for d in range(inputs):
+                    w_all[neuron, d] -= lr * gw[j, d]
+                for o in range(outputs):
                     a_all[o, neuron] -= lr * ga[o, j]
             else:
-                gw_all[neuron, :] = row
-                for o in range(ga.shape[0]):
-                    ga_all[o, neuron] = ga[o, j]
+                start = (outputs * width) + neuron * inputs
+                gradient[start : start + inputs] = gw[j]
+                for o in range(outputs):
+                    gradient[o * width + neuron] = ga[o, j]
 
     @inner
     def finish(theta, gradient, moments, lr, constants):
-        """The optimizer's update of all parameters."""
+        """The update of all parameters where the optimizer has moments; the gradient is 0 again afterwards."""
         if not sgd:
             last = moments.shape[0] - 1
             u, v = moments[0], moments[last]
@@ -122,19 +122,21 @@ def _make_apply(update: Any, sgd: bool) -> Any:
                 theta[k], u[k], after = update(theta[k], u[k], before, gradient[k], lr, constants)
                 if last > 0:
                     v[k] = after
+                gradient[k] = 0
 
     return apply, finish
 
 
 @inner
-def draw_tile(factors, words, lanes, first, width, threshold, factor, drawn, step, member, key):
+def draw_tile(factors, words, lanes, first, width, mask):
     """The sample-mask factors (B, T) of a tile whose neurons start at `first`; 0 beyond the width."""
+    threshold, factor, drawn, step, member, key = mask
     blocks = factors.shape[1] // 4
     ahead = LANES // blocks if width <= TILE else 1
     for i in range(factors.shape[0]):
         row = factors[i]
         if drawn:
-            draw_factors(row, words, lanes, blocks, first // 4, threshold, factor, i, i % ahead, step, member, key)
+            draw_factors(row, words, lanes, blocks, first // 4, (threshold, factor, i, i % ahead, step, member, key))
         else:
             row[:] = factor
         for k in range(max(width - (first + 4 * blocks - 4), 0), 4):
@@ -156,91 +158,153 @@ def residuals(parts, count, y, e, gain, share):
     return loss
 
 
+class Room(NamedTuple):
+    """The arrays that one member's training works in; the first axis of the larger ones is the tile."""
+
+    a: Any
+    w: Any
+    ga: Any
+    gw: Any
+    h: Any
+    s: Any
+    back: Any
+    factors: Any  # of sample masks
+    parts: Any  # (tiles, B, c) outputs
+    e: Any  # (B, c)
+    gradient: Any  # (P,), empty for SGD
+    kept: Any  # (m + 4,) numbers of the kept neurons
+    words: Any  # (tiles, 4 · LANES) drawn for masks
+    lanes: Any
+    batch_words: Any
+    batch_lanes: Any
+    chosen: Any  # (B,) the step's samples
+    order: Any  # (n,)
+    x: Any  # (B, D)
+    y: Any  # (B, c)
+
+
+@inner
+def make_room(theta, x, y, batch_size, whole, sgd, sample):
+    """The fields of Room for parameters theta (P,); the batch is the data itself where that is `whole`.
+
+    A plain tuple: only such a one passes into a parallel loop.
+    """
+    real = theta.dtype
+    samples, inputs, outputs = x.shape[0], x.shape[1], y.shape[1]
+    width = theta.size // (inputs + outputs)
+    tiles, big = (width + TILE - 1) // TILE, batch_size * TILE
+    return (
+        np.empty((tiles, outputs * TILE), real),
+        np.empty((tiles, inputs * TILE), real),
+        np.empty((tiles, outputs * TILE), real),
+        np.empty((tiles, inputs * TILE), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big if sample else 0), real),
+        np.empty((tiles, batch_size, outputs), real),
+        np.empty((batch_size, outputs), real),
+        np.zeros(0 if sgd else theta.size, real),
+        np.arange(width + 4),
+        np.empty((tiles, 4 * LANES), np.uint64),
+        lanes_over(min((width + 3) // 4, LANES), 1 if sample else 2),
+        np.empty(4 * LANES, np.uint64),
+        lanes_over(LANES, 1),
+        np.arange(batch_size),
+        np.arange(samples),
+        x if whole else np.empty((batch_size, inputs), real),
+        y if whole else np.empty((batch_size, outputs), real),
+    )
+
+
+@inner
+def take_batch(x, y, room, replace, step, member, key):
+    """Draw the step's minibatch into the room."""
+    draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, replace, step, member, key)
+    for i in range(room.chosen.size):
+        room.x[i, :] = x[room.chosen[i], :]
+        room.y[i, :] = y[room.chosen[i], :]
+
+
+def _make_tile_passes(act: formulas.Activation, sample: bool, apply: Any) -> Any:
+    forward = _make_forward(act)
+
+    @inner
+    def forward_tile(fields, tile, count, a_all, w_all, mask):
+        """Gather one tile and compute its outputs. mask: threshold, factor, drawn, step, member, key."""
+        room = Room(*fields)
+        width, inputs, outputs, samples = w_all.shape[0], w_all.shape[1], a_all.shape[0], room.e.shape[0]
+        first = tile * TILE
+        size = min(TILE, count - first)
+        a, w = matrix(room.a[tile], outputs, size), matrix(room.w[tile], size, inputs)
+        gather(a, w, a_all, w_all, room.kept[first : first + size], width)
+        factors = matrix(room.factors[tile], samples if sample else 0, size)
+        if sample:
+            draw_tile(factors, room.words[tile], room.lanes, first, width, mask)
+        h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
+        forward(room.x, a, w, h, s, room.parts[tile], factors)
+
+    @inner
+    def backward_tile(fields, tile, count, a_all, w_all, lr, penalty):
+        """The gradient of one tile, handed to the optimizer."""
+        room = Room(*fields)
+        inputs, outputs, samples = w_all.shape[1], a_all.shape[0], room.e.shape[0]
+        first = tile * TILE
+        size = min(TILE, count - first)
+        a, ga = matrix(room.a[tile], outputs, size), matrix(room.ga[tile], outputs, size)
+        gw = matrix(room.gw[tile], size, inputs)
+        h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
+        backward(room.x, a, h, s, room.e, ga, gw, matrix(room.back[tile], samples, size), penalty)
+        apply(a_all, w_all, room.gradient, ga, gw, room.kept[first : first + size], lr)
+
+    return forward_tile, backward_tile
+
+
 def _make_train_member(act: formulas.Activation, mask: str, objective: str, optimizer: str, real: type) -> Any:
     """The plain function that trains one member; compiled by `build` in one of two ways."""
     sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
-    forward = _make_forward(act)
     apply, finish = _make_apply(formulas.optimizer(optimizer, scalar), sgd)
+    forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
 
     def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
         """All steps of one member; returns the step with a non-finite loss, or -1."""
-        x_all, y_all = data
+        x, y = data
         key, first_step, constants, scale, batch_size, replace = run
-        inputs, outputs = x_all.shape[1], y_all.shape[1]
+        inputs, outputs = x.shape[1], y.shape[1]
         width = theta.size // (inputs + outputs)
         split = outputs * width
         a_all, w_all = theta[:split].reshape(outputs, width), theta[split:].reshape(width, inputs)
-        gradient = np.zeros(0 if sgd else theta.size, real)
-        ga_all = gradient[: split * (not sgd)].reshape(outputs, width * (not sgd))
-        gw_all = gradient[split * (not sgd) :].reshape(width * (not sgd), inputs)
-        tiles = (width + TILE - 1) // TILE
-        big = batch_size * TILE
-        a, ga = np.empty((tiles, outputs * TILE), real), np.empty((tiles, outputs * TILE), real)
-        w, gw = np.empty((tiles, inputs * TILE), real), np.empty((tiles, inputs * TILE), real)
-        h, s, back = np.empty((tiles, big), real), np.empty((tiles, big), real), np.empty((tiles, big), real)
-        masked = np.empty((tiles, big if sample else 0), real)
-        parts = np.empty((tiles, batch_size, outputs), real)
-        e = np.empty((batch_size, outputs), real)
-        words = np.empty((tiles, 4 * LANES), np.uint64)
-        blocks = min((width + 3) // 4, LANES)
-        lanes, batch_lanes = lanes_over(blocks, 1 if sample else 2), lanes_over(LANES, 1)
-        ahead = LANES // blocks if width <= TILE else 1  # steps drawn at a time
-        kept = np.arange(width + 4)
+        whole = batch_size == x.shape[0] and not replace
+        fields = make_room(theta, x, y, batch_size, whole, sgd, sample)
+        room = Room(*fields)
         always = threshold == np.uint64(0xFFFFFFFF) or not draws
-        count = order_blocks(kept, width) if sample else width
         gain = real(scale) if sample or not draws else real(scale) * factor
         share = real(1) / real(batch_size)
         penalty = variance * gain * gain * share if r1 else real(0)
-        whole = batch_size == x_all.shape[0] and not replace
-        x, y = (x_all, y_all) if whole else (x_all[:batch_size].copy(), y_all[:batch_size].copy())
-        chosen, order = np.arange(batch_size), np.arange(x_all.shape[0])
-        batch_words = np.empty(4 * LANES, np.uint64)
+        ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
+        count = order_blocks(room.kept, width) if sample else width
         for t in range(constants.shape[0]):
             step = first_step + t
             if not whole:
-                draw_batch(chosen, order, batch_words, batch_lanes, replace, step, member, key)
-                for i in range(batch_size):
-                    x[i, :] = x_all[chosen[i], :]
-                    y[i, :] = y_all[chosen[i], :]
+                take_batch(x, y, room, replace, step, member, key)
             if not sample and not always:
-                count = draw_kept(kept, words[0], lanes, width, threshold, step, t % ahead, member, key)
-            used = (count + TILE - 1) // TILE
-            for tile in numba.prange(used):
-                first = tile * TILE
-                size = min(TILE, count - first)
-                neurons = kept[first : first + size]
-                a_tile, w_tile = matrix(a[tile], outputs, size), matrix(w[tile], size, inputs)
-                gather(a_tile, w_tile, a_all, w_all, neurons, width)
-                factors = matrix(masked[tile], batch_size if sample else 0, size)
-                if sample:
-                    draw_tile(
-                        factors, words[tile], lanes, first, width, threshold,
-                        factor if draws else real(1), not always, step, member, key,
-                    )  # fmt: skip
-                h_tile, s_tile = matrix(h[tile], batch_size, size), matrix(s[tile], batch_size, size)
-                forward(x, a_tile, w_tile, h_tile, s_tile, parts[tile], factors)
-            loss = residuals(parts, used, y, e, gain, share)
+                count = draw_kept(room.kept, room.words[0], room.lanes, width, threshold, step, t % ahead, member, key)
+            tiles = (count + TILE - 1) // TILE
+            for tile in numba.prange(tiles):
+                drawn = (threshold, factor if draws else real(1), not always, step, member, key)
+                forward_tile(fields, tile, count, a_all, w_all, drawn)
+            loss = residuals(room.parts, tiles, room.y, room.e, gain, share)
             if not np.isfinite(loss):
                 return step
-            for tile in numba.prange(used):
-                first = tile * TILE
-                size = min(TILE, count - first)
-                neurons = kept[first : first + size]
-                a_tile, w_tile = matrix(a[tile], outputs, size), matrix(w[tile], size, inputs)
-                ga_tile, gw_tile = matrix(ga[tile], outputs, size), matrix(gw[tile], size, inputs)
-                h_tile, s_tile = matrix(h[tile], batch_size, size), matrix(s[tile], batch_size, size)
-                back_tile = matrix(back[tile], batch_size, size)
-                backward(x, a_tile, w_tile, h_tile, s_tile, e, ga_tile, gw_tile, back_tile, penalty)
-                apply(a_all, w_all, ga_all, gw_all, ga_tile, gw_tile, neurons, width, lr)
-            finish(theta, gradient, moments, lr, constants[t])
-            if not sgd:
-                gradient[:] = 0
+            for tile in numba.prange(tiles):
+                backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
+            finish(theta, room.gradient, moments, lr, constants[t])
         return -1
 
     return train_member
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(activation: str, mask: str, objective: str, optimizer: str, real: type, over: str) -> Any:
     """The kernel of one configuration, parallel over "members" or over "tiles"; arguments as `thin.build`'s.
 
@@ -262,7 +326,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
     return kernel(train) if over == "members" else train
 
 
-@lru_cache(maxsize=None)
+@cache
 def build_evaluate(activation: str, real: type) -> Any:
     """`evaluate(theta, x, out)`: outputs (M, n, c) of whole networks theta (M, P), without the output scale."""
     value = formulas.activation(activation, scalar, real).value
