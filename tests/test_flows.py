@@ -9,7 +9,7 @@ import pytest
 import simdrop
 from simdrop import theory
 from simdrop.errors import FlowFailed, InvalidInput
-from simdrop.theory.flows import integrate
+from simdrop.theory.integration import integrate
 
 TIMES = np.array([0.0, 0.3, 1.0])
 KINDS = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+
 from simdrop_kernels.closed_form import Adjoint, Network
 from simdrop_kernels.spec import join, split
 
@@ -103,6 +104,10 @@ class Curvature:
         found[:, c:, :c] = self.aw.swapaxes(-1, -2)
         found[:, c:, c:] = self.ww
         return found
+
+    def trace(self, applied: Array, blocks: Array) -> float:
+        """The trace of H C, with C as in `trace_gradient`."""
+        return float((applied * self.features).sum() / self.problem.n_samples + (self.blocks() * blocks).sum())
 
     def trace_gradient(self, applied: Array, blocks: Array) -> Array:
         """∇ tr(H C) (P,) for a fixed symmetric C, of which H sees the features and the blocks of the neurons.

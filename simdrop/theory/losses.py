@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from numpy.typing import ArrayLike
+
 from simdrop_kernels import closed_form
 
 from ..errors import InvalidInput, check_choice

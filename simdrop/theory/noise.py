@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from simdrop_kernels import closed_form, reference
 from simdrop_kernels.closed_form import Network, grouped
 from simdrop_kernels.spec import Step

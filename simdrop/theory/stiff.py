@@ -25,6 +25,7 @@ from scipy.sparse import csc_matrix
 from ..problem import Problem
 from ._input import Array
 from .curvature import Curvature
+from .neurons import apply, by_neuron, by_parameter
 
 #: the most entries that the features F may have, and the most outputs n c, for this method to be sensible
 MAX_FEATURES = 1 << 25
@@ -104,10 +105,10 @@ class _Jacobian:
     @classmethod
     def at(cls, problem: Problem, theta: Array, objective: str, square: float) -> _Jacobian:
         curvature = Curvature.at(problem, theta, objective=objective)
-        features = _by_neuron(problem, curvature.features)
+        features = by_neuron(problem, curvature.features)
         blocks = curvature.blocks()
         flat = features.reshape(len(features), -1)
-        low = features if square == 0 else np.concatenate([features, _apply(blocks, features)])
+        low = features if square == 0 else np.concatenate([features, apply(blocks, features)])
         return cls(problem, square, blocks, low, flat @ flat.T)
 
     def __rmul__(self, coefficient: float) -> tuple[float, _Jacobian]:
@@ -123,7 +124,7 @@ class _Jacobian:
         if len(self.low) > r:
             core[:r, r:] = core[r:, :r] = nu / n * np.eye(r)
         rows = self.low.reshape(len(self.low), -1)  # W
-        solved = _apply(inverse, self.low).reshape(rows.shape)  # W B⁻¹
+        solved = apply(inverse, self.low).reshape(rows.shape)  # W B⁻¹
         inner = np.linalg.solve(np.eye(len(core)) + core @ (rows @ solved.T), core)
         return _System(self.problem, inverse, rows, solved, np.asarray(inner, dtype=np.float64))
 
@@ -140,19 +141,6 @@ class _System:
 
     def solve(self, right: Array) -> Array:
         """The solution (P,) for the right-hand side (P,)."""
-        y = _apply(self.inverse, _by_neuron(self.problem, right[None])).ravel()
+        y = apply(self.inverse, by_neuron(self.problem, right[None])).ravel()
         y -= (self.inner @ (self.rows @ y)) @ self.solved
-        c, width = self.problem.n_outputs, self.problem.width
-        blocks = y.reshape(width, -1)
-        return self.problem.join(blocks[:, :c].T, blocks[:, c:])
-
-
-def _by_neuron(problem: Problem, rows: Array) -> Array:
-    """Rows (k, P) as (k, m, b): the parameters (a_1j, ..., a_cj, w_j) of each neuron together."""
-    a, w = problem.split(rows)
-    return np.concatenate([a.swapaxes(-1, -2), w], axis=-1)
-
-
-def _apply(blocks: Array, rows: Array) -> Array:
-    """Symmetric blocks (m, b, b) times rows (k, m, b)."""
-    return np.asarray((rows.swapaxes(0, 1) @ blocks).swapaxes(0, 1))
+        return by_parameter(self.problem, y.reshape(self.problem.width, -1))

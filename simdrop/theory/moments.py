@@ -1,0 +1,148 @@
+"""The mean-covariance flow: mean m and covariance C of an ensemble, to second order in the learning rate.
+
+    m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H(m) C)          L = R_S + R_1,  H = ∇²L
+    C' = -(H C + C H) + ε Σ(m)                            C(0) = covariance of the initial ensemble
+
+One step of SGD moves the mean by -ε E∇L(θ) = -ε (∇L(m) + ½ ∇ tr(H C)) + O(ε³) for an ensemble of covariance C = O(ε),
+and the covariance by -ε (H C + C H) + ε² Σ. The term (ε/4) ∇|∇L|² is what a flow needs to follow steps of length ε.
+The modified flow has (ε/4) ∇E|∇R_drop|² = (ε/4) ∇(|∇L|² + tr Σ) in its place: a drift by the noise that the mean does
+not have.
+
+C is dense for small P, (P, P); `lowrank` holds it in blocks and a low rank for large P.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simdrop_kernels.closed_form import Network
+
+from ..errors import InvalidInput, check_choice
+from ..problem import Problem, check_count, check_finite
+from ._input import Array
+from .curvature import Curvature
+from .integration import METHODS, Path, Slope, integrate
+from .neurons import indices
+from .noise import Noise
+
+#: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
+DENSE = 600
+#: rank of the part of the covariance beyond its blocks, where none is asked for
+RANK = 64
+
+
+def follow(
+    problem: Problem,
+    theta0: Array,
+    times: Array,
+    *,
+    lr: float,
+    method: str,
+    rtol: float,
+    atol: float,
+    covariance0: ArrayLike | None = None,
+    rank: int | None = None,
+) -> Path:
+    """The flow at `times`. Raises InvalidInput and FlowFailed."""
+    check_choice("method", method, METHODS)
+    start = check_covariance(problem, 0.0 if covariance0 is None else covariance0)
+    if rank is None and problem.n_params <= DENSE:
+        if method == "BDF":
+            raise InvalidInput("method 'BDF' is for mean-covariance flows with a rank: give rank, or another method")
+        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, rtol=rtol, atol=atol)
+    from . import lowrank
+
+    rank = RANK if rank is None else check_count("rank", rank)
+    return lowrank.follow(problem, theta0, times, start, lr=lr, rank=rank, method=method, rtol=rtol, atol=atol)
+
+
+def check_covariance(problem: Problem, value: ArrayLike) -> Array:
+    """A variance, (P,) variances, or a (P, P) covariance, as given; raises InvalidInput."""
+    array, params = check_finite("covariance0", value), problem.n_params
+    if array.shape not in ((), (params,), (params, params)):
+        raise InvalidInput(
+            f"covariance0 must be a variance, {params} variances or a ({params}, {params}) matrix, got {array.shape}"
+        )
+    lowest = np.linalg.eigvalsh(array).min() if array.ndim == 2 else array.min()
+    if array.ndim == 2 and not np.allclose(array, array.T, rtol=1e-10, atol=1e-12 * np.abs(array).max()):
+        raise InvalidInput("covariance0 must be symmetric")
+    if lowest < -1e-10 * np.abs(array).max():
+        raise InvalidInput(f"covariance0 must not be negative in any direction, got {lowest:.3g}")
+    return array
+
+
+def mean_slope(curvature: Curvature, applied: Array, blocks: Array, lr: float) -> Array:
+    """The derivative m' (P,), for C as `Curvature.trace_gradient` takes it."""
+    net = curvature.net
+    gradient = net.mean_gradient(net.e, curvature.v)
+    return -gradient - lr / 2 * curvature.product(gradient) - curvature.trace_gradient(applied, blocks) / 2
+
+
+def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> float:
+    """E R_S to second order in the spread: R_S(m) + ½ tr(∇²R_S C)."""
+    curvature = Curvature.at(problem, theta, objective="risk")
+    return float(np.square(curvature.net.e).sum() / (2 * problem.n_samples)) + curvature.trace(applied, blocks) / 2
+
+
+def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> Array:
+    """E f(x) (k, c) to second order in the spread, f(m) + ½ tr(∇²f C): only the blocks (m, b, b) of C matter."""
+    points, c = problem.augment(x), problem.n_outputs
+    net = Network.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
+    mixed = np.einsum("joq,iq->ioj", blocks[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
+    own = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)
+    bend: Array = net.scale * np.einsum("ij,ioj->io", net.h1, mixed) + (net.h2 * own) @ net.b.T / 2
+    return net.e + bend
+
+
+def variables(std: Array, risk: Array, blocks: Array) -> dict[str, Any]:
+    """What the result holds beside the mean."""
+    return {
+        "theta_std": (("time", "param"), std),
+        "risk_mean": ("time", risk, {"long_name": "E R_S to second order in the spread"}),
+        "neuron_covariance": (
+            ("time", "neuron", "own_i", "own_j"),
+            blocks,
+            {"long_name": "covariance of each neuron's (a_1, ..., a_c, w)"},
+        ),
+    }
+
+
+def _follow_dense(
+    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, rtol: float, atol: float
+) -> Path:
+    params, own = problem.n_params, indices(problem)
+    pairs = own[:, :, None], own[:, None, :]
+    if start.ndim < 2:
+        start = np.diag(np.broadcast_to(start, params))
+    state = np.concatenate([theta0, start.ravel()])
+    found, work = integrate(
+        _dense_slope(problem, pairs, lr), state, times,
+        rtol=rtol, atol=atol, method="DOP853" if method == "auto" else method,
+    )  # fmt: skip
+    theta, covariance = found[:, :params].copy(), found[:, params:].reshape(-1, params, params)
+    blocks = covariance[:, *pairs]
+    std = np.sqrt(np.maximum(np.einsum("tpp->tp", covariance), 0))
+    risk = [
+        mean_risk(problem, m, Curvature.at(problem, m).features @ c, b)
+        for m, c, b in zip(theta, covariance, blocks, strict=True)
+    ]
+    attrs = {"method": "DOP853" if method == "auto" else method, "method_reason": "dense covariance", "rank": params}
+    more = {"theta_cov": (("time", "param_i", "param_j"), covariance)}
+    return Path(theta, attrs | work, variables(std, np.array(risk), blocks) | more)
+
+
+def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float) -> Slope:
+    params = problem.n_params
+
+    def slope(_: float, state: Array) -> Array:
+        mean, covariance = state[:params], state[params:].reshape(params, params)
+        curvature = Curvature.at(problem, mean, order=3)
+        sunk = curvature.product(covariance)
+        spread = lr * Noise.at(problem, mean).covariance() - sunk - sunk.T
+        drift = mean_slope(curvature, curvature.features @ covariance, covariance[pairs], lr)
+        return np.concatenate([drift, spread.ravel()])
+
+    return slope
