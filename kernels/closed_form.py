@@ -41,8 +41,9 @@ Never a pair of neurons. Σ_jk |β_jk|² is an inner product of Gram matrices of
     n² Σ_jk |β_jk|² = s² ⟨F, K⟩ + Σ_oo' ⟨X ∘ U^oo', V^oo'⟩,     K = h hᵀ, X = x xᵀ, F = Σ_o U^oo,
                       U^oo' = Σ_k b_ok b_o'k h_k h_kᵀ,   V^oo' = Σ_k b_ok b_o'k h1_k h1_kᵀ
 
-and D enters through X alone. The gradient of R_2 comes by the chain rule backwards through these few products: first
-by h, h1, e and b as if they were independent (`Adjoint`), then by theta through h = σ(z), h1 = σ'(z), e = h bᵀ - y.
+and D enters through X alone; where neurons are few, `pairs` sums over their pairs after all. The gradient of R_2 comes
+by the chain rule backwards through these few products: first by h, h1, e and b as if they were independent (`Adjoint`),
+then by theta through h = σ(z), h1 = σ'(z), e = h bᵀ - y.
 
 Arrays carry leading axes "..." for members, and h, h1, e, x a group axis before (samples, neurons): (..., G, n/G, m).
 """
@@ -55,6 +56,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import pairs
 from .activations import ACTIVATIONS
 from .spec import join, split
 
@@ -194,9 +196,11 @@ class Adjoint:
 class _Groups:
     """A network and its adjoint (views of the same memory) with the samples in groups of one mask each.
 
-    h, h1 (..., G, n/G, m); e (..., G, n/G, c); x_gram (..., G, n/G, n/G); b (..., 1, c, m); bb (..., 1, 1, m).
+    x (..., G, n/G, D); h, h1 (..., G, n/G, m); e (..., G, n/G, c); x_gram (..., G, n/G, n/G); b (..., 1, c, m);
+    bb (..., 1, 1, m).
     """
 
+    x: Array
     h: Array
     h1: Array
     e: Array
@@ -213,6 +217,7 @@ class _Groups:
             # b's adjoint keeps its own shape: groups are summed into it.
             bar = Adjoint(grouped(bar.h, groups), grouped(bar.h1, groups), grouped(bar.e, groups), bar.b)
         return cls(
+            x,
             grouped(net.h, groups),
             grouped(net.h1, groups),
             grouped(net.e, groups),
@@ -310,6 +315,8 @@ def _diagonal_square(net: _Groups, weight: Array) -> Array:
 
 def _pair_square(net: _Groups, weight: Array) -> Array:
     """n² Σ_G Σ_jk |β^G_jk|², k = j included, (...); `weight` times its partial derivatives go to net.bar."""
+    if pairs.cheaper(net):
+        return pairs.square(net, weight)
     h, h1, b, bar = net.h, net.h1, net.b, net.bar
     outputs = b.shape[-2]
     kernel = (net.scale * net.scale) * _gram(h, h)  # s² K: (..., G, n/G, n/G)
