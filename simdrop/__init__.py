@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from . import theory
     from .problem import Problem
     from .simulation import simulate
+    from .study import compare
     from .theory import flow
 
 __version__ = "0.1.0"
 
 #: public name -> module that holds it; loaded when first used, so that `import simdrop` stays fast
 _HOMES = {
+    "compare": "simdrop.study",
     "flow": "simdrop.theory",
     "Problem": "simdrop.problem",
     "masks": "simdrop_kernels.rng",
@@ -24,7 +26,7 @@ _HOMES = {
 }
 _MODULES = ("data", "errors", "plots", "study", "theory")
 
-__all__ = ["Problem", "flow", "masks", "simulate", "theory"]
+__all__ = ["Problem", "compare", "flow", "masks", "simulate", "theory"]
 
 
 def __getattr__(name: str) -> Any:
