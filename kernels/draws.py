@@ -74,14 +74,14 @@ def _splat(builder: Any, scalar_value: Any) -> _Vector:
 
 
 @intrinsic
-def _philox_of_eight(typing, words, lanes, start, c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def _philox_of_eight(typing, words, lanes, start, c0, c1, c2, c3, k0, k1):
     """Draw the lanes start ... start + 7 of `draw_words`."""
 
-    def place(context, builder, array_type, array, index):  # type: ignore[no-untyped-def]
+    def place(context, builder, array_type, array, index):
         data = make_array(array_type)(context, builder, array).data
         return builder.bitcast(builder.gep(data, [index]), _WORDS.as_pointer())
 
-    def emit(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, args):
         offset = ir.Constant(ir.IntType(64), LANES)
         counters = []
         index = args[2]

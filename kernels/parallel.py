@@ -46,7 +46,7 @@ def advance(
     """Train all members in place for steps first_step, ..., first_step + steps - 1; see `reference.advance`."""
     from . import formulas
 
-    real = ensemble.theta.dtype.type
+    real: Any = ensemble.theta.dtype.type
     keep_prob = ensemble.keep_prob
     members = (
         ensemble.lr.astype(real),
@@ -68,7 +68,7 @@ def advance(
         train(ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, targets), run)
 
 
-def _kernel(step: Step, x: Array, y: Array, real: type, *, over: str) -> tuple[Any, Array]:
+def _kernel(step: Step, x: Array, y: Array, real: Any, *, over: str) -> tuple[Any, Array]:
     """The compiled kernel for this step and data, with the targets in the shape it takes."""
     configuration = (step.activation, step.mask, step.objective, step.optimizer)
     if x.shape[1] <= THIN_INPUTS and y.shape[1] == 1:
@@ -84,7 +84,7 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int =
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     from . import wide
 
-    real = theta.dtype.type
+    real: Any = theta.dtype.type
     out = np.empty((len(theta), len(x), outputs), dtype=real)
     with one_thread_each(threads):
         wide.build_evaluate(step.activation, real)(theta, x, out)

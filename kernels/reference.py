@@ -119,7 +119,7 @@ def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, 
         keep_prob=ensemble.keep_prob,
         samples=samples if per_sample else None,
     ).reshape(members, -1, width)
-    return kept * (1 / ensemble.keep_prob).astype(real)[:, None, None]
+    return np.where(kept, (1 / ensemble.keep_prob).astype(real)[:, None, None], real(0))
 
 
 def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array) -> tuple[Array, Array]:

@@ -76,7 +76,7 @@ def choose(name: str, step: Step, dtype: np.dtype) -> tuple[Backend, str]:
         if reason:
             raise BackendError(f"backend {name!r} cannot run this: {reason}")
         return backend, f"{name!r} was asked for"
-    passed_over = []
+    passed_over: list[str] = []
     for candidate in MODULES:
         backend = load(candidate)
         reason = backend.unavailable() or backend.refuses(step, dtype)

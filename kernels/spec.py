@@ -82,7 +82,7 @@ class Ensemble:
         lr: ArrayLike,
         keep_prob: ArrayLike,
         first_member: int = 0,
-        dtype: DTypeLike = None,
+        dtype: DTypeLike | None = None,
     ) -> Ensemble:
         """An ensemble before its first step; `theta` (M, P) is copied, `lr` and `keep_prob` broadcast to (M,)."""
         theta = np.array(theta, dtype=dtype, order="C")

@@ -336,7 +336,7 @@ def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> 
         else:
             chosen = np.concatenate([[0], np.geomspace(1, steps, max(count - 1, 1))])
     else:
-        chosen = check_finite("record", record)  # type: ignore[arg-type]
+        chosen = check_finite("record", record)
         if chosen.ndim != 1 or not ((chosen >= 0) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
             raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {record!r}")
     return np.unique(np.concatenate([[0, steps], np.rint(chosen)]).astype(np.int64))

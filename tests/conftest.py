@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from simdrop_kernels import registry
 
 #: relative agreement that two evaluation orders of one formula can show after some tens of steps

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TOLERANCE
+
 from simdrop_kernels import reference, rng
 from simdrop_kernels.activations import ACTIVATIONS
 from simdrop_kernels.registry import Backend

@@ -3,6 +3,7 @@
 import enumeration
 import numpy as np
 import pytest
+
 from simdrop_kernels import closed_form
 from simdrop_kernels.activations import ACTIVATIONS
 
@@ -113,6 +114,7 @@ def test_without_dropout_r2_is_the_square_of_the_gradient(mask):
     np.testing.assert_allclose(second_moment(problem, theta), risk @ risk, rtol=1e-13)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("mask", ["step", "sample"])
 def test_gradient_of_r2_by_autograd_through_every_mask(mask, outputs):

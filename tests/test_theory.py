@@ -4,12 +4,12 @@ import enumeration
 import mpmath
 import numpy as np
 import pytest
-from simdrop_kernels.activations import ACTIVATIONS
 
 import simdrop
 from simdrop import theory
 from simdrop.errors import InvalidInput
 from simdrop.theory.curvature import Curvature
+from simdrop_kernels.activations import ACTIVATIONS
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
 MASKS = ["step", "sample"]
@@ -135,6 +135,7 @@ def test_hessians_by_finite_differences(activation, outputs):
         np.testing.assert_allclose(by_factors, directions @ found, **EXACT)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_gradients_and_hessian_by_autograd(outputs):
     torch = pytest.importorskip("torch", reason="PyTorch is the independent autograd here")
