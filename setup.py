@@ -17,7 +17,7 @@ AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx51
 INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
 
 #: nothing here may change results: no -ffast-math
-FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 HEADERS = "activation coefficients dtype entry fused gemm general isa lanes panels philox sine space step task"
@@ -47,7 +47,7 @@ class BuildNative(build_ext):
 native = Extension(
     "simdrop_kernels._native",
     ["kernels/native/module.c"],
-    depends=[f"kernels/native/{name}.h" for name in HEADERS.split()],
+    depends=["kernels/native/kernels.c", *(f"kernels/native/{name}.h" for name in HEADERS.split())],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     extra_compile_args=FLAGS,
     libraries=[] if sys.platform == "win32" else ["m"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
@@ -158,8 +158,11 @@ def _share(run: Callable[[int, int, threading.Event], Any], members: int, work: 
         return
     futures = [_pool(threads, os.getpid()).submit(run, *block, stop) for block in _blocks(members, work, threads)]
     try:
-        for future in futures:
-            future.result()
+        running = set(futures)
+        while running:  # woken now and then, for a signal that came to another thread
+            done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
     finally:
         stop.set()
         wait(futures)

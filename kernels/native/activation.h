@@ -4,7 +4,7 @@
    Legend: z the argument, h = σ(z), d = σ'(z). */
 
 #if REAL_IS_FLOAT
-#define TANH_END 9.02f
+#define TANH_GRID 6291456.0f   /* 1.5 * 2^22: adding it rounds to halves */
 #define EXP_LOW (-104.0f)       /* exp rounds to 0 below */
 #define EXP_ROUND 12582912.0f   /* 1.5 * 2^23: adding it rounds to whole numbers */
 #define EXP_ROUND_BITS 0x4B400000
@@ -15,7 +15,7 @@
 #define GAUSS_END 14.5f         /* exp(-z²/2) rounds to 0 beyond */
 #define HEAD_BITS ((int32_t)0xFFFFF000)
 #else
-#define TANH_END 19.1
+#define TANH_GRID 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to whole numbers */
 #define EXP_LOW (-746.0)
 #define EXP_ROUND 6755399441055744.0 /* 1.5 * 2^52 */
 #define EXP_ROUND_BITS 0x4338000000000000
@@ -27,26 +27,27 @@
 #define HEAD_BITS ((int64_t)0xFFFFFFFFF8000000)
 #endif
 
-#if defined(HAS_LOOKUP)
-/* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 0, 1/2, ..., 15/2, and tanh r
-   = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of the rational
-   function below; additions and lookups run beside them. */
+/* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 16 multiples of a step, and tanh r
+   = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of a rational function
+   over the whole range; additions and lookups run beside them. */
 INLINE vec N(act_tanh)(vec z) {
-    const REAL end = 8.6f, grid = 6291456.0f; /* 1.5 * 2^22: adding it rounds to halves */
-    const vec size = N(least)(N(splat)(end), N(magnitude)(z));
-    const vec shifted = N(least)(N(splat)(grid + 7.5f), size + grid);
-    const vec step = N(lookup)(tanh_steps_f32, (ivec)shifted);
-    const vec r = size - (shifted - grid), u = r * r;
-    const vec rest = POLYNOMIAL(coth_p, u);
-    return N(with_sign)((step * rest + r) / (step * r + rest), z);
-}
+#if REAL_IS_FLOAT
+    const vec size = N(least)(N(splat)(8.6f), N(magnitude)(z));
+    const vec shifted = N(least)(N(splat)(TANH_GRID + 7.5f), size + TANH_GRID);
+    const vec r = size - (shifted - TANH_GRID);
 #else
-INLINE vec N(act_tanh)(vec z) {
-    z = N(least)(N(splat)(TANH_END), N(most)(N(splat)(-TANH_END), z));
-    const vec u = z * z;
-    return z * POLYNOMIAL(tanh_p, u) / POLYNOMIAL(tanh_q, u);
-}
+    const vec size = N(least)(N(splat)(19.1), N(magnitude)(z));
+    const vec shifted = N(least)(N(splat)(TANH_GRID + 15), size * 0.8 + TANH_GRID);
+    const vec r = size - (shifted - TANH_GRID) * 1.25;
 #endif
+    const vec step = N(lookup)(N(tanh_steps), (ivec)shifted), rest = POLYNOMIAL(coth_p, r * r);
+#if defined(__FMA__) || !defined(__SSE2__)
+    const vec h = (step * rest + r) / (step * r + rest);
+#else /* the same, with one rounding less where products are rounded by themselves */
+    const vec h = step + ((REAL)1 - step * step) * r / (step * r + rest);
+#endif
+    return N(with_sign)(h, z);
+}
 
 /* 2^k for whole k that may reach below the least exponent, as two factors. */
 INLINE vec N(times_power)(vec v, ivec k) {
@@ -103,16 +104,17 @@ INLINE void N(act_erf)(vec z, vec *h, vec *d) {
 }
 
 INLINE void N(act_gelu)(vec z, vec *h, vec *d) {
-    const vec size = N(least)(N(splat)(GAUSS_END), N(magnitude)(z));
+    const vec size = N(least)(N(splat)(GAUSS_END), N(magnitude)(z)), x = size * (REAL)0.70710678118654752440;
     const vec fall = N(gauss)(size, (REAL)0.5);
-    const vec ratio = (REAL)0.5 * N(scaled_erfc)(size * (REAL)0.70710678118654752440); /* Φ(-|z|) = ratio fall */
-    const REAL density = (REAL)0.39894228040143267794;
-    const ivec negative = (ivec)(z < 0);
-    /* below, the factors that do not underflow are joined first */
-    *h = N(select)(negative, (-size * ratio) * fall, z * ((REAL)1 - ratio * fall));
-    *d = N(select)(negative, fall * (ratio - size * density), (REAL)1 - fall * (ratio - size * density));
-    /* NaN keeps its sign bit or not: hand it on whole */
-    *h = N(select)((ivec)(z == z), *h, z);
+    const vec ratio = (REAL)0.5 * N(scaled_erfc)(x); /* Φ(-|z|) = ratio fall */
+    const vec middle = (REAL)0.5 - (REAL)0.5 * x * POLYNOMIAL(erf_p, x * x); /* the same near 0, with less rounding */
+    const ivec near = (ivec)(size < (REAL)0.7), negative = (ivec)(z < 0);
+    /* in the tail, the factors that do not underflow are joined first */
+    const vec below = N(select)(near, -size * middle, (-size * ratio) * fall);
+    const vec above = z * ((REAL)1 - N(select)(near, middle, ratio * fall));
+    const vec tail = fall * (ratio - size * (REAL)0.39894228040143267794);
+    *h = N(select)(negative, below, above);
+    *d = N(select)(negative, tail, (REAL)1 - tail);
 }
 
 #include "sine.h"
@@ -132,8 +134,7 @@ INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
     }
 }
 
-#undef HAS_LOOKUP
-#undef TANH_END
+#undef TANH_GRID
 #undef EXP_LOW
 #undef EXP_ROUND
 #undef EXP_ROUND_BITS

@@ -1,8 +1,7 @@
 """Derives `coefficients.h`: near-minimax fits of the functions that the vectorised activations are made of.
 
-Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute). Each fit is a rational or polynomial
-approximation found by reweighted least squares on Chebyshev points (Sanathanan-Koerner for the
-denominator, Lawson for the weights) in 50 digits; the least degree is taken whose relative error stays
+Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute). Each fit is a polynomial found by
+least squares on Chebyshev points, reweighted towards the minimax fit (Lawson), in 50 digits; the least degree is taken whose relative error stays
 below a part of the dtype's rounding error that leaves the whole function within 4 ulp (tested).
 """
 
@@ -66,11 +65,6 @@ def emit(name: str, suffix: str, values) -> None:
     print(f"static const {'float' if suffix else 'double'} {name}[] = {{{body}}};")
 
 
-def tanh_over(u):
-    x = mp.sqrt(u)
-    return mp.tanh(x) / x
-
-
 def coth_times(u):
     r = mp.sqrt(u)
     return r * mp.coth(r)
@@ -110,11 +104,11 @@ def main() -> None:
     half_log2 = mp.log(2) / 2 * mp.mpf("1.01")
     quarter = (mp.pi / 4 * mp.mpf("1.01")) ** 2
     for dtype, (bits, suffix) in DTYPES.items():
-        # beyond these ends tanh rounds to 1, exp(-x²) to 0
-        end, far = (mp.mpf("9.02"), mp.mpf("10.4")) if dtype == "f32" else (mp.mpf("19.1"), mp.mpf("27.5"))
+        step = mp.mpf("0.5") if dtype == "f32" else mp.mpf("1.25")  # between the points of tanh's table
+        far = mp.mpf("10.4") if dtype == "f32" else mp.mpf("27.5")  # exp(-x²) rounds to 0 beyond
         center = mp.mpf(2) if dtype == "f32" else mp.mpf(3)
         table = {
-            "tanh": (tanh_over, mp.mpf(0), end**2, True, True),
+            "coth": (coth_times, mp.mpf(0), (step / 2) ** 2, False, False),
             "exp": (exp_rest, -half_log2, half_log2, False, False),
             "atanh": (atanh_rest, mp.mpf(0), mp.mpf(1) / 9, False, False),
             "erf": (erf_over, mp.mpf(0), mp.mpf(1), False, False),
@@ -122,13 +116,11 @@ def main() -> None:
             "sin": (sin_rest, mp.mpf(0), quarter, False, False),
             "cos": (cos_rest, mp.mpf(0), quarter, False, False),
         }
-        if dtype == "f32":
-            table["coth"] = (coth_times, mp.mpf(0), mp.mpf(1) / 16, False, False)
-            emit("tanh_steps_f32", suffix, [mp.tanh(mp.mpf(j) / 2) for j in range(16)])
+        emit(f"tanh_steps_{dtype}", suffix, [mp.tanh(j * step) for j in range(16)])
         for name, (function, low, high, rational, square) in table.items():
             # the rest terms of exp, atanh, sin, cos are a small part of the whole: fewer bits serve;
-            # tanh is what most steps spend their time on
-            spared = {"tanh": 2, "coth": 1, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
+            # coth is what most steps spend their time on
+            spared = {"coth": 1, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
             error, p, q = least_degree(function, low, high, bits - spared, rational, square)
             print(f"/* {name}, {dtype}: {mp.nstr(error, 2)} */")
             emit(f"{name}_p_{dtype}", suffix, p)

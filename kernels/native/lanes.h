@@ -104,19 +104,22 @@ INLINE vec N(drop_lanes)(uint32_t bits, vec v) {
 #endif
 }
 
-#if REAL_IS_FLOAT && (defined(SIMDROP_AVX512) || defined(SIMDROP_AVX2))
-#define HAS_LOOKUP 1
-/* table[index % 16] of each lane, without a memory access. */
+/* table[index % 16] of each lane. */
 INLINE vec N(lookup)(const REAL *table, ivec index) {
-#if defined(SIMDROP_AVX512)
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
     return (vec)_mm512_permutexvar_ps((__m512i)index, N(load_loose)(table));
-#else
+#elif defined(SIMDROP_AVX512)
+    return (vec)_mm512_permutex2var_pd(N(load_loose)(table), (__m512i)index, N(load_loose)(table + 8));
+#elif defined(SIMDROP_AVX2) && REAL_IS_FLOAT
     const vec low = (vec)_mm256_permutevar8x32_ps(N(load_loose)(table), (__m256i)index);
     const vec high = (vec)_mm256_permutevar8x32_ps(N(load_loose)(table + 8), (__m256i)index);
     return (vec)_mm256_blendv_ps(low, high, (__m256)(index << 28)); /* bit 3 to the sign */
+#else
+    vec found;
+    for (int l = 0; l < VL; l++) found[l] = table[index[l] & 15];
+    return found;
 #endif
 }
-#endif
 
 /* The VL bits of the neurons of vector number v. */
 INLINE uint32_t N(bits_of)(const uint32_t *bits, int64_t v) {

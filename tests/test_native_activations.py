@@ -1,0 +1,156 @@
+"""The vectorised activations of backend "native" against mpmath: 4 ulp over the whole range.
+
+A slope that is a difference (1 - h² where h is near 1, Φ(z) + z φ(z) near its zero) is held to 4 ulp of
+the largest slope instead: that is what the gradient sees of it.
+"""
+
+import mpmath
+import numpy as np
+import pytest
+from simdrop_kernels import native
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+
+RUNNING = [name for name, here in native._native.instruction_sets() if here] if native._native else []
+ULP = 4
+
+
+def sigmoid(z):
+    return 1 / (1 + mpmath.exp(-z)) if z > 0 else mpmath.exp(z) / (1 + mpmath.exp(z))
+
+
+def density(z):
+    return mpmath.exp(-z * z / 2) / mpmath.sqrt(2 * mpmath.pi)
+
+
+def below(z):
+    """Φ(z) with all digits in its lower tail."""
+    return mpmath.mpf(z > 0) if abs(z) > 1000 else mpmath.erfc(-z / mpmath.sqrt(2)) / 2
+
+
+#: value, slope, whether the slope is held to ulp of itself
+EXACT = {
+    "tanh": (mpmath.tanh, lambda z: mpmath.sech(z) ** 2, False),
+    "relu": (lambda z: max(z, mpmath.mpf(0)), lambda z: mpmath.mpf(z > 0), True),
+    "sigmoid": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z), False),
+    "softplus": (lambda z: mpmath.log1p(mpmath.exp(-abs(z))) + max(z, mpmath.mpf(0)), sigmoid, True),
+    "gelu": (lambda z: z * below(z), lambda z: below(z) + z * density(z), False),
+    "erf": (mpmath.erf, lambda z: 2 * mpmath.exp(-z * z) / mpmath.sqrt(mpmath.pi), True),
+    "sin": (mpmath.sin, mpmath.cos, True),
+    "linear": (lambda z: z, lambda z: mpmath.mpf(1), True),
+    "quadratic": (lambda z: z * z / 2, lambda z: z, True),
+}
+
+
+def native_activation(name, z):
+    """Value and slope of the array z by the instruction set in force."""
+    z = np.ascontiguousarray(z).reshape(1, -1)
+    value, slope = np.empty_like(z), np.empty_like(z)
+    native._native.activate(native.instruction_set(), native._ACTIVATIONS.index(name), z, value, slope)
+    return value[0], slope[0]
+
+
+def grid(dtype, name):
+    """Both signs of: evenly spaced, all magnitudes down to denormals, and where reductions change."""
+    info = np.finfo(dtype)
+    steps = [k * np.pi / 2 for k in range(1, 400)] if name == "sin" else [k / 4 for k in range(1, 40)]
+    largest = 1e18 if name == "quadratic" else 0.9 * float(info.max)
+    positive = np.concatenate(
+        [
+            np.linspace(0, 12, 900),
+            np.linspace(12, 40 if dtype is np.float64 else 16, 150),
+            np.geomspace(float(info.smallest_subnormal), 1, 150),
+            np.geomspace(1, 800, 100),
+            10 ** np.linspace(np.log10(800), np.log10(largest), 60),
+            np.array(steps),
+            [0.0, float(info.tiny)],
+        ]
+    ).astype(dtype)
+    positive = np.concatenate([positive, np.nextafter(positive, dtype(0)), np.nextafter(positive, dtype(1))])
+    return np.unique(np.concatenate([positive, -positive]))
+
+
+def ulps(found, exact, scale):
+    """Largest |found - exact| in units of the last place of `scale`, denormals included, and where."""
+    info = np.finfo(found.dtype)
+    worst, place = 0.0, -1
+    for k, (number, truth, size) in enumerate(zip(found, exact, scale, strict=True)):
+        exponent = max(int(mpmath.floor(mpmath.log(abs(size), 2))), info.minexp) if size else info.minexp
+        error = float(abs(mpmath.mpf(float(number)) - truth) / mpmath.ldexp(1, exponent - info.nmant))
+        if not error <= worst:
+            worst, place = error, k
+    return worst, place
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """Values and slopes by mpmath on the grid, computed once for all instruction sets."""
+    known = {}
+
+    def compute(name, dtype):
+        if (name, dtype) not in known:
+            z = grid(dtype, name)
+            value, slope, _ = EXACT[name]
+            with mpmath.workdps(60 if name != "sin" else 360):  # sine of the largest double needs its digits of π
+                points = [mpmath.mpf(float(v)) for v in z]
+                known[name, dtype] = z, [value(p) for p in points], [slope(p) for p in points]
+        return known[name, dtype]
+
+    return compute
+
+
+@pytest.mark.parametrize("isa", RUNNING)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", native._ACTIVATIONS)
+def test_within_four_ulp(name, dtype, isa, exact, monkeypatch):
+    monkeypatch.setenv("SIMDROP_ISA", isa)
+    z, values, slopes = exact(name, dtype)
+    found, slope = native_activation(name, z)
+    worst, place = ulps(found, values, values)
+    assert worst <= ULP, f"value at {z[place]!r}: {worst} ulp"
+    own = EXACT[name][2]
+    worst, place = ulps(slope, slopes, slopes if own else [max(abs(s), mpmath.mpf(1)) for s in slopes])
+    assert worst <= ULP, f"slope at {z[place]!r}: {worst} ulp"
+
+
+@pytest.mark.parametrize("isa", RUNNING)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_limits(dtype, isa, monkeypatch):
+    monkeypatch.setenv("SIMDROP_ISA", isa)
+    z = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], dtype)
+    limits = {
+        "tanh": [None, None, np.nan, 0.0, -0.0],  # within 4 ulp, and never beyond 1: below
+        "relu": [np.inf, 0, np.nan, 0.0, None],
+        "sigmoid": [1, 0, np.nan, 0.5, 0.5],
+        "softplus": [np.inf, 0, np.nan, None, None],
+        "gelu": [np.inf, -0.0, np.nan, 0.0, -0.0],
+        "erf": [1, -1, np.nan, 0.0, -0.0],
+        "sin": [np.nan, np.nan, np.nan, 0.0, -0.0],
+        "linear": [np.inf, -np.inf, np.nan, 0.0, -0.0],
+        "quadratic": [np.inf, np.inf, np.nan, 0.0, 0.0],
+    }
+    for name, expected in limits.items():
+        found, _ = native_activation(name, z)
+        for number, truth, at in zip(found, expected, z, strict=True):
+            if truth is not None:
+                np.testing.assert_equal(number, dtype(truth), err_msg=f"{name} at {at}")
+                if truth == 0 and at == 0:
+                    assert np.signbit(number) == np.signbit(dtype(truth)), f"{name} at {at}"
+    found, slope = native_activation("tanh", z)
+    assert 1 - ULP * np.finfo(dtype).epsneg <= found[0] <= 1
+    assert found[1] == -found[0]
+    assert (slope[:2] >= 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", RUNNING)
+def test_tanh_at_every_exponent_of_float32(isa, monkeypatch):
+    """Each 61st float32 there is, against float64: 70 million numbers are too many for mpmath."""
+    monkeypatch.setenv("SIMDROP_ISA", isa)
+    z = np.arange(0, 0x7F800000, 61, dtype=np.uint32).view(np.float32)
+    found, _ = native_activation("tanh", z)
+    truth = np.tanh(z.astype(np.float64))
+    assert (np.abs(found - truth) / np.spacing(truth.astype(np.float32)).astype(np.float64)).max() <= ULP
+    assert found.max() <= 1
+    negative, _ = native_activation("tanh", -z)
+    np.testing.assert_array_equal(negative, -found)
