@@ -38,6 +38,9 @@ from ._input import Array, check_point, network
 from .curvature import features
 from .losses import gradient
 
+#: numbers of the arrays over (vector, sample, output, neuron) that a product works on: they should stay in cache
+_CACHE = 1 << 16
+
 
 def mean_gradient(problem: Problem, theta: ArrayLike) -> Array:
     """E ∇R_drop = ∇(R_S + R_1), shape (..., P)."""
@@ -101,6 +104,13 @@ class Noise:
 
     def product(self, direction: Array) -> Array:
         """Covariance times direction (..., P)."""
+        flat = direction.reshape(-1, direction.shape[-1])
+        rows = max(1, _CACHE // self.u.size)
+        parts = [self._product(flat[k : k + rows]) for k in range(0, len(flat), rows)]
+        return np.concatenate(parts).reshape(direction.shape)
+
+    def _product(self, direction: Array) -> Array:
+        """The same for a few vectors."""
         v, n = self.problem.variance, self.problem.n_samples
         gamma = self._push(direction).reshape(*direction.shape[:-1], *self.u.shape)  # (..., G, k c, m)
         ut = self.u.swapaxes(-1, -2)
