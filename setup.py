@@ -27,6 +27,7 @@ class BuildNative(build_ext):
     """Compiles the kernels once per instruction set; where that fails the package installs without them."""
 
     def build_extension(self, ext):
+        """One object per instruction set, then the module; a failure is told and forgiven."""
         try:
             for name, flags in INSTRUCTION_SETS.items():
                 ext.extra_objects += self.compiler.compile(

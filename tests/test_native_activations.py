@@ -7,6 +7,7 @@ the largest slope instead: that is what the gradient sees of it.
 import mpmath
 import numpy as np
 import pytest
+
 from simdrop_kernels import native
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))

@@ -75,8 +75,7 @@ INLINE vec N(gauss)(vec z, REAL scale) {
 /* exp(x²) erfc(x) for x >= 0. */
 INLINE vec N(scaled_erfc)(vec x) {
     const REAL center = N(erfcx_center)[0];
-    const vec inverse = (REAL)1 / (x + center);
-    return POLYNOMIAL(erfcx_p, (x - center) * inverse) * inverse;
+    return POLYNOMIAL(erfcx_p, (x - center) / (x + center)) / (x + center); /* a reciprocal would cost two roundings */
 }
 
 INLINE void N(act_sigmoid)(vec z, vec *h, vec *rest) {

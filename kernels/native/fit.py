@@ -1,8 +1,9 @@
 """Derives `coefficients.h`: near-minimax fits of the functions that the vectorised activations are made of.
 
 Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute). Each fit is a polynomial found by
-least squares on Chebyshev points, reweighted towards the minimax fit (Lawson), in 50 digits; the least degree is taken whose relative error stays
-below a part of the dtype's rounding error that leaves the whole function within 4 ulp (tested).
+least squares on Chebyshev points, reweighted towards the minimax fit (Lawson), in 50 digits. The least
+degree is taken whose relative error stays below a part of the dtype's rounding error that leaves the
+whole function within 4 ulp (tested).
 """
 
 from __future__ import annotations
@@ -14,34 +15,24 @@ POINTS = 120
 DTYPES = {"f32": (24, "f"), "f64": (53, "")}
 
 
-def fit(function, low, high, numerator: int, denominator: int, square: bool = False):
-    """Largest relative error, coefficients P and Q (Q_0 = 1) of P(u)/Q(u) ~ function(u) on [low, high].
-
-    `square` crowds the points at `low`, for functions of u = x² that are wanted evenly in x.
-    """
-    nodes = [(1 - mp.cos(mp.pi * (i + mp.mpf(1) / 2) / POINTS)) / 2 for i in range(POINTS)]
-    u = [low + (high - low) * (t * t if square else t) for t in nodes]
+def fit(function, low, high, degree: int):
+    """Largest relative error and coefficients, from the constant term up, of a polynomial on [low, high]."""
+    nodes = [low + (high - low) * (1 - mp.cos(mp.pi * (i + mp.mpf(1) / 2) / POINTS)) / 2 for i in range(POINTS)]
     unit = max(abs(low), abs(high))
-    v = [x / unit for x in u]
-    f = [function(x) for x in u]
-    weight, q_old, best = [mp.mpf(1)] * POINTS, [mp.mpf(1)] * POINTS, None
+    f = [function(x) for x in nodes]
+    weight, best = [mp.mpf(1)] * POINTS, None
     for iteration in range(24):
-        a, b = mp.matrix(POINTS, numerator + denominator + 1), mp.matrix(POINTS, 1)
-        for i in range(POINTS):
-            scale = mp.sqrt(weight[i]) / (abs(f[i]) * q_old[i])
-            for k in range(numerator + 1):
-                a[i, k] = scale * v[i] ** k
-            for k in range(1, denominator + 1):
-                a[i, numerator + k] = -scale * f[i] * v[i] ** k
+        a, b = mp.matrix(POINTS, degree + 1), mp.matrix(POINTS, 1)
+        for i, x in enumerate(nodes):
+            scale = mp.sqrt(weight[i]) / abs(f[i])
+            for k in range(degree + 1):
+                a[i, k] = scale * (x / unit) ** k
             b[i] = scale * f[i]
-        solution = mp.lu_solve(a.T * a, a.T * b)
-        p = list(solution[: numerator + 1])
-        q = [mp.mpf(1), *solution[numerator + 1 :]]
-        q_old = [mp.polyval(q[::-1], x) for x in v]
-        error = [abs(mp.polyval(p[::-1], x) / d / y - 1) for x, d, y in zip(v, q_old, f, strict=True)]
+        solution = list(mp.lu_solve(a.T * a, a.T * b))
+        error = [abs(mp.polyval(solution[::-1], x / unit) / y - 1) for x, y in zip(nodes, f, strict=True)]
         worst = max(error)
         if best is None or worst < best[0]:
-            best = worst, [c / unit**k for k, c in enumerate(p)], [c / unit**k for k, c in enumerate(q)]
+            best = worst, [c / unit**k for k, c in enumerate(solution)]
         if iteration >= 3:
             weight = [w * (e / worst + mp.mpf("0.02")) for w, e in zip(weight, error, strict=True)]
             total = mp.fsum(weight) / POINTS
@@ -49,10 +40,10 @@ def fit(function, low, high, numerator: int, denominator: int, square: bool = Fa
     return best
 
 
-def least_degree(function, low, high, bits: int, rational: bool, square: bool):
+def least_degree(function, low, high, bits: int):
     """The fit of least degree whose error is below 2^-(bits + 2)."""
     for degree in range(1, 40):
-        found = fit(function, low, high, degree, degree if rational else 0, square)
+        found = fit(function, low, high, degree)
         if found[0] < mp.mpf(2) ** -(bits + 2):
             return found
     raise ValueError("no degree reaches the error")
@@ -66,30 +57,36 @@ def emit(name: str, suffix: str, values) -> None:
 
 
 def coth_times(u):
+    """r coth r at u = r²."""
     r = mp.sqrt(u)
     return r * mp.coth(r)
 
 
 def exp_rest(r):
+    """What exp r has beyond 1 + r, over r²."""
     return (mp.exp(r) - 1 - r) / r**2
 
 
 def atanh_rest(u):
+    """What atanh s has beyond s, over s³, at u = s²."""
     s = mp.sqrt(u)
     return (mp.atanh(s) / s - 1) / u
 
 
 def erf_over(u):
+    """erf x / x at u = x²."""
     x = mp.sqrt(u)
     return mp.erf(x) / x
 
 
 def sin_rest(u):
+    """What sin r has beyond r, over r³, at u = r²."""
     r = mp.sqrt(u)
     return (mp.sin(r) / r - 1) / u
 
 
 def cos_rest(u):
+    """What cos r has beyond 1 - r²/2, over r⁴, at u = r²."""
     return (mp.cos(mp.sqrt(u)) - 1 + u / 2) / u**2
 
 
@@ -100,6 +97,7 @@ def scaled_erfc(t, center):
 
 
 def main() -> None:
+    """Write the header to the standard output."""
     print("/* Written by fit.py: coefficients from the constant term up, largest relative error of each fit. */")
     half_log2 = mp.log(2) / 2 * mp.mpf("1.01")
     quarter = (mp.pi / 4 * mp.mpf("1.01")) ** 2
@@ -108,24 +106,22 @@ def main() -> None:
         far = mp.mpf("10.4") if dtype == "f32" else mp.mpf("27.5")  # exp(-x²) rounds to 0 beyond
         center = mp.mpf(2) if dtype == "f32" else mp.mpf(3)
         table = {
-            "coth": (coth_times, mp.mpf(0), (step / 2) ** 2, False, False),
-            "exp": (exp_rest, -half_log2, half_log2, False, False),
-            "atanh": (atanh_rest, mp.mpf(0), mp.mpf(1) / 9, False, False),
-            "erf": (erf_over, mp.mpf(0), mp.mpf(1), False, False),
-            "erfcx": (lambda t, c=center: scaled_erfc(t, c), mp.mpf(-1), (far - center) / (far + center), False, False),
-            "sin": (sin_rest, mp.mpf(0), quarter, False, False),
-            "cos": (cos_rest, mp.mpf(0), quarter, False, False),
+            "coth": (coth_times, mp.mpf(0), (step / 2) ** 2),
+            "exp": (exp_rest, -half_log2, half_log2),
+            "atanh": (atanh_rest, mp.mpf(0), mp.mpf(1) / 9),
+            "erf": (erf_over, mp.mpf(0), mp.mpf(1)),
+            "erfcx": (lambda t, c=center: scaled_erfc(t, c), mp.mpf(-1), (far - center) / (far + center)),
+            "sin": (sin_rest, mp.mpf(0), quarter),
+            "cos": (cos_rest, mp.mpf(0), quarter),
         }
         emit(f"tanh_steps_{dtype}", suffix, [mp.tanh(j * step) for j in range(16)])
-        for name, (function, low, high, rational, square) in table.items():
+        for name, (function, low, high) in table.items():
             # the rest terms of exp, atanh, sin, cos are a small part of the whole: fewer bits serve;
             # coth is what most steps spend their time on
             spared = {"coth": 1, "exp": 3, "atanh": 4, "sin": 3, "cos": 4}.get(name, 0)
-            error, p, q = least_degree(function, low, high, bits - spared, rational, square)
+            error, coefficients = least_degree(function, low, high, bits - spared)
             print(f"/* {name}, {dtype}: {mp.nstr(error, 2)} */")
-            emit(f"{name}_p_{dtype}", suffix, p)
-            if rational:
-                emit(f"{name}_q_{dtype}", suffix, q)
+            emit(f"{name}_p_{dtype}", suffix, coefficients)
         emit(f"erfcx_center_{dtype}", suffix, [center])
 
 
