@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .study.comparison import Plan
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+#: products of samples, parameters and steps that the default number of members may take
+DEFAULT_WORK = 200_000_000_000
 
 
 def main() -> NoReturn:
@@ -73,13 +75,14 @@ def cli(context: click.Context) -> None:
 
 @cli.command(cls=Command, settings=CompareSettings)
 @click.pass_context
-def compare(context: click.Context, **given: Any) -> int:
+def compare(context: click.Context, /, **given: Any) -> int:
     """Train an ensemble of networks with dropout and measure how well gradient flows predict it.
 
-    Without arguments: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6). All networks start
-    from the same parameters and differ in their dropout masks alone. Their mean is held against gradient flow on the
-    risk R_S, on R_S + R_1 (which adds the mean effect of dropout) and on R_S + R_1 + R_2 (which adds that of a
-    finite learning rate). Prints a table and writes summary.json, the results (Zarr) and figure.png to --out.
+    Without arguments: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6), 1000 networks of 50
+    tanh neurons with keep_prob 0.5. They start from the same parameters and differ in their dropout masks alone. Their
+    mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean effect of dropout) and on
+    R_S + R_1 + R_2 (which adds that of a finite learning rate). Prints a table, and writes summary.json, the results
+    (Zarr) and figure.png to --out.
 
     \b
     simdrop compare
@@ -164,6 +167,12 @@ def _problem(settings: CompareSettings) -> tuple[Problem, Data]:
     return problem, data
 
 
+def _members(problem: Problem, steps: int) -> int:
+    """1000, or fewer, but at least 50, so that a run stays a matter of minutes."""
+    step = problem.n_samples * problem.width * (problem.n_inputs + problem.n_outputs)
+    return min(1000, max(50, DEFAULT_WORK // (step * max(steps, 1))))
+
+
 def _plan(problem: Problem, settings: CompareSettings) -> Plan:
     from .study.comparison import KINDS, Plan
 
@@ -172,7 +181,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
         problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma),
         lr=settings.lr,
         steps=settings.steps,
-        members=settings.members,
+        members=settings.members if settings.members is not None else _members(problem, settings.steps),
         seed=settings.seed,
         kinds=settings.kinds or tuple(KINDS),
         record=settings.record,

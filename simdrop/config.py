@@ -57,19 +57,22 @@ class CompareSettings:
     standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
     standardize_targets: bool = _data(False, "the same for the targets")
     width: int = _network(50, "number m of hidden neurons")
-    keep_prob: float = _network(0.9, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
+    keep_prob: float = _network(0.5, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
     activation: str = _network("tanh", "activation of the neurons", choices="simdrop_kernels.activations:ACTIVATIONS")
     mask: str = _network(
         "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.spec:MASKS"
     )
     bias: bool = _network(True, "give each neuron a bias")
-    output_scale: float | str = _network(1.0, "factor of the output: a number, or 1/sqrt(m), 1/m")
+    output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members")
     init_scale: float = _network(1.0, "standard deviation of the initial parameters")
-    init_gamma: float = _network(0.2, "divides their variance by m^gamma (the papers: N(0, 1/m^0.2))")
-    lr: float = _training(0.001, "learning rate")
-    steps: int = _training(20_000, "training steps of each member; time is lr x step")
-    members: int = _training(1000, "networks in the ensemble: same start, different masks")
+    init_gamma: float = _network(0.0, "divides their variance by m^gamma (the papers: 0.2)")
+    lr: float = _training(0.01, "learning rate")
+    steps: int = _training(5000, "training steps of each member; time is lr x step")
+    members: int | None = _training(
+        None,
+        "networks in the ensemble: same start, different masks [default: 1000, on large data fewer, but at least 50]",
+    )
     seed: int = _training(0, "seed of the masks")
     kinds: tuple[str, ...] = _comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
     record: int = _comparison(50, "number of record times")
@@ -114,8 +117,8 @@ def resolve(
         chosen[name] = coerce(_value_of(value.strip(), hints[name]), hints[name], f"--set {key.strip()}")
     for name, value in flags.items():
         if value is not None and value != ():
-            text = value if isinstance(value, (bool, tuple)) else _value_of(value, hints[name])
-            chosen[name] = coerce(text, hints[name], flag_of(known[name]))
+            given = value if isinstance(value, (bool, tuple)) else _value_of(value, hints[name])
+            chosen[name] = coerce(given, hints[name], flag_of(known[name]))
     return cls(**chosen)
 
 

@@ -27,7 +27,7 @@ TERMS = {
 INK, SHADE, NOISE = "#222222", "#BBBBBB", "#E9E3C8"
 DATA: dict[str, Any] = {"ms": 5, "mfc": "white", "mec": INK, "mew": 1.1, "zorder": 5}
 TIME = r"time $t$ = learning rate $\times$ step"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from simdrop_kernels import Step, registry
 
 from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice

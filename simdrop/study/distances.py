@@ -8,7 +8,7 @@ has the mean |E x - φ|² + tr Cov(x̄). Here the members are cut into G indepen
 estimates |E x - φ|² without bias, as no group meets itself. It may come out negative where sampling noise hides the
 distance. Its standard error is that of the delete-one-group jackknife; close to D² = 0 this is an overestimate (by
 √2 in the limit), which is the safe side. Distances are D = √max(D², 0), and a standard error s of D² is carried to
-half the width of the image of [D² - s, D² + s]: s / 2D where the distance is resolved, and finite where it is not.
+half the width of the image of [D² - s, D² + s]: s / 2D where the distance is resolved, and √s / 2 where D = 0.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def squared_distance(means: Array, counts: Array, prediction: Array) -> Estimate
 
 def root(square: Array, error: Array) -> tuple[Array, Array]:
     """√max(square, 0) and its standard error, from those of the square."""
+    square = np.maximum(square, 0)
     low, middle, high = (np.sqrt(np.maximum(square + shift, 0)) for shift in (-error, 0, error))
     return middle, (high - low) / 2
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import theory
 from ..problem import Problem
+from ..theory.integration import workplace
 from .distances import Array, Estimate, root, share_removed, squared_distance
 
 if TYPE_CHECKING:
@@ -107,12 +108,13 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
     terms = ("risk", "r1", "r2")
     value = np.full((len(paths), len(terms), runs.sizes["time"]), np.nan)
     norm = value.copy()
-    for i, theta in enumerate(paths.values()):
-        for k in np.flatnonzero(np.isfinite(theta).all(axis=1)):
-            for j, term in enumerate(terms):
-                # One point at a time: R_2 holds n² numbers for each.
-                value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lr)
-                norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lr))
+    with workplace(problem):
+        for i, theta in enumerate(paths.values()):
+            for k in np.flatnonzero(np.isfinite(theta).all(axis=1)):
+                for j, term in enumerate(terms):
+                    # One point at a time: R_2 holds n² numbers for each.
+                    value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lr)
+                    norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lr))
     axes = ("path", "term", "time")
     return xr.Dataset(
         {

@@ -138,14 +138,13 @@ def _closer(squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -
         return []
     averaged, modified = (squared["parameters", kind].average(spans["rms"]) for kind in ("averaged", "modified"))
     gain = averaged.minus(modified)
-    z = float(gain.value / gain.error) if gain.error > 0 else np.inf * np.sign(gain.value)
-    text = "Over the run, the modified flow and the averaged one are equally far from the mean parameters, within"
-    text += " two standard errors."
-    if abs(z) > 2 or np.isinf(z):
-        how = "closer to" if z > 0 else "farther from"
-        text = f"Over the run, the modified flow is {how} the mean parameters than the averaged one"
-        text += f" ({abs(z):.0f} standard errors)." if np.isfinite(z) else "."
-    return [text]
+    size, error = float(gain.value), float(gain.error)
+    if not abs(size) > 3 * error:
+        both = "the modified flow and the averaged one are equally far from the mean parameters"
+        return [f"Over the run, {both}, within three standard errors."]
+    how = "closer to" if size > 0 else "farther from"
+    certainty = f" ({abs(size) / error:.0f} standard errors)" if abs(size) < 1e4 * error else ""
+    return [f"Over the run, the modified flow is {how} the mean parameters than the averaged one{certainty}."]
 
 
 def plus_minus(value: float, error: float) -> str:
