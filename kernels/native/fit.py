@@ -1,6 +1,6 @@
 """Derives `coefficients.h`: near-minimax fits of the functions that the vectorised activations are made of.
 
-Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute). Each fit is a polynomial found by
+Run as `python fit.py > coefficients.h` (needs mpmath, takes a minute or two). Each fit is a polynomial found by
 least squares on Chebyshev points, reweighted towards the minimax fit (Lawson), in 50 digits. The least
 degree is taken whose relative error stays below a part of the dtype's rounding error that leaves the
 whole function within 4 ulp (tested).
