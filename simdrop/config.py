@@ -39,6 +39,7 @@ _data = partial(setting, section="Data")
 _network = partial(setting, section="Network and dropout")
 _training = partial(setting, section="Training")
 _comparison = partial(setting, section="Comparison")
+_measurement = partial(setting, section="Measurement")
 _machine = partial(setting, section="Machine")
 _output = partial(setting, section="Output")
 
@@ -87,6 +88,18 @@ class CompareSettings:
     threads: int | None = _machine(None, "processor threads [default: all cores]")
     memory: int = _machine(512, "MiB for the networks trained at one time")
     out: str = _output("simdrop-compare", "folder for results, summary and figure")
+    overwrite: bool = _output(False, "replace an earlier result in that folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """Settings of `simdrop bench`."""
+
+    full: bool = _measurement(False, "all sizes, both masks and precisions; minutes rather than seconds")
+    backends: tuple[str, ...] = _measurement((), "backend to measure; repeat for several [default: all that run here]")
+    repeats: int = _measurement(5, "timings of every point")
+    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    out: str = _output("simdrop-bench", "folder for summary and figure")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from simdrop_kernels.activations import ACTIVATIONS, Activation
 from simdrop_kernels.rng import MAX_WIDTH
 from simdrop_kernels.spec import MASKS, Mask, join, split

@@ -11,6 +11,7 @@ STAGES = {
     "compile": ("compiling kernels (kept on disk for the next time)", ""),
     "simulate": ("simulating", " member-steps"),
     "flows": ("integrating flows", " flows"),
+    "measure": ("measuring", " points"),
     "distances": ("measuring distances", ""),
     "save": ("writing results and figure", ""),
 }

@@ -70,6 +70,34 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     plots.save(plots.comparison(comparison), folder / "figure.png")
 
 
+def write_benchmark(found: dict[str, Any], folder: Path) -> None:
+    """Write summary.json and figure.png of a benchmark into `folder`."""
+    from . import plots, plots_benchmark
+
+    write_json(found, folder / "summary.json")
+    plots.save(plots_benchmark.benchmark(found), folder / "figure.png")
+
+
+def benchmark_table(found: dict[str, Any]) -> str:
+    """The rows of a benchmark as text, one line for each point and backend."""
+    lines = ["10^9 neuron-sample updates per second: median (least ... largest); share of the roofline", ""]
+    axis = None
+    for row in found["rows"]:
+        if row["axis"] != axis:
+            axis = row["axis"]
+            lines += ["", f"over {axis}"] if len(lines) > 2 else [f"over {axis}"]
+        rates = [row[name] / 1e9 for name in ("updates_per_second", "least", "largest")]
+        share = f"{100 * row['roofline_share']:4.0f} %" if row["roofline_share"] else ""
+        what = f"{axis} {row[axis]}, {row['mask']} masks, {row['dtype']}"
+        lines.append(f"  {row['backend']:<8}{what:<44}{rates[0]:8.3f} ({rates[1]:.3f} ... {rates[2]:.3f})  {share}")
+    peaks = [f"{p['multiply_adds'] / 1e9:.0f} ({p['dtype']}, {p['threads']} threads)" for p in found["roofline"]]
+    lines += ["", f"roofline, 10^9 multiply-adds per second: {', '.join(peaks)}"]
+    lines += [
+        f"left out for want of memory: {row['backend']}, {row['axis']} {row[row['axis']]}" for row in found["left_out"]
+    ]
+    return "\n".join(lines)
+
+
 def write_json(values: dict[str, Any], path: Path) -> None:
     """Write plain JSON: NumPy's numbers and arrays as numbers and lists, NaN and infinity as null."""
     path.write_text(json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from simdrop_kernels import registry
 from simdrop_kernels.rng import MAX_STEPS
 from simdrop_kernels.spec import MOMENTS, OBJECTIVES, OPTIMIZERS, Ensemble, Objective, Optimizer, Step

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from simdrop_kernels import Ensemble, Step, registry
 
 from .. import provenance
+from ..errors import check_choice
 
 #: bytes of outputs and weights beyond which the NumPy backend, which holds all members at once, is left out
 NUMPY_BYTES = 1 << 30
@@ -129,6 +131,15 @@ def _arrays(point: Point) -> tuple[np.ndarray, np.ndarray, Ensemble]:
     return x.astype(point.dtype), y.astype(point.dtype), ensemble
 
 
+def check_backends(names: Sequence[str]) -> list[str]:
+    """The backends to measure, all that run here for none; raises InvalidInput, BackendError."""
+    for name in names:
+        check_choice("backend", name, registry.names())
+        if reason := registry.load(name).unavailable():
+            raise registry.BackendError(f"backend {name!r} cannot run: {reason}")
+    return list(names) or [name for name in registry.names() if registry.load(name).unavailable() is None]
+
+
 def benchmark(
     *,
     backends: Sequence[str] | None = None,
@@ -147,7 +158,7 @@ def benchmark(
     from simdrop_kernels.peak import peak_multiply_adds
 
     threads = threads or provenance.cores()
-    backends = backends or [name for name in registry.names() if registry.load(name).unavailable() is None]
+    backends = check_backends(backends or ())
     seconds = seconds or (0.1 if full else 0.05)
     axes = points(backends, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
