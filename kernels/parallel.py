@@ -122,8 +122,8 @@ def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | 
     """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in `thin`, or None.
 
     tanh: 2 of the clamp, x², numerator and denominator (4 and 4 in float32; 5, 4, an eighth of x and 12 of
-    the doublings in float64), product, quotient. Forward: products with the inputs and with a. Backward: slope, its product
-    with e, and sums of e h and e σ' x.
+    the doublings in float64), product, quotient. Forward: products with the inputs and with a. Backward: slope,
+    its product with e, and sums of e h and e σ' x.
     """
     if step.activation != "tanh" or outputs != 1 or inputs > THIN_INPUTS:
         return None
