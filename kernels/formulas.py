@@ -9,6 +9,7 @@ promoted silently. No function here branches in a way that a vectoriser cannot t
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,34 +47,49 @@ class Activation(NamedTuple):
     from_value: bool
 
 
-def tanh(jit: Jit, real: type) -> Callable[[Scalar], Scalar]:
+class Arithmetic(NamedTuple):
+    """Operations for which a processor may have an instruction better than what a compiler finds.
+
+    `divide(p, q)` may err by 2 units in the last place; `clamp(x, limit)` bounds x by ±limit and keeps NaN.
+    """
+
+    divide: Callable[[Scalar, Scalar], Scalar]
+    clamp: Callable[[Scalar, Scalar], Scalar]
+
+
+def _clamp(x: Scalar, limit: Scalar) -> Scalar:
+    return limit if x > limit else (-limit if x < -limit else x)  # NaN passes through
+
+
+def tanh(jit: Jit, real: type, arithmetic: Arithmetic | None = None) -> Callable[[Scalar], Scalar]:
     """tanh by arithmetic alone, at most 6 units in the last place off in either precision."""
-    return jit(_tanh32(real) if real is np.float32 else _tanh64(real))
+    if arithmetic is None:
+        arithmetic = Arithmetic(operator.truediv, jit(_clamp))
+    return jit((_tanh32 if real is np.float32 else _tanh64)(real, *arithmetic))
 
 
-def _tanh32(real: type) -> Callable[[Scalar], Scalar]:
+def _tanh32(real: type, divide: Any, clamp: Any) -> Callable[[Scalar], Scalar]:
     p0, p1, p2, p3, p4 = (real(p) for p in _P32)
     q0, q1, q2, q3, q4 = (real(q) for q in _Q32)
     limit = real(9.02)
 
     def tanh32(x: Scalar) -> Scalar:
-        x = limit if x > limit else (-limit if x < -limit else x)  # NaN passes through
+        x = clamp(x, limit)
         y = x * x
         p = (((p4 * y + p3) * y + p2) * y + p1) * y + p0
         q = (((q4 * y + q3) * y + q2) * y + q1) * y + q0
-        return x * p / q
+        return divide(x * p, q)
 
     return tanh32
 
 
-def _tanh64(real: type) -> Callable[[Scalar], Scalar]:
+def _tanh64(real: type, divide: Any, clamp: Any) -> Callable[[Scalar], Scalar]:
     p0, p1, p2, p3, p4, p5 = (real(p) for p in _P64)
     q0, q1, q2, q3, q4 = (real(q) for q in _Q64)
     limit, eighth, two = real(19.2), real(0.125), real(2)
 
     def tanh64(x: Scalar) -> Scalar:
-        x = limit if x > limit else (-limit if x < -limit else x)
-        x = x * eighth
+        x = clamp(x, limit) * eighth
         y = x * x
         p = x * (((((p5 * y + p4) * y + p3) * y + p2) * y + p1) * y + p0)
         q = (((q4 * y + q3) * y + q2) * y + q1) * y + q0
@@ -81,14 +97,14 @@ def _tanh64(real: type) -> Callable[[Scalar], Scalar]:
         p, q = two * p * q, p * p + q * q
         p, q = two * p * q, p * p + q * q
         p, q = two * p * q, p * p + q * q
-        return p / q
+        return divide(p, q)
 
     return tanh64
 
 
-def activation(name: str, jit: Jit, real: type) -> Activation:
+def activation(name: str, jit: Jit, real: type, arithmetic: Arithmetic | None = None) -> Activation:
     """The scalar functions of a named activation."""
-    value, slope, from_value = _BUILDERS[name](tanh(jit, real), jit, real)
+    value, slope, from_value = _BUILDERS[name](tanh(jit, real, arithmetic), jit, real)
     return Activation(jit(value), jit(slope), from_value)
 
 

@@ -1,8 +1,9 @@
 """Name -> backend; what each can do here; which one "auto" takes, and why.
 
 A backend is a module with `name`, `unavailable()`, `refuses(step, dtype)`, `advance(...)` and
-`evaluate(...)`, as `reference` defines them. Modules are imported when asked for: none loads Numba
-or looks for a device at import of this package.
+`evaluate(...)`, as `reference` defines them. `only_by_name()` may say why "auto" never takes one that can
+run, and `open(...)` may keep the state where it is trained (`cuda`). Modules are imported when asked for:
+none loads Numba or looks for a device at import of this package.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from .spec import Ensemble, Step
 
 #: backend name -> module; the order is the order of preference of "auto"
-MODULES = {"native": "native", "numba": "parallel", "numpy": "reference"}
+MODULES = {"cuda": "cuda", "native": "native", "numba": "parallel", "numpy": "reference"}
 
 
 class Backend(Protocol):
@@ -79,7 +80,8 @@ def choose(name: str, step: Step, dtype: np.dtype) -> tuple[Backend, str]:
     passed_over: list[str] = []
     for candidate in MODULES:
         backend = load(candidate)
-        reason = backend.unavailable() or backend.refuses(step, dtype)
+        by_name = getattr(backend, "only_by_name", lambda: None)
+        reason = backend.unavailable() or backend.refuses(step, dtype) or by_name()
         if reason is None:
             why = f"{candidate!r} is the fastest that runs here"
             return backend, why + "".join(f"; {other}" for other in passed_over)

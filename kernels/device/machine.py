@@ -1,0 +1,101 @@
+"""What the kernels need of the machine, on a device and in Numba's simulator.
+
+The simulator (NUMBA_ENABLE_CUDASIM=1) runs every thread of a block as a thread of Python. It has no
+exchange between the lanes of a warp; a block-wide store and two barriers stand in for it. That is the
+only place, with the two instructions below, where device and simulator run different code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numba.cuda import types
+
+from ..formulas import Arithmetic
+
+SIMULATED = not hasattr(cuda, "shfl_xor_sync")
+
+#: lanes that run in step; few in the simulator, so that small blocks have several warps
+WARP = 2 if SIMULATED else 32
+MAX_BLOCK = 1024
+TYPES = {np.float32: types.float32, np.float64: types.float64, np.int32: types.int32}
+_ALL = 0xFFFFFFFF
+
+
+def scalar(function: Any) -> Any:
+    """A function of numbers, or of arrays that it is given; plain Python in the simulator."""
+    return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+def device(function: Any) -> Any:
+    """A function that uses `cuda`."""
+    return cuda.jit(device=True)(function) if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+def kernel(function: Any, max_registers: int | None = None) -> Any:
+    """A kernel."""
+    return cuda.jit(function) if SIMULATED else cuda.jit(max_registers=max_registers)(function)
+
+
+def exchange(real: type) -> Any:
+    """The device function (x, distance) -> the x of the lane whose number differs by `distance` (xor).
+
+    All lanes of the block call it equally often.
+    """
+    if not SIMULATED:
+        return device(lambda x, distance: cuda.shfl_xor_sync(_ALL, x, distance))
+
+    kind = TYPES[real]
+
+    def exchange(x, distance):
+        cells = cuda.shared.array(MAX_BLOCK, kind)
+        here = cuda.threadIdx.x
+        cells[here] = x
+        cuda.syncthreads()
+        other = cells[here ^ distance]
+        cuda.syncthreads()
+        return other
+
+    return device(exchange)
+
+
+def barrier(lanes: int) -> Any:
+    """The device function () that waits for all lanes of a team of `lanes`; all of the block call it."""
+    if SIMULATED or lanes > WARP:
+        return device(lambda: cuda.syncthreads())  # noqa: PLW0108
+    return device(lambda: cuda.syncwarp())  # noqa: PLW0108
+
+
+def opaque() -> Any:
+    """The device function n -> n of which a compiler knows nothing: what follows from it is not computed ahead."""
+    return (lambda n: n) if SIMULATED else _instruction("mov.b64 $0, $1;", 1, types.int64, "l")
+
+
+def arithmetic(real: type) -> Arithmetic | None:
+    """Instructions for single precision that the compiler does not choose by itself."""
+    if SIMULATED or real is not np.float32:
+        return None
+    reciprocal = _instruction("rcp.approx.ftz.f32 $0, $1;", 1)
+    least = _instruction("min.NaN.f32 $0, $1, $2;", 2)
+    most = _instruction("max.NaN.f32 $0, $1, $2;", 2)
+    # the divisors are those of tanh, normal numbers: flushing denormals changes none
+    return Arithmetic(
+        divide=scalar(lambda p, q: p * reciprocal(q)), clamp=scalar(lambda x, limit: least(most(x, -limit), limit))
+    )
+
+
+def _instruction(text: str, operands: int, kind: Any = types.float32, letter: str = "f") -> Any:
+    """One PTX instruction as a function of device code."""
+    from llvmlite import ir
+    from numba.cuda.extending import intrinsic
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        signature = ir.FunctionType(args[0].type, [arg.type for arg in args])
+        constraints = f"={letter}" + f",{letter}" * operands
+        return builder.call(ir.InlineAsm(signature, text, constraints, side_effect=kind is types.int64), args)
+
+    if operands == 1:
+        return intrinsic(lambda typing, x: (kind(kind), emit))
+    return intrinsic(lambda typing, x, y: (kind(kind, kind), emit))

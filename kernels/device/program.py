@@ -1,0 +1,180 @@
+"""A training step made ready for devices: the kernel that runs it, its data, its launches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numpy.typing import NDArray
+
+from .. import formulas, rng
+from ..spec import MOMENTS, Ensemble, Step
+from . import machine, plan, team, wide
+
+Array = NDArray[np.floating]
+
+#: steps of one launch at most
+LAUNCH_STEPS = 4096
+#: blocks per multiprocessor among which `wide` shares the members
+WIDE_BLOCKS = 8
+#: samples are padded with zeros to a multiple of every shape's pass
+PASS = 8
+#: outputs that are evaluated in one launch
+EVALUATED = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What does not change from launch to launch; x (n, D) and y (n, c) have the parameters' dtype.
+
+    `shape` forces a `plan.TeamShape` or `plan.WideShape`, and with it the kernel.
+    """
+
+    step: Step
+    x: Array
+    y: Array
+    params: int
+    seed: int
+    shape: plan.TeamShape | plan.WideShape | None = None
+
+    @cached_property
+    def real(self) -> type:
+        """np.float32 or np.float64."""
+        return self.x.dtype.type
+
+    @cached_property
+    def batch(self) -> int:
+        """Samples of a step."""
+        return self.step.batch_size or len(self.x)
+
+    @cached_property
+    def sizes(self) -> tuple[int, int, int]:
+        """Neurons m, inputs D, outputs c."""
+        inputs, outputs = self.x.shape[1], self.y.shape[1]
+        return self.params // (inputs + outputs), inputs, outputs
+
+    @cached_property
+    def vectors(self) -> int:
+        """Moment vectors of a member."""
+        return MOMENTS[self.step.optimizer]
+
+    @cached_property
+    def data(self) -> tuple[Array, Array]:
+        """x and y, flat, with zeros up to whole passes; x with zeros for a tile that reaches beyond."""
+        missing = -len(self.x) % PASS
+        x = np.concatenate([self.x.ravel(), np.zeros(missing * self.x.shape[1] + 64, self.real)])
+        return x, np.concatenate([self.y.ravel(), np.zeros(missing * self.y.shape[1], self.real)])
+
+    def shape_for(self, members: int) -> plan.TeamShape | plan.WideShape:
+        """The shape in which the current device trains so many members."""
+        if self.shape is not None:
+            return self.shape
+        width, inputs, outputs = self.sizes
+        held = 2 if self.step.mask == "sample" or not self._from_value else 1
+        size = plan.Size(width, inputs, outputs, self.vectors, held, self.x.dtype.itemsize // 4)
+        if machine.SIMULATED:
+            return plan.simulated_shape(size)
+        shape = plan.team_shape(size, members, processors()) or plan.wide_shape(outputs, self.x.dtype.itemsize)
+        if shape is None:
+            raise ValueError(f"{outputs} outputs are more than a block's shared memory holds")
+        return shape
+
+    @cached_property
+    def _from_value(self) -> bool:
+        return formulas.activation(self.step.activation, lambda function: function, self.real).from_value
+
+    def rates(self, ensemble: Ensemble, part: slice) -> Array:
+        """(M · 3,): lr, dropout factor, variance v."""
+        keep = ensemble.keep_prob[part]
+        factor = 1 / keep if self.step.stochastic_mask else np.ones_like(keep)
+        return np.stack([ensemble.lr[part], factor, (1 - keep) / keep], axis=1).astype(self.real).ravel()
+
+    def words(self, ensemble: Ensemble, part: slice) -> NDArray[np.uint64]:
+        """(M · 2,): threshold, member's number. Without dropout all is kept, by the same kernel: the same bits."""
+        threshold = rng.keep_threshold(ensemble.keep_prob[part])
+        if not self.step.stochastic_mask:
+            threshold = np.full_like(threshold, team.ALWAYS)
+        return np.stack([threshold, ensemble.member[part]], axis=1).ravel()
+
+    def room(self, members: int) -> tuple[int, int]:
+        """Numbers of int32 for minibatches and of reals to work in that a launch for so many members takes."""
+        shape = self.shape_for(members)
+        if isinstance(shape, plan.TeamShape):
+            return team.chosen_size(self._team_kind, shape, members, self.batch), 1
+        blocks = self._wide_blocks(members)
+        work = blocks * wide.work_size(shape, self.sizes[0], self.params)
+        return wide.chosen_size(self._wide_kind, shape, blocks, self.batch), work
+
+    def bytes(self, members: int) -> int:
+        """Device memory that so many members take."""
+        chosen, work = self.room(members)
+        numbers = members * (self.params * (1 + self.vectors) + 3) + work + sum(part.size for part in self.data)
+        return numbers * self.x.dtype.itemsize + 24 * members + 4 * chosen
+
+    def launch(self, arrays: Any, members: int, first_step: int, steps: int) -> None:
+        """Start `steps` steps on the current device; `arrays` as in `session.Arrays`."""
+        for done in range(0, steps, LAUNCH_STEPS):
+            count = min(LAUNCH_STEPS, steps - done)
+            constants = formulas.optimizer_constants(self.step, first_step + done, count, self.real)
+            self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step + done, count))
+
+    def _launch(self, arrays: Any, members: int, constants: Any, run: tuple[Any, ...]) -> None:
+        shape = self.shape_for(members)
+        state = (arrays.theta, arrays.moments, arrays.diverged, arrays.rates, arrays.words, arrays.x, arrays.y)
+        if isinstance(shape, plan.TeamShape):
+            grid, lanes = -(-members // shape.members), shape.members * shape.lanes
+            kernel, shared = team.build(self._team_kind, shape), team.shared_bytes(self._team_kind, shape)
+            kernel[grid, lanes, 0, shared](*state, constants, arrays.chosen, run)
+        else:
+            _, inputs, outputs = self.sizes
+            grid, lanes = self._wide_blocks(members), shape.lanes
+            kernel, shared = wide.build(self._wide_kind, shape), wide.shared_bytes(self._wide_kind, shape, outputs)
+            kernel[grid, lanes, 0, shared](*state, constants, arrays.chosen, arrays.work, (*run, inputs, outputs))
+
+    def _run(self, first_step: int, steps: int) -> tuple[Any, ...]:
+        low, high = rng.split_seed(self.seed)
+        sizes = first_step, steps, self.sizes[0], self.batch, len(self.x), int(self.step.replace)
+        return (*sizes, low, high, self.real(self.step.output_scale))
+
+    def _wide_blocks(self, members: int) -> int:
+        return min(members, processors() * WIDE_BLOCKS)
+
+    @cached_property
+    def _wide_kind(self) -> wide.Kind:
+        step = self.step
+        r1, sample_masks = step.objective == "risk+r1", step.mask == "sample"
+        minibatch = step.batch_size is not None
+        return wide.Kind(step.activation, sample_masks, r1, step.optimizer, minibatch, self.real)
+
+    @cached_property
+    def _team_kind(self) -> team.Kind:
+        _, inputs, outputs = self.sizes
+        ones = bool((self.x[:, -1] == 1).all())
+        return team.Kind(*self._wide_kind, outputs=outputs, inputs=inputs, ones=ones)
+
+
+def processors() -> int:
+    """Multiprocessors of the current device; 1 in the simulator."""
+    return 1 if machine.SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+def evaluate(step: Step, x: Array, theta: Array, outputs: int) -> Array:
+    """Outputs (M, n, c) of the networks theta (M, P) at x (n, D), on the current device."""
+    samples, inputs = x.shape
+    width = theta.shape[1] // (inputs + outputs)
+    kernel = wide.build_outputs(step.activation, outputs, theta.dtype.type)
+    run = samples, width, inputs, theta.dtype.type(step.output_scale)
+    values = np.empty((len(theta), samples, outputs), theta.dtype)
+    lanes = 4 if machine.SIMULATED else 128
+    rows = max(1, EVALUATED // (samples * outputs))
+    points = cuda.to_device(np.ascontiguousarray(x).ravel())
+    for first in range(0, len(theta), rows):
+        part = slice(first, first + rows)
+        f = cuda.device_array(values[part].size, theta.dtype)
+        grid = -(-len(values[part]) * samples // lanes)
+        kernel[grid, lanes](cuda.to_device(np.ascontiguousarray(theta[part]).ravel()), points, f, run)
+        f.copy_to_host(values[part].reshape(-1))
+    return values

@@ -1,0 +1,156 @@
+"""An ensemble on one or several devices, in blocks of members that fit in their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda
+
+from ..spec import Ensemble
+from . import machine
+from .program import Program
+
+#: share of a device's free memory that members may take
+SHARE = 0.9
+
+
+class Arrays(NamedTuple):
+    """What a block of members has on its device; flat, as the kernels take it."""
+
+    theta: Any
+    moments: Any
+    diverged: Any
+    rates: Any
+    words: Any
+    x: Any
+    y: Any
+    chosen: Any
+    work: Any
+
+
+class Block:
+    """Members first, ..., last - 1 on one device, copied there when made."""
+
+    def __init__(self, program: Program, ensemble: Ensemble, device: int, first: int, last: int) -> None:
+        self._program, self._ensemble, self._device = program, ensemble, device
+        self._part, self._members = slice(first, last), last - first
+        with on(device):
+            chosen, work = program.room(self._members)
+            theta, moments = ensemble.theta[self._part], ensemble.moments[self._part]
+            x, y = program.data
+            self._arrays = Arrays(
+                theta=cuda.to_device(theta.ravel()),
+                moments=cuda.to_device(moments.ravel() if moments.size else np.zeros(1, theta.dtype)),
+                diverged=cuda.to_device(ensemble.diverged[self._part]),
+                rates=cuda.to_device(program.rates(ensemble, self._part)),
+                words=cuda.to_device(program.words(ensemble, self._part)),
+                x=cuda.to_device(x),
+                y=cuda.to_device(y),
+                chosen=cuda.device_array(chosen, np.int32),
+                work=cuda.device_array(work, theta.dtype),
+            )
+
+    def advance(self, first_step: int, steps: int) -> None:
+        """Start the training; returns before it has ended."""
+        with on(self._device):
+            # the caller may have marked members that it found to be non-finite
+            self._arrays.diverged.copy_to_device(self._ensemble.diverged[self._part])
+            self._program.launch(self._arrays, self._members, first_step, steps)
+
+    def fetch(self) -> None:
+        """Copy the members back, when their training has ended."""
+        ensemble, part = self._ensemble, self._part
+        with on(self._device):
+            self._arrays.theta.copy_to_host(ensemble.theta[part].reshape(-1))
+            if ensemble.moments.size:
+                self._arrays.moments.copy_to_host(ensemble.moments[part].reshape(-1))
+            self._arrays.diverged.copy_to_host(ensemble.diverged[part])
+
+
+class Session:
+    """Training of one ensemble, whose state stays on the devices between calls of `advance`.
+
+    The host's arrays are current after `fetch`; of these only `diverged` may be changed meanwhile. Where the
+    devices' memory does not hold all members they take turns in it, at the price of a copy each way per call.
+
+    `devices` are their numbers, one block of members for each; `limit` bounds the members of a block.
+    """
+
+    def __init__(
+        self, program: Program, ensemble: Ensemble, *, devices: Sequence[int] | None = None, limit: int | None = None
+    ) -> None:
+        self._program, self._ensemble, self._members = program, ensemble, len(ensemble.theta)
+        self._devices = list(range(len(cuda.gpus))) if devices is None else list(devices)
+        self._limit = self._members if limit is None else limit
+        share = -(-self._members // len(self._devices))
+        for device in self._devices:
+            self._limit = min(self._limit, self._capacity(device, share))
+        self._resident: list[Block] | None = None
+        if share <= self._limit:
+            self._resident = self._load(0, share)
+
+    def advance(self, *, first_step: int, steps: int) -> None:
+        """Train all members; may return before all have got there."""
+        if self._resident is not None:
+            for block in self._resident:
+                block.advance(first_step, steps)
+            return
+        first = 0
+        while first < self._members:
+            blocks = self._load(first, self._limit)
+            if blocks is None:
+                continue  # with less
+            for block in blocks:
+                block.advance(first_step, steps)
+            for block in blocks:
+                block.fetch()
+            first += len(self._devices) * self._limit
+
+    def fetch(self) -> None:
+        """Make the host's arrays current."""
+        for block in self._resident or ():
+            block.fetch()
+
+    def _load(self, first: int, share: int) -> list[Block] | None:
+        """Blocks of `share` members on each device; None if memory was short: then the limit is lower."""
+        starts = range(first, self._members, share)
+        try:
+            return [
+                Block(self._program, self._ensemble, device, start, min(start + share, self._members))
+                for device, start in zip(self._devices, starts, strict=False)
+            ]
+        except Exception as error:
+            if "OUT_OF_MEMORY" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            if share == 1:
+                raise MemoryError("the device's memory does not hold one member") from error
+            self._limit = share // 2
+            return None
+
+    def _capacity(self, device: int, wanted: int) -> int:
+        """How many of `wanted` members a device has memory for; at least 1, that an error may tell."""
+        with on(device):
+            free = memory_free() * SHARE
+            if self._program.bytes(wanted) <= free:
+                return wanted
+            least, most = 1, wanted
+            while most - least > 1:
+                middle = (least + most) // 2
+                if self._program.bytes(middle) <= free:
+                    least = middle
+                else:
+                    most = middle
+        return least
+
+
+def memory_free() -> float:
+    """Bytes that the current device has left; infinite in the simulator."""
+    return float(cuda.current_context().get_memory_info()[0])
+
+
+def on(device: int) -> AbstractContextManager[Any]:
+    """Make a device the current one."""
+    return nullcontext() if machine.SIMULATED else cuda.gpus[device]
