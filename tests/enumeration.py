@@ -95,3 +95,17 @@ def central_difference(function, theta, step=1e-4):
     e = step * np.eye(theta.size)
     near, far = function(theta + e) - function(theta - e), function(theta + 2 * e) - function(theta - 2 * e)
     return (8 * near - far) / (12 * step)
+
+
+def runge_kutta(slope, theta, times, steps):
+    """The classical fourth-order method at `times`, with `steps` steps between any two."""
+    path = [theta]
+    for h in np.diff(times) / steps:
+        for _ in range(steps):
+            k1 = slope(theta)
+            k2 = slope(theta + h / 2 * k1)
+            k3 = slope(theta + h / 2 * k2)
+            k4 = slope(theta + h * k3)
+            theta = theta + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        path.append(theta)
+    return np.array(path)

@@ -15,20 +15,6 @@ TIMES = np.array([0.0, 0.3, 1.0])
 KINDS = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}
 
 
-def runge_kutta(slope, theta, times, steps):
-    """The classical fourth-order method at `times`, with `steps` steps between any two."""
-    path = [theta]
-    for h in np.diff(times) / steps:
-        for _ in range(steps):
-            k1 = slope(theta)
-            k2 = slope(theta + h / 2 * k1)
-            k3 = slope(theta + h / 2 * k2)
-            k4 = slope(theta + h * k3)
-            theta = theta + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        path.append(theta)
-    return np.array(path)
-
-
 @pytest.mark.parametrize("mask", ["step", "sample"])
 def test_flows_by_enumerated_gradients(mask):
     """Right-hand sides from all masks (R_2's by finite differences), fixed small steps: another road throughout."""
@@ -53,7 +39,7 @@ def test_flows_by_enumerated_gradients(mask):
 
     for kind, slope in (("gradient", gradient), ("averaged", averaged), ("modified", modified)):
         found = theory.flow(problem, theta0, lr=lr, times=TIMES, kind=kind)
-        expected = runge_kutta(slope, theta0, TIMES, steps=12)
+        expected = enumeration.runge_kutta(slope, theta0, TIMES, steps=12)
         np.testing.assert_allclose(found.theta, expected, atol=2e-6)
         np.testing.assert_allclose(found.risk, theory.risk(problem, expected), atol=5e-6)
 
@@ -88,7 +74,7 @@ def test_without_dropout(mask):
         first = theory.gradient(problem, theta, objective="risk")
         return -first - 0.15 * theory.hessian_product(problem, theta, first, objective="risk")
 
-    np.testing.assert_allclose(modified, runge_kutta(slope, theta0, TIMES, 200), atol=1e-7)
+    np.testing.assert_allclose(modified, enumeration.runge_kutta(slope, theta0, TIMES, 200), atol=1e-7)
     # Backward error analysis: descent with lr stays nearer to this flow than to the gradient flow, by an order.
     errors = []
     for steps in (20, 40):

@@ -3,6 +3,7 @@
 from .curvature import hessian, hessian_product
 from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
+from .moments import mean_output
 from .noise import Noise, covariance_product, dropout_gradient, mean_gradient, noise_covariance, second_moment
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "hessian_product",
     "loss",
     "mean_gradient",
+    "mean_output",
     "modified_loss",
     "noise_covariance",
     "r1",

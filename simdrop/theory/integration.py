@@ -52,7 +52,7 @@ def workplace(problem: Problem) -> Iterator[None]:
     array, at twice to three times the cost of a gradient at width 1000. Freeing a large block once raises that
     threshold for good.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     np.empty(_ARENA, dtype=np.uint8)
     small = problem.n_samples * problem.width < _SHARED_WORK

@@ -155,6 +155,7 @@ def follow(
     """The flow at `times` from the covariance `start`: a variance, (P,) variances or (P, P)."""
     check_choice("method", method, METHODS)
     rank = min(rank, problem.n_params)
+    spread, cut = initial(problem, start, rank)
     walk = _Walk(
         problem=problem,
         lr=lr,
@@ -163,7 +164,8 @@ def follow(
         rtol=rtol,
         atol=atol,
         mean=theta0,
-        spread=initial(problem, start, rank),
+        spread=spread,
+        lost=cut,
         duration=times[-1],
     )
     theta, std, risk, blocks, lost = [], [], [], [], []
@@ -182,18 +184,19 @@ def follow(
     return Path(np.array(theta), attrs | walk.work | {"success": 1}, found | more)
 
 
-def initial(problem: Problem, start: Array, rank: int) -> Covariance:
-    """A variance, (P,) variances, or a (P, P) covariance cut to its blocks and the given rank."""
+def initial(problem: Problem, start: Array, rank: int) -> tuple[Covariance, float]:
+    """A variance, (P,) variances, or a (P, P) covariance cut to blocks and rank; and the norm of what was cut off."""
     params, own = problem.n_params, indices(problem)
     none = np.eye(1, params), np.zeros(1)
     if start.ndim < 2:
-        return Covariance(problem, np.eye(own.shape[1]) * np.broadcast_to(start, params)[own][:, None, :], *none)
+        return Covariance(problem, np.eye(own.shape[1]) * np.broadcast_to(start, params)[own][:, None, :], *none), 0.0
     blocks = start[own[:, :, None], own[:, None, :]]
     rest = start.copy()
     rest[own[:, :, None], own[:, None, :]] = 0
     weights, axes = np.linalg.eigh(rest)
-    keep = np.argsort(-np.abs(weights))[:rank]
-    return Covariance(problem, blocks, axes[:, keep].T, weights[keep])
+    order = np.argsort(-np.abs(weights))
+    keep, drop = order[:rank], order[rank:]
+    return Covariance(problem, blocks, axes[:, keep].T, weights[keep]), float(np.linalg.norm(weights[drop]))
 
 
 @dataclass(kw_only=True)
@@ -223,7 +226,10 @@ class _Walk:
         while self.time < time:
             rest = time - self.time
             h = rest if self.length > 0.99 * rest else self.length
-            bend = self._step(h)
+            try:
+                bend = self._step(h)
+            except np.linalg.LinAlgError as error:  # no eigenvalues: something is not finite
+                raise FlowFailed(f"the covariance becomes infinite at {self._now()}") from error
             if bend > BEND:
                 self.work["rejected"] += 1
             else:
@@ -232,7 +238,10 @@ class _Walk:
             if h < rest or bend > BEND:  # a step cut short by a report says nothing about longer ones
                 self.length = h * min(3.0, max(0.2, 0.9 * np.sqrt(BEND / max(bend, 1e-12))))
             if not self.length > _SHORTEST * self.duration:
-                raise FlowFailed(f"the covariance changes too fast at time {self.time:g} of {self.duration:g}")
+                raise FlowFailed(f"the covariance changes too fast at {self._now()}")
+
+    def _now(self) -> str:
+        return f"time {self.time:g} of {self.duration:g}"
 
     def _step(self, h: float) -> float:
         """One step, taken unless C bends too much within it; returns how much it does."""
@@ -243,7 +252,7 @@ class _Walk:
         f = self.frozen.curvature.features
         seen = [(c.own(), c.product(f)) for c in (self.spread, half, end)]
         if not all(np.isfinite(part).all() for pair in seen for part in pair):
-            raise FlowFailed(f"the covariance becomes infinite at time {self.time:g} of {self.duration:g}")
+            raise FlowFailed(f"the covariance becomes infinite at {self._now()}")
         bend = max(_ratio(a - 2 * b + c, c) for a, b, c in zip(*seen, strict=True))
         if bend <= BEND:
             self.mean, self.spread, self.frozen = mean, end, ahead
