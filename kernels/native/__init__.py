@@ -7,6 +7,7 @@ of a second, so that Ctrl-C is heard.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 
 from ..spec import Ensemble, Step
 
+_native: Any = None
 try:
-    from .. import _native
+    _native = importlib.import_module("simdrop_kernels._native")
 except ImportError as _error:
-    _native = None  # type: ignore[assignment]
     _missing = str(_error)
 
 Array = NDArray[np.floating]

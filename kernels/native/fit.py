@@ -8,6 +8,8 @@ whole function within 4 ulp (tested).
 
 from __future__ import annotations
 
+from functools import partial
+
 import mpmath as mp
 
 mp.mp.dps = 50
@@ -110,7 +112,7 @@ def main() -> None:
             "exp": (exp_rest, -half_log2, half_log2),
             "atanh": (atanh_rest, mp.mpf(0), mp.mpf(1) / 9),
             "erf": (erf_over, mp.mpf(0), mp.mpf(1)),
-            "erfcx": (lambda t, c=center: scaled_erfc(t, c), mp.mpf(-1), (far - center) / (far + center)),
+            "erfcx": (partial(scaled_erfc, center=center), mp.mpf(-1), (far - center) / (far + center)),
             "sin": (sin_rest, mp.mpf(0), quarter),
             "cos": (cos_rest, mp.mpf(0), quarter),
         }
