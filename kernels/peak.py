@@ -51,7 +51,7 @@ def _build(real: type) -> Any:
     @kernel
     def multiply_add(threads, repeats, out):
         for k in numba.prange(threads):
-            values = np.full((CHAINS + 2) * lanes, real(0.5), real)
+            values = np.full((CHAINS + 2) * lanes, real(0.5), real)  # type: ignore[var-annotated]
             for _ in range(repeats):
                 _chains(values)
             out[k] = values[0]
@@ -61,7 +61,7 @@ def _build(real: type) -> Any:
 
 def peak_multiply_adds(dtype: np.dtype, threads: int, *, seconds: float = 0.2) -> float:
     """Fused multiply-adds (each of one number) per second in `dtype` on `threads` threads; best of several runs."""
-    real = np.dtype(dtype).type
+    real: Any = np.dtype(dtype).type
     run = _build(real)
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))

@@ -197,7 +197,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
 
 @cli.command(cls=Command, settings=BenchSettings)
 @click.pass_context
-def bench(context: click.Context, **given: Any) -> None:
+def bench(context: click.Context, /, **given: Any) -> None:
     """Measure the throughput of every backend on this machine, and its share of the roofline.
 
     Throughput is in neuron-sample updates per second: members x width x samples x steps / time. The roofline is the

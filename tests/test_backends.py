@@ -96,7 +96,7 @@ def test_every_combination_agrees_with_numpy(
 @pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
 def test_masks_are_those_of_rng(backend: Backend, shape: tuple[int, int, int, int]) -> None:
     """One step of SGD moves the kept neurons and no other: it shows the mask bit by bit."""
-    samples, width, inputs, outputs = shape
+    _, width, _, outputs = shape
     for number in (0, 3, 2**31 + 5):
         x, y, theta = _data(shape, "float64")
         ensemble = Ensemble.start(theta, optimizer="sgd", lr=0.1, keep_prob=KEEP, first_member=7)
