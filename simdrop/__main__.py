@@ -1,0 +1,6 @@
+"""`python -m simdrop`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()
