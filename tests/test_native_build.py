@@ -82,25 +82,18 @@ def test_clean_under_sanitizers(tmp_path):
 @pytest.mark.slow
 def test_installs_without_a_compiler(tmp_path):
     """A wheel is built, says what is missing, and its registry gives the reason."""
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-build-isolation",
-            "--no-deps",
-            "-v",
-            "-w",
-            str(tmp_path),
-            str(ROOT),
-        ],
-        env={**os.environ, "CC": "/nonexistent/cc"},
-    )
+    source = tmp_path / "source"  # without what earlier builds left
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "build", "*.egg-info", ".*", "tests", "bench")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-v", "-w", str(tmp_path)]
+    told = run([*pip, str(source)], env={**os.environ, "CC": "/nonexistent/cc"})
+    assert "simdrop's native backend was not built" in told
     wheel = next(tmp_path.glob("*.whl"))
     shutil.unpack_archive(wheel, tmp_path / "unpacked", "zip")
     script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path / 'unpacked')!r})\n"
+        "import sys\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"  # it would find this clone's build
+        f"sys.path.insert(0, {str(tmp_path / 'unpacked')!r})\n"
         "from simdrop_kernels import native, __file__\n"
         "print(__file__, native.unavailable())"
     )
