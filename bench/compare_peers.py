@@ -1,0 +1,203 @@
+"""How much faster is simdrop than PyTorch and JAX on this machine?
+
+One process for each environment, all contenders timed in turn within one case, medians of several rounds, ratios round
+by round. Every contender starts from the same parameters; the mean risk of its members after training must agree with
+NumPy's within 5 standard errors (one false alarm in 10⁵ for two dozen comparisons), or the script exits with status 1.
+
+    python bench/compare_peers.py --quick     two minutes or three
+    python bench/compare_peers.py             all cases
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from common import Case
+from peers import grain
+
+BOUND = 5.0
+#: neuron·sample updates of one timing: about a second for the fastest, with fewer members for the slow ones
+WORK = 3e9
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the table: how it is made, and the share of the members it trains (its rate is what counts)."""
+
+    name: str
+    module: str
+    options: dict[str, Any] = field(default_factory=dict)
+    share: float = 1.0
+    cases: str = "thin wide"
+    devices: int = 1
+
+
+def contenders(threads: int) -> list[Contender]:
+    """simdrop's backends, then the peers in the variants that were the fastest, or that people write."""
+    from simdrop_kernels import registry
+
+    ours = [
+        Contender(f"simdrop {name}", "simdrop_", {"backend": name}, share=0.02 if name == "numpy" else 1.0)
+        for name in registry.names()
+        if registry.load(name).unavailable() is None
+    ]
+    jax = [
+        ("vmap, autodiff", {"structure": "vmap", "gradient": "autodiff"}),
+        ("vmap, manual gradient", {"structure": "vmap"}),
+        ("vmap, manual, rbg", {"structure": "vmap", "prng": "rbg"}),
+        ("lax.map, manual", {"structure": "map"}),
+        ("lax.map, manual, rbg", {"structure": "map", "prng": "rbg"}),
+        ("blocks of 8 by hand, 16-bit masks", {"structure": "block", "block": 8, "prng": "unrolled"}),
+        ("blocks of 32 by hand, 16-bit masks", {"structure": "block", "block": 32, "prng": "unrolled"}),
+    ]
+    peers = [Contender(f"JAX {name}", "jax_scan", options, share=0.2) for name, options in jax]
+    peers += [
+        Contender(f"JAX pmap, {name}", "jax_scan", options | {"devices": threads}, share=0.3, devices=threads)
+        for name, options in jax
+        if threads > 1
+    ]
+    torch = [("nn.Module loop", "loop", 0.003), ("batched by hand", "batched", 0.1), ("torch.compile", "compiled", 0.2)]
+    peers += [Contender(f"PyTorch {name}", "torch_", {"structure": s}, share=part) for name, s, part in torch]
+    return ours + peers
+
+
+def cases(quick: bool) -> list[Case]:
+    """The widths of the table; in the full run also sample masks, float64, p = 0.5 and wide inputs."""
+    thin = [Case(width=width) for width in (32, 128, 1000)]
+    if quick:
+        return [Case(width=width, steps=100) for width in (32, 128, 1000)]
+    more = [Case(width=128, mask="sample"), Case(width=128, dtype="float64"), Case(width=128, keep_prob=0.5)]
+    return thin + more + [Case(width=1000, samples=256, inputs=784, outputs=10, steps=10)]
+
+
+class Worker:
+    """A process of contenders of one environment; see worker.py."""
+
+    def __init__(self, devices: int) -> None:
+        flags = f"--xla_force_host_platform_device_count={devices}" if devices > 1 else ""
+        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        script = str(Path(__file__).with_name("worker.py"))
+        self.process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, env=env,
+        )  # fmt: skip
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            return {"error": "the worker died"}
+        return json.loads(line)
+
+
+def compare(case: Case, rows: list[Contender], workers: dict[str, Worker], rounds: int, threads: int) -> dict[str, Any]:
+    """Time all contenders on one case in turn; rates in updates per second, risks for the verification."""
+    whole = WORK / case.updates(1) * (0.1 if case.inputs > 1 else 1)
+    ready: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    for row in rows:
+        step = grain(row.options)
+        members = max(1, round(whole * row.share / step)) * step
+        worker = workers[row.name]
+        answer = worker.ask(
+            prepare=row.name, case=case.to_json(), module=row.module, members=members, threads=threads,
+            options=row.options,
+        )  # fmt: skip
+        if "error" in answer:
+            failed[row.name] = answer["error"]
+        else:
+            ready[row.name] = members
+    rates: dict[str, list[float]] = {name: [] for name in ready}
+    risks: dict[str, list[float]] = {name: [] for name in ready}
+    for number in range(rounds):
+        for name, members in ready.items():
+            answer = workers[name].ask(run=name, seed=number + 1)
+            rates[name].append(case.updates(members) / answer["seconds"])
+            risks[name] += answer["risks"]
+    for name in ready:
+        workers[name].ask(drop=name)
+    return {"case": case.to_json(), "name": case.name, "rates": rates, "failed": failed, "check": agreement(risks)}
+
+
+def agreement(risks: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard error of the risk of each contender, and its distance from simdrop's in standard errors."""
+    found = {}
+    oracle = np.array(risks["simdrop numpy"])
+    for name, values in risks.items():
+        mine = np.array(values)
+        error = np.sqrt(mine.var(ddof=1) / mine.size + oracle.var(ddof=1) / oracle.size) if mine.size > 1 else np.inf
+        z = abs(mine.mean() - oracle.mean()) / error
+        found[name] = {"risk": mine.mean(), "error": float(error), "z": float(z), "members": mine.size}
+    return found
+
+
+def markdown(results: list[dict[str, Any]], info: dict[str, Any]) -> str:
+    """The table, with the ratio of simdrop's backends to the fastest JAX and to each PyTorch row, round by round."""
+    lines = [f"{info['processor']}, {info['cores']} cores, {info['date']}, load before {info['load before']}", ""]
+    lines.append("10⁹ neuron·sample updates per second: median (least … largest)")
+    names = list(dict.fromkeys(name for result in results for name in result["rates"]))
+    rows = []
+    for name in names:
+        cells = [[r / 1e9 for r in result["rates"].get(name, [])] for result in results]
+        rows.append([name, *(f"{statistics.median(c):.3g} ({min(c):.3g} … {max(c):.3g})" if c else "–" for c in cells)])
+    lines += ["", common.table(["", *(result["name"] for result in results)], rows), ""]
+    ratios = []
+    for ours in [name for name in names if name.startswith("simdrop") and name != "simdrop numpy"]:
+        for peer in ("JAX", "PyTorch nn.Module loop", "PyTorch batched by hand", "PyTorch torch.compile"):
+            ratios.append([f"{ours} / best {peer}" if peer == "JAX" else f"{ours} / {peer}"])
+            ratios[-1] += [ratio(result, ours, peer) for result in results]
+    lines += ["Ratios round by round, median:", "", common.table(["", *(r["name"] for r in results)], ratios)]
+    return "\n".join(lines)
+
+
+def ratio(result: dict[str, Any], ours: str, peer: str) -> str:
+    """The median over rounds of our rate to that of the best peer whose name begins with `peer`."""
+    rates = result["rates"]
+    theirs = [name for name in rates if name.startswith(peer)]
+    if ours not in rates or not theirs:
+        return "–"
+    best = max(theirs, key=lambda name: statistics.median(rates[name]))
+    return f"{statistics.median(a / b for a, b in zip(rates[ours], rates[best], strict=True)):.2f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three widths only, fewer rounds")
+    parser.add_argument("--rounds", type=int, default=None, help="timings of every contender (5; quick: 3)")
+    parser.add_argument("--only", default="", help="contenders whose name contains this, beside simdrop's")
+    given = parser.parse_args()
+    threads = common.cores()
+    info = common.machine()
+    rows = [r for r in contenders(threads) if given.only in r.name or r.module == "simdrop_"]
+    pools = {key: Worker(key[1]) for key in {(row.module, row.devices) for row in rows}}
+    workers = {row.name: pools[row.module, row.devices] for row in rows}
+    results = []
+    for case in cases(given.quick):
+        results.append(compare(case, rows, workers, given.rounds or (3 if given.quick else 5), threads))
+        print(markdown(results[-1:], info), flush=True)
+    common.save(common.stem(info, "peers"), {"machine": info, "results": results}, markdown(results, info))
+    wrong = [(r["name"], name, c) for r in results for name, c in r["check"].items() if not c["z"] < BOUND]
+    for case_name, name, check in wrong:
+        print(f"{case_name}: {name} trains to another risk: {check}", file=sys.stderr)
+    for result in results:
+        for name, reason in result["failed"].items():
+            print(f"{result['name']}: {name} did not run: {reason}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
