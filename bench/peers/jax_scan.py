@@ -6,7 +6,7 @@ gradient   "autodiff" or "manual"
 prng       "threefry2x32" or "rbg": JAX's own. "unrolled": the Threefry-2x32 of JAX bit for bit, but with its
            rounds unrolled (JAX rolls them into a loop on the CPU) and with two masks of 16 bits per
            word, which keep with probability round(65536 p) / 65536
-hoist      masks are drawn for this many steps at once, outside the inner scan
+hoist      masks are drawn for this many steps at once, outside the inner scan; must divide the steps
 devices    host devices under `pmap`; XLA_FLAGS must have made them before JAX is imported
 """
 
@@ -29,9 +29,10 @@ PACK = 4
 
 def prepare(
     case: Case, members: int, threads: int, *, structure: str, gradient: str = "manual", prng: str = "threefry2x32",
-    block: int = 1, hoist: int = 1, form: str = "unrolled", devices: int = 1,
+    block: int = 1, hoist: int | None = None, form: str = "unrolled", devices: int = 1,
 ) -> Trainer:  # fmt: skip
     """See `common.Trainer`."""
+    hoist = _check_hoist(case, prng, hoist)
     jax.config.update("jax_enable_x64", case.dtype == "float64")
     x, y = case.data()
     start = case.start()
@@ -66,6 +67,16 @@ def prepare(
         return zip(state, [v.ndim for v in _layout(case, start)], strict=True)
 
     return Trainer(run=lambda seed: jax.block_until_ready(function(np.uint32(seed), number)), theta=theta)
+
+
+def _check_hoist(case: Case, prng: str, hoist: int | None) -> int:
+    """The steps whose masks are drawn at once; an uneven division would silently train fewer steps."""
+    unit = PACK if prng == "unrolled" and case.mask == "step" else 1
+    if hoist is None:
+        hoist = 2 * unit if prng == "unrolled" and case.steps % (2 * unit) == 0 else unit
+    if hoist % unit or case.steps % hoist:
+        raise ValueError(f"hoist must be a multiple of {unit} that divides {case.steps} steps, got {hoist}")
+    return hoist
 
 
 def _thin(case: Case) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from common import Case, Trainer
+
 from simdrop_kernels import registry
 from simdrop_kernels.spec import Ensemble, Step
 
