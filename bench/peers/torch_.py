@@ -24,6 +24,7 @@ class Network(torch.nn.Module):
         self.dropout = torch.nn.Dropout(1 - case.keep_prob)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (n, c) under a fresh mask."""
         h = torch.tanh(self.hidden(x))
         # One mask for all samples: dropout of a row of ones.
         h = h * self.dropout(torch.ones_like(h[:1])) if self.step_mask else self.dropout(h)
