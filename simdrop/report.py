@@ -140,6 +140,11 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def percent(share: float) -> str:
+    """A share in whole per cent, without a sign on zero."""
+    return f"{round(100 * share)} %"
+
+
 def _number(count: int) -> str:
     return {1: "one", 2: "two", 3: "three"}.get(count, str(count))
 
@@ -151,4 +156,4 @@ def _row(title: str, cells: list[str]) -> str:
 def _cell(found: dict[str, float]) -> str:
     text = plus_minus(found["distance"], found["error"])
     share = found.get("share_removed")
-    return text if share is None or math.isnan(share) else f"{text}  {100 * share:.0f} %"
+    return text if share is None or math.isnan(share) else f"{text}  {percent(share)}"
