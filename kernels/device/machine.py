@@ -7,6 +7,7 @@ only place, with the two instructions below, where device and simulator run diff
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ SIMULATED = not hasattr(cuda, "shfl_xor_sync")
 #: lanes that run in step; few in the simulator, so that small blocks have several warps
 WARP = 2 if SIMULATED else 32
 MAX_BLOCK = 1024
-TYPES = {np.float32: types.float32, np.float64: types.float64, np.int32: types.int32}
+TYPES: dict[Any, Any] = {np.float32: types.float32, np.float64: types.float64, np.int32: types.int32}
 _ALL = 0xFFFFFFFF
 
 
@@ -39,6 +40,13 @@ def kernel(function: Any, max_registers: int | None = None) -> Any:
     return cuda.jit(function) if SIMULATED else cuda.jit(max_registers=max_registers)(function)
 
 
+def launch(kernel: Any, blocks: int, lanes: int, shared: int = 0) -> Any:
+    """A kernel ready to be called; Numba's warning of small grids says nothing new to us."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")
+        return kernel[blocks, lanes, 0, shared]
+
+
 def exchange(real: type) -> Any:
     """The device function (x, distance) -> the x of the lane whose number differs by `distance` (xor).
 
@@ -47,10 +55,9 @@ def exchange(real: type) -> Any:
     if not SIMULATED:
         return device(lambda x, distance: cuda.shfl_xor_sync(_ALL, x, distance))
 
-    kind = TYPES[real]
+    cells = np.empty(MAX_BLOCK, real)  # blocks are simulated one at a time; the simulator's own stores have a race
 
     def exchange(x, distance):
-        cells = cuda.shared.array(MAX_BLOCK, kind)
         here = cuda.threadIdx.x
         cells[here] = x
         cuda.syncthreads()

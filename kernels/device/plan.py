@@ -16,10 +16,11 @@ REGISTERS = 65536  # of a multiprocessor
 SCHEDULERS = 4  # of a multiprocessor
 WARP = 32
 BLOCK = 128  # lanes of a block that holds several members
-#: values of σ that a pass may hold; the compiler unrolls no more, and arrays would leave the registers
-UNROLLED = 32
-#: independent chains of arithmetic that keep a scheduler busy
-CHAINS = 24
+#: how far the compiler unrolls, beyond which arrays leave the registers: numbers of a lane's neurons, values that a
+#: pass holds, products that it forms
+UNROLLED_STATE, UNROLLED_VALUES, UNROLLED_PRODUCTS = 64, 32, 192
+#: independent chains of arithmetic with which a scheduler is busy half of the time
+CHAINS = 16
 #: shared memory of a block that needs no opting in
 SHARED_BYTES = 48 << 10
 
@@ -67,10 +68,24 @@ def team_shapes(size: Size) -> list[TeamShape]:
         lanes = 1 << (-(-size.width // neurons) - 1).bit_length()
         for samples in (1, 2, 4, 8):
             used = registers(size, neurons, samples)
-            unrolled = neurons * samples * size.outputs <= UNROLLED
-            if used <= MAX_REGISTERS and unrolled and max(lanes, WARP) * used <= REGISTERS:
+            if used <= MAX_REGISTERS and lanes * used <= REGISTERS and _unrolled(size, neurons, samples):
                 found.append(TeamShape(lanes, neurons, samples, max(1, BLOCK // lanes)))
     return found
+
+
+def _unrolled(size: Size, neurons: int, samples: int) -> bool:
+    numbers, passed = size.inputs + size.outputs, neurons * samples
+    return (
+        neurons * numbers <= UNROLLED_STATE
+        and passed * size.outputs * size.held <= UNROLLED_VALUES
+        and passed * numbers <= UNROLLED_PRODUCTS
+    )
+
+
+def register_limit(shape: TeamShape) -> int | None:
+    """Registers that the assembler may give a lane, that a block finds room; None if any number does."""
+    limit = REGISTERS // (shape.lanes * shape.members) // 8 * 8
+    return limit if limit < MAX_REGISTERS else None
 
 
 def team_shape(size: Size, members: int, processors: int) -> TeamShape | None:
@@ -83,21 +98,23 @@ def team_shape(size: Size, members: int, processors: int) -> TeamShape | None:
         return None
     if forced := os.environ.get("SIMDROP_CUDA_SHAPE"):
         return TeamShape(*(int(number) for number in forced.split(",")))
-    return min(shapes, key=lambda shape: _cost(size, shape, members, processors))
+    shape = min(shapes, key=lambda shape: _cost(size, shape, members, processors))
+    together, least = shape.members, max(1, WARP // shape.lanes)
+    while together > least and members < together * processors * SCHEDULERS:
+        together //= 2  # few members: every multiprocessor has some
+    return shape._replace(members=together)
 
 
 def _cost(size: Size, shape: TeamShape, members: int, processors: int) -> float:
-    """Time of a step per sample, up to a factor: instructions issued, over the share of time they can issue."""
+    """Time of a step per sample, up to a factor: instructions of all warps, over the share of time they can issue."""
     numbers = size.inputs + size.outputs
     update = 3 * numbers + 13 + 3 * (size.held - 1)
-    sums = 2 * size.outputs * min(shape.lanes, WARP).bit_length() + 4 * size.outputs * max(0, shape.lanes // WARP - 1)
+    sums = size.outputs * (2 * min(shape.lanes, WARP).bit_length() + 4 * max(0, shape.lanes // WARP - 1))
     issued = shape.neurons * update + sums + numbers + 12 / shape.samples
-    warps = -(-members // shape.members) * max(1, shape.members * shape.lanes // WARP)
+    warps = members * shape.lanes / WARP / (processors * SCHEDULERS)  # of a scheduler
     resident = REGISTERS // (WARP * registers(size, shape.neurons, shape.samples)) / SCHEDULERS
-    schedulers = processors * SCHEDULERS
-    at_once = min(resident, max(1.0, warps / schedulers))
-    chains = at_once * shape.neurons * shape.samples / (1 + 0.1 * max(1, shape.lanes.bit_length()))
-    return issued * max(1.0, warps / schedulers) / min(1.0, chains / CHAINS)
+    chains = min(resident, max(1.0, warps)) * shape.neurons * shape.samples
+    return issued * max(1.0, warps) * (1 + CHAINS / chains)
 
 
 def wide_shape(outputs: int, itemsize: int) -> WideShape | None:

@@ -41,7 +41,7 @@ class Program:
     shape: plan.TeamShape | plan.WideShape | None = None
 
     @cached_property
-    def real(self) -> type:
+    def real(self) -> Any:
         """np.float32 or np.float64."""
         return self.x.dtype.type
 
@@ -126,13 +126,16 @@ class Program:
         state = (arrays.theta, arrays.moments, arrays.diverged, arrays.rates, arrays.words, arrays.x, arrays.y)
         if isinstance(shape, plan.TeamShape):
             grid, lanes = -(-members // shape.members), shape.members * shape.lanes
-            kernel, shared = team.build(self._team_kind, shape), team.shared_bytes(self._team_kind, shape)
-            kernel[grid, lanes, 0, shared](*state, constants, arrays.chosen, run)
+            kernel = team.build(self._team_kind, shape, plan.register_limit(shape))
+            shared = team.shared_bytes(self._team_kind, shape)
+            machine.launch(kernel, grid, lanes, shared)(*state, constants, arrays.chosen, run)
         else:
             _, inputs, outputs = self.sizes
             grid, lanes = self._wide_blocks(members), shape.lanes
             kernel, shared = wide.build(self._wide_kind, shape), wide.shared_bytes(self._wide_kind, shape, outputs)
-            kernel[grid, lanes, 0, shared](*state, constants, arrays.chosen, arrays.work, (*run, inputs, outputs))
+            machine.launch(kernel, grid, lanes, shared)(
+                *state, constants, arrays.chosen, arrays.work, (*run, inputs, outputs)
+            )
 
     def _run(self, first_step: int, steps: int) -> tuple[Any, ...]:
         low, high = rng.split_seed(self.seed)
@@ -165,8 +168,9 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int) -> Array:
     """Outputs (M, n, c) of the networks theta (M, P) at x (n, D), on the current device."""
     samples, inputs = x.shape
     width = theta.shape[1] // (inputs + outputs)
-    kernel = wide.build_outputs(step.activation, outputs, theta.dtype.type)
-    run = samples, width, inputs, theta.dtype.type(step.output_scale)
+    real: Any = theta.dtype.type
+    kernel = wide.build_outputs(step.activation, outputs, real)
+    run = samples, width, inputs, real(step.output_scale)
     values = np.empty((len(theta), samples, outputs), theta.dtype)
     lanes = 4 if machine.SIMULATED else 128
     rows = max(1, EVALUATED // (samples * outputs))
@@ -175,6 +179,7 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int) -> Array:
         part = slice(first, first + rows)
         f = cuda.device_array(values[part].size, theta.dtype)
         grid = -(-len(values[part]) * samples // lanes)
-        kernel[grid, lanes](cuda.to_device(np.ascontiguousarray(theta[part]).ravel()), points, f, run)
+        parameters = cuda.to_device(np.ascontiguousarray(theta[part]).ravel())
+        machine.launch(kernel, grid, lanes)(parameters, points, f, run)
         f.copy_to_host(values[part].reshape(-1))
     return values

@@ -1,0 +1,171 @@
+"""A process in which Numba simulates CUDA, and what the tests of backend "cuda" run there.
+
+The simulator is chosen when Numba is first imported, for all of a process: it cannot share one with the tests of
+the other backends. On a machine with a device the same functions run in the process of the tests.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simdrop_kernels import cuda, registry
+from simdrop_kernels.spec import Ensemble, Step
+
+Call = Callable[..., Any]
+
+
+@contextmanager
+def simulator() -> Iterator[Call]:
+    """The function (job, *arguments) -> what job returns in a process with the simulator."""
+    before = os.environ.get("NUMBA_ENABLE_CUDASIM")
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start) as pool:
+            pool.submit(int).result()  # the process starts with the first job
+            if before is None:
+                del os.environ["NUMBA_ENABLE_CUDASIM"]
+            yield lambda job, *arguments, **options: pool.submit(job, *arguments, **options).result()
+    finally:
+        os.environ.pop("NUMBA_ENABLE_CUDASIM", None)
+        if before is not None:
+            os.environ["NUMBA_ENABLE_CUDASIM"] = before
+
+
+def _start() -> None:
+    sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other all the time
+    np.seterr(all="ignore")
+
+
+def on_device(job: Call, *arguments: Any, **options: Any) -> Any:
+    """Run a job here, on a real device."""
+    if reason := cuda.unavailable():
+        raise RuntimeError(reason)
+    return job(*arguments, **options)
+
+
+def train(
+    step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, *, seed: int, first_step: int = 0, steps: int = 3,
+    chunk: int | None = None, shape: Any = None, devices: list[int] | None = None, limit: int | None = None,
+) -> Ensemble:  # fmt: skip
+    """Train on one session, `chunk` steps a call, and return the ensemble."""
+    from simdrop_kernels.device.program import Program
+    from simdrop_kernels.device.session import Session
+
+    program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=seed, shape=_whole_warps(shape))
+    session = Session(program, ensemble, devices=devices, limit=limit)
+    done = 0
+    while done < steps:
+        count = min(chunk or steps, steps - done)
+        session.advance(first_step=first_step + done, steps=count)
+        done += count
+    session.fetch()
+    return ensemble
+
+
+def _whole_warps(shape: Any) -> Any:
+    """The shape with as many members, or lanes, as whole warps of this machine need."""
+    from simdrop_kernels.device import machine, plan
+
+    if isinstance(shape, plan.TeamShape):
+        return shape._replace(members=max(shape.members, machine.WARP // shape.lanes))
+    return shape._replace(lanes=max(shape.lanes, 2 * machine.WARP)) if shape else None
+
+
+def advance(step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, **options: Any) -> Ensemble:
+    """The backend's own `advance`."""
+    cuda.advance(step, x, y, ensemble, **options)
+    return ensemble
+
+
+def short_of_memory(holds: int, step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, **options: Any) -> Ensemble:
+    """Train on a device that holds so many members in one block, and finds out only when it is full."""
+    from simdrop_kernels.device import session
+
+    make = session.Block.__init__
+
+    def full(self: Any, program: Any, ensemble: Any, device: int, first: int, last: int) -> None:
+        if last - first > holds:
+            raise MemoryError
+        make(self, program, ensemble, device, first, last)
+
+    session.Block.__init__ = full  # type: ignore[method-assign]
+    try:
+        return train(step, x, y, ensemble, **options)
+    finally:
+        session.Block.__init__ = make  # type: ignore[method-assign]
+
+
+def little_memory(numbers: int, step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, **options: Any) -> Ensemble:
+    """Train on a device that reports so many bytes free."""
+    from simdrop_kernels.device import session
+
+    free = session.memory_free
+    session.memory_free = lambda: float(numbers)
+    try:
+        return train(step, x, y, ensemble, **options)
+    finally:
+        session.memory_free = free
+
+
+def host_between_calls(step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, seed: int) -> list[NDArray]:
+    """The host's theta before the fetch, after it, and after more steps with member 0 marked as diverged."""
+    session = cuda.open(step, x, y, ensemble, seed=seed)
+    session.advance(first_step=0, steps=2)
+    seen = [ensemble.theta.copy()]
+    session.fetch()
+    seen.append(ensemble.theta.copy())
+    ensemble.diverged[0] = 2
+    session.advance(first_step=2, steps=2)
+    session.fetch()
+    return [*seen, ensemble.theta.copy()]
+
+
+def evaluate(step: Step, x: NDArray, theta: NDArray, outputs: int) -> NDArray:
+    """The backend's own `evaluate`, two members a launch."""
+    from simdrop_kernels.device import program
+
+    before, program.EVALUATED = program.EVALUATED, 2 * len(x) * outputs
+    try:
+        return cuda.evaluate(step, x, theta, outputs)
+    finally:
+        program.EVALUATED = before
+
+
+def drawn_masks(*arguments: Any) -> NDArray:
+    """See `cuda_draws`."""
+    import cuda_draws
+
+    return cuda_draws.masks(*arguments)
+
+
+def drawn_batches(*arguments: Any) -> NDArray:
+    """See `cuda_draws`."""
+    import cuda_draws
+
+    return cuda_draws.batches(*arguments)
+
+
+def simulated_run(**options: Any) -> dict[str, NDArray]:
+    """A whole `simdrop.simulate` on the papers' problem."""
+    import simdrop
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem = simdrop.Problem(np.linspace(-1, 1, 4), np.sin(np.linspace(-3, 3, 4)), width=6, keep_prob=0.8)
+        data = simdrop.simulate(problem, problem.init(seed=1), lr=0.1, steps=4, members=3, record=3, **options)
+    return {name: data[name].values for name in ("risk", "theta_mean", "theta_std")}
+
+
+def auto_choice() -> str:
+    """What "auto" takes, and why."""
+    return registry.choose("auto", Step(), np.dtype("float64"))[1]

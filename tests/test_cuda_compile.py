@@ -1,0 +1,149 @@
+"""The kernels of backend "cuda" compiled and assembled for a device that need not be there.
+
+The simulator runs Python: it shows neither a wrong type nor an array that leaves the registers. Numba-cuda compiles
+to PTX without a device, and NVIDIA's linker assembles that, where both are installed (extra `cuda`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from simdrop_kernels.device import plan
+from simdrop_kernels.spec import MOMENTS
+
+TARGET = (9, 0)
+REALS = {"float32": np.float32, "float64": np.float64}
+
+
+class Compiled(NamedTuple):
+    """PTX, and what the assembler reports."""
+
+    ptx: str
+    registers: int
+    spilled: int
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Iterator[Any]:
+    """Numba's module, told that the device it compiles for is of compute capability TARGET."""
+    if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
+        pytest.skip("the simulator compiles nothing")
+    module = pytest.importorskip("numba_cuda", reason="numba-cuda is not installed") and pytest.importorskip(
+        "numba.cuda"
+    )
+    patch = pytest.MonkeyPatch()
+    target = SimpleNamespace(compute_capability=TARGET)
+    patch.setattr("numba.cuda.dispatcher.get_current_device", lambda: target)
+    try:
+        _compile(module, lambda x: None, (module.types.float32[::1],))
+    except Exception as error:  # a missing library shows in many ways
+        patch.undo()
+        pytest.skip(f"the CUDA toolkit is not complete: {str(error).strip().splitlines()[0]}")
+    yield module
+    patch.undo()
+
+
+def _compile(cuda: Any, function: Any, signature: tuple[Any, ...], limit: int | None = None) -> Compiled:
+    from cuda.bindings import nvjitlink
+
+    ptx, _ = cuda.compile(function, signature, cc=TARGET, device=False, abi="numba")
+    code = ptx.encode() + b"\0"
+    options = ["-arch=sm_90", "-verbose", *([f"-maxrregcount={limit}"] if limit else [])]
+    link = nvjitlink.create(len(options), options)
+    try:
+        nvjitlink.add_data(link, nvjitlink.InputType.PTX, code, len(code), "kernel")
+        nvjitlink.complete(link)
+        log = bytearray(nvjitlink.get_info_log_size(link))
+        nvjitlink.get_info_log(link, log)
+    finally:
+        nvjitlink.destroy(link)
+    text = log.decode()
+    spilled = sum(int(count) for count in re.findall(r"(\d+) bytes spill", text))
+    return Compiled(ptx, int(re.findall(r"[Uu]sed (\d+) registers", text)[-1]), spilled)
+
+
+def _arguments(cuda: Any, dtype: str, work: bool) -> tuple[Any, ...]:
+    """Types of what `Program.launch` hands to a kernel."""
+    types = cuda.types
+    real, i64, u64 = getattr(types, dtype)[::1], types.int64, types.uint64
+    run = (*[i64] * 6, u64, u64, real.dtype, *([i64, i64] if work else []))
+    state = (real, real, i64[::1], real, u64[::1], real, real, real, types.int32[::1])
+    return (*state, *([real] if work else []), types.Tuple(run))
+
+
+def _team(
+    cuda: Any, size: plan.Size, shape: plan.TeamShape, *, dtype: str = "float32", activation: str = "tanh",
+    sample_masks: bool = False, optimizer: str = "sgd", minibatch: bool = False, ones: bool = True, r1: bool = False,
+) -> Compiled:  # fmt: skip
+    from simdrop_kernels.device import team
+
+    kind = team.Kind(activation, sample_masks, r1, optimizer, minibatch, REALS[dtype], size.outputs, size.inputs, ones)
+    limit = plan.register_limit(shape)
+    return _compile(cuda, team.build(kind, shape, limit).py_func, _arguments(cuda, dtype, False), limit)
+
+
+def _size(width: int, inputs: int, outputs: int, optimizer: str, held: int, dtype: str) -> plan.Size:
+    return plan.Size(width, inputs, outputs, MOMENTS[optimizer], held, np.dtype(dtype).itemsize // 4)
+
+
+def test_the_headline_kernel_stays_in_registers_and_in_single_precision(cuda: Any) -> None:
+    size = _size(128, 2, 1, "sgd", 1, "float32")
+    shape = plan.team_shape(size, 100_000, 132)
+    assert shape is not None
+    compiled = _team(cuda, size, shape)
+    assert ".local" not in compiled.ptx
+    assert ".f64" not in compiled.ptx
+    assert "call" not in compiled.ptx
+    assert compiled.spilled == 0
+    assert 0.7 < plan.registers(size, shape.neurons, shape.samples) / compiled.registers < 1.3
+    # one exchange per sample and stage of the sum over lanes: passes are not unrolled
+    assert len(re.findall(r"shfl\.sync", compiled.ptx)) == shape.samples * (shape.lanes.bit_length() - 1)
+
+
+def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
+    from simdrop_kernels.device import wide
+
+    shape = plan.wide_shape(10, 4)
+    assert shape is not None
+    kind = wide.Kind("tanh", True, False, "adam", True, np.float32)
+    compiled = _compile(cuda, wide.build(kind, shape).py_func, _arguments(cuda, "float32", True))
+    assert ".f64" not in compiled.ptx
+    assert compiled.spilled == 0
+    real, i64 = cuda.types.float64[::1], cuda.types.int64
+    run = cuda.types.Tuple((i64, i64, i64, real.dtype))
+    _compile(cuda, wide.build_outputs("gelu", 3, np.float64).py_func, (real, real, real, run))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("sample_masks", [False, True])
+@pytest.mark.parametrize(("width", "inputs", "outputs"), [(128, 2, 1), (50, 4, 3), (1000, 2, 1)])
+def test_what_the_plan_takes_stays_in_registers(
+    cuda: Any, dtype: str, optimizer: str, sample_masks: bool, width: int, inputs: int, outputs: int
+) -> None:
+    size = _size(width, inputs, outputs, optimizer, 2 if sample_masks else 1, dtype)
+    for members in (1, 100_000):
+        shape = plan.team_shape(size, members, 132)
+        assert shape is not None
+        options = {"sample_masks": sample_masks, "optimizer": optimizer, "minibatch": True, "dtype": dtype}
+        compiled = _team(cuda, size, shape, **options)  # type: ignore[arg-type]
+        assert ".local" not in compiled.ptx, shape
+        assert compiled.spilled <= 64, shape  # some words, outside the loops
+        assert compiled.registers * shape.lanes * shape.members <= plan.REGISTERS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic"])
+def test_every_activation_stays_in_single_precision(cuda: Any, activation: str) -> None:
+    size = _size(64, 3, 1, "sgd", 2, "float32")
+    compiled = _team(cuda, size, plan.TeamShape(16, 4, 2, 8), activation=activation, ones=False, r1=True)
+    # the reduction of a sine's huge argument by 2/π keeps a table in local memory and multiplies in double
+    assert activation == "sin" or (".f64" not in compiled.ptx and ".local" not in compiled.ptx)
