@@ -55,7 +55,7 @@ def exchange(real: type) -> Any:
     if not SIMULATED:
         return device(lambda x, distance: cuda.shfl_xor_sync(_ALL, x, distance))
 
-    cells = np.empty(MAX_BLOCK, real)  # blocks are simulated one at a time; the simulator's own stores have a race
+    cells: Any = np.empty(MAX_BLOCK, real)  # blocks are simulated one at a time; the simulator's own stores have a race
 
     def exchange(x, distance):
         here = cuda.threadIdx.x
