@@ -210,5 +210,5 @@ def test_failure_is_an_error(method):
 
 
 def test_finite_time_blow_up_is_an_error():
-    with pytest.raises(FlowFailed, match=r"could not be followed beyond time (0\.99\d*|1) of 2 \(Required step size"):
+    with pytest.raises(FlowFailed, match=r"could not be followed beyond time (0\.99\d*|1) of 2"):
         integrate(lambda _, y: y**2, np.ones(1), np.linspace(0, 2, 201), rtol=1e-6, atol=1e-9, method="DOP853")

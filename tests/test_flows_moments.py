@@ -245,3 +245,13 @@ def test_failure_is_an_error(rank):
     problem, theta0 = table_problem(activation="quadratic")
     with pytest.raises(FlowFailed, match="time 0"):
         simdrop.flow(problem, 1e150 * theta0, lr=0.1, times=1.0, kind="mean-covariance", rank=rank)
+
+
+@pytest.mark.parametrize("rank", [None, pytest.param(6, marks=pytest.mark.slow)])
+def test_blow_up_of_the_closure_is_an_error(rank):
+    """Far outside its reach (a spread as large as theta, negative curvature) C becomes infinite in finite time."""
+    problem, theta0 = table_problem(keep_prob=0.5)
+    with pytest.raises(FlowFailed, match=r"could not be followed beyond time|becomes infinite"):
+        simdrop.flow(
+            problem, 2 * theta0, lr=2.0, times=20.0, kind="mean-covariance", covariance0=1.0, rank=rank, rtol=1e-5
+        )

@@ -24,6 +24,8 @@ _ARENA = 24 << 20
 _SHARED_WORK = 200_000
 #: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
 _LOST = 1000
+#: evaluations, and the share of the duration that they must advance by at least: less is no progress
+_STALL = 1000, 1e-6
 
 
 class Path(NamedTuple):
@@ -61,15 +63,25 @@ def workplace(problem: Problem) -> Iterator[None]:
 
 
 def watched(slope: Slope, start: Array, begin: float, end: float) -> Slope:
-    """`slope`, giving up with FlowFailed where it stays non-finite or is so at the start."""
+    """`slope`, giving up with FlowFailed where it stays non-finite, is so at the start, or stops the integrator.
+
+    A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps.
+    """
     lost = 0 if np.isfinite(slope(begin, start)).all() else _LOST
+    every, share = _STALL
+    count, seen, furthest = 0, -np.inf, -np.inf
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal lost
+        nonlocal lost, count, seen, furthest
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
             raise FlowFailed(f"the flow has no finite derivative at time {time:g} of {end:g}: it became infinite")
+        count, furthest = count + 1, max(furthest, time)
+        if count % every == 0:
+            if furthest - seen < share * (end - begin):
+                raise gave_up(time, end, f"{every} evaluations advanced it by {furthest - seen:.2g}")
+            seen = furthest
         return found
 
     return checked

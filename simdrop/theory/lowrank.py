@@ -29,7 +29,7 @@ from ..errors import FlowFailed, check_choice
 from ..problem import Problem
 from ._input import Array
 from .curvature import Curvature, features
-from .integration import METHODS, Path, choose, integrate
+from .integration import METHODS, Path, choose, gave_up, integrate
 from .moments import mean_risk, mean_slope, variables
 from .neurons import apply_blocks, by_neuron, by_parameter, indices
 from .noise import Noise
@@ -43,7 +43,7 @@ _PROBES = 4
 #: largest eigenvalue times length of a step from which the mean is integrated by BDF
 _STIFF = 300.0
 #: fraction of the duration below which a step gives up
-_SHORTEST = 1e-9
+_SHORTEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class _Walk:
             if h < rest or bend > BEND:  # a step cut short by a report says nothing about longer ones
                 self.length = h * min(3.0, max(0.2, 0.9 * np.sqrt(BEND / max(bend, 1e-12))))
             if not self.length > _SHORTEST * self.duration:
-                raise FlowFailed(f"the covariance changes too fast at {self._now()}")
+                raise gave_up(self.time, self.duration, "the covariance changes too fast")
 
     def _now(self) -> str:
         return f"time {self.time:g} of {self.duration:g}"
@@ -246,7 +246,10 @@ class _Walk:
     def _step(self, h: float) -> float:
         """One step, taken unless C bends too much within it; returns how much it does."""
         half, first = self.frozen.evolve(self.spread, h / 2, self.rank, self.random)
-        mean = self._move(half, h)
+        try:
+            mean = self._move(half, h)
+        except FlowFailed:  # with C frozen for so long
+            return np.inf
         ahead = Frozen.at(self.problem, mean, self.lr)
         end, second = ahead.evolve(half, h / 2, self.rank, self.random)
         f = self.frozen.curvature.features

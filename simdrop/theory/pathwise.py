@@ -59,17 +59,18 @@ def follow(
     for step in range(int(np.ceil(where[-1] - _NEAR))):
         if step % _STEPS == 0:
             drawn = _masks(problem, seed=seed, member=member, first=step)
-        right = watched(slope(problem, drawn[step % _STEPS], lr=lr, corrected=corrected), theta, step * lr, times[-1])
-        solver = solver_class(right, 0.0, theta, lr, rtol=rtol, atol=atol, first_step=ahead)
+        begin, end = step * lr, (step + 1) * lr
+        right = watched(slope(problem, drawn[step % _STEPS], lr=lr, corrected=corrected), theta, begin, times[-1])
+        solver = solver_class(right, begin, theta, end, rtol=rtol, atol=atol, first_step=min(ahead, end - begin))
         ahead = 0.0
         while solver.status == "running":
             message = solver.step()
             if solver.status == "failed":
-                raise gave_up(step * lr + solver.t, times[-1], message)
+                raise gave_up(solver.t, times[-1], message)
             ahead = max(ahead, solver.step_size)
-            due = np.searchsorted(where, step + solver.t / lr + _NEAR, side="right")
+            due = np.searchsorted(where, solver.t / lr + _NEAR, side="right")
             if due > done:
-                path[done:due] = solver.dense_output()(np.minimum((where[done:due] - step) * lr, solver.t)).T
+                path[done:due] = solver.dense_output()(np.minimum(times[done:due], solver.t)).T
                 done = due
         theta, nfev = solver.y, nfev + solver.nfev + 1  # one by `watched`
     attrs = {"method": method, "method_reason": "explicit, begun anew with the mask of each step"}
