@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-#: registers of a lane beside the arrays of `team`, from the assembler's reports for compute capability 9.0
-OVERHEAD = 56
+#: registers of a lane beside the arrays of `team`, by 32-bit words of a number; from the assembler's reports for
+#: compute capability 9.0
+OVERHEAD = {1: 56, 2: 96}
 MAX_REGISTERS = 255
 REGISTERS = 65536  # of a multiprocessor
 SCHEDULERS = 4  # of a multiprocessor
@@ -58,7 +59,7 @@ def registers(size: Size, neurons: int, samples: int) -> int:
     numbers = size.inputs + size.outputs
     state = neurons * (numbers * (2 + size.moments) + size.outputs + 1)
     passed = samples * (neurons * size.held + size.outputs)
-    return OVERHEAD + size.words * (state + passed)
+    return OVERHEAD[size.words] + size.words * (state + passed)
 
 
 def team_shapes(size: Size) -> list[TeamShape]:
