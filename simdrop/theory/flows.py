@@ -70,7 +70,7 @@ def flow(
     covariance0 : of "mean-covariance": the spread of the initial ensemble, a variance, (P,) variances or a (P, P)
         matrix; 0 by default
     rank : of "mean-covariance": that of the covariance beyond the blocks of the neurons; without it the
-        covariance is a matrix up to 600 parameters, beyond them the rank is 64
+        covariance is a matrix up to 600 parameters, beyond them the rank is 32
     seed, member, corrected : of "pathwise": whose masks (both 0 by default), and whether with its term of order lr
         (the default)
 

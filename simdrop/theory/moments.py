@@ -35,7 +35,7 @@ from .noise import Noise
 #: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
 DENSE = 600
 #: rank of the part of the covariance beyond its blocks, where none is asked for
-RANK = 64
+RANK = 32
 
 
 def follow(
