@@ -27,7 +27,7 @@ from peers import grain
 
 BOUND = 5.0
 #: neuron·sample updates of one timing: about a second for the fastest, with fewer members for the slow ones
-WORK = 3e9
+WORK = 2e9
 
 
 @dataclass(frozen=True)
