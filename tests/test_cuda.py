@@ -89,6 +89,9 @@ COVER = [
     (Step(mask="sample", optimizer="adam", batch_size=4), SOME, {"shape": WIDE}),
     (Step(objective="risk+r1", optimizer="momentum", output_scale=0.5), SOME, {"shape": WIDE, "dtype": "float32"}),
     (Step(activation="relu", batch_size=3, replace=True), (4, 6, 1, 1), {"shape": WIDE}),
+    # σ(0) is not 0 and the last pass is not full: what pads it must add nothing
+    (Step(activation="sigmoid", objective="risk+r1"), THIN, {"shape": TEAMS[1]}),
+    (Step(activation="sigmoid", objective="risk+r1", batch_size=3), SOME, {"shape": WIDE}),
     (Step(), THIN, {}),
     (Step(), (3, 4, 40, 2), {}),
 ]

@@ -265,7 +265,7 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
                     e = e if first + s < batch else zero
                     loss += e * e
                     f[s * outputs + o] = share * e
-                backward(b, x, rows[s] * inputs, s, h, d, f, penalty, g)
+                backward(b, x, rows[s] * inputs, s, h, d, f, penalty if first + s < batch else zero, g)
         return loss
 
     return gradient

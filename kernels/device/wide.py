@@ -129,8 +129,11 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
     lanes, samples = shape.lanes, shape.samples
 
     @machine.device
-    def backward(theta, a, x, rows, work, base, held, space, width, inputs, outputs, share, penalty, across):
-        """Add one pass to g, at work[base:]; `across` lanes lie along the inputs, the others along neurons."""
+    def backward(theta, a, x, rows, work, base, held, space, left, width, inputs, outputs, share, penalty, across):
+        """Add one pass, of `left` samples at most, to g at work[base:].
+
+        `across` of the lanes lie along the inputs, the others along the neurons.
+        """
         e, lane = cuda.shared.array(0, shared), cuda.threadIdx.x
         v, error = cuda.local.array(samples, real), cuda.local.array(samples, real)
         for j in range(lane, width, lanes):
@@ -141,7 +144,7 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
                 weight, total = theta[a + o * width + j], zero
                 for s in range(samples):
                     r = share * e[space + s * outputs + o]
-                    if r1:
+                    if r1 and s < left:
                         r += penalty * weight * v[s]
                     total += r * v[s]
                     error[s] += r * weight
@@ -206,8 +209,11 @@ def _make_gradient(kind: Kind, shape: WideShape) -> Any:
                 rows[s] = np.int64(store[chosen + first + s]) if minibatch else first + s
             hidden = weights + outputs * width
             forward(theta, hidden, x, rows, work, held, first, width, inputs, always, drawn)
-            loss += residuals(theta, weights, y, rows, work, held, area, batch - first, width, outputs, scale)
-            backward(theta, weights, x, rows, work, base, held, area, width, inputs, outputs, share, penalty, across)
+            left = batch - first
+            loss += residuals(theta, weights, y, rows, work, held, area, left, width, outputs, scale)
+            backward(
+                theta, weights, x, rows, work, base, held, area, left, width, inputs, outputs, share, penalty, across
+            )
         return loss
 
     return gradient
