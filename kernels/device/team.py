@@ -70,6 +70,7 @@ def _make_sum(kind: Kind, shape: TeamShape) -> Any:
 
     @machine.device
     def team_sum(f, team, lane, turn):
+        """Warps leave their parts in one of two places by turns: one barrier a pass keeps readers from writers."""
         for q in range(count):
             total = f[q]
             for stage in range(stages):
@@ -245,12 +246,12 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
     minibatch, sample_masks = kind.minibatch, kind.sample_masks
 
     @machine.device
-    def gradient(p, b, g, factors, x, y, store, chosen, team, lane, width, batch, scale, penalty, always, drawn):
-        """Add the gradients of all samples to g; returns the sum of e²."""
+    def gradient(p, b, g, factors, x, y, store, chosen, turn, team, lane, width, batch, scale, penalty, always, drawn):
+        """Add the gradients of all samples to g; returns the sum of e². `turn` is that of the first pass."""
         h, d = cuda.local.array(held, real), cuda.local.array(slopes, real)
         f, rows = cuda.local.array(sums, real), cuda.local.array(samples, np.int64)
         threshold, factor, step, member, key0, key1 = drawn
-        share, loss, turn = scale / real(batch), zero, 0
+        share, loss = scale / real(batch), zero
         for first in range(0, batch, samples):
             for s in range(samples):
                 rows[s] = np.int64(store[chosen + first + s]) if minibatch else first + s
@@ -296,30 +297,32 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
         padded = (batch + samples - 1) // samples * samples
         others, chosen = member * 2 * padded, (member * 2 + 1) * padded
         mine = member < diverged.size
-        member = member if mine else diverged.size - 1  # all lanes take part in all exchanges
+        # a team without a member goes along, as one of no neurons: all lanes take part in all exchanges
+        member, own_width = (member, width) if mine else (0, 0)
         p, g = cuda.local.array(held, real), cuda.local.array(held, real)
         u, v = cuda.local.array(first_held, real), cuda.local.array(second_held, real)
         b, factors = cuda.local.array(seen, real), cuda.local.array(neurons, real)
-        load(p, theta, member * params, lane, width)
+        load(p, theta, member * params, lane, own_width)
         if vectors > 0:
-            load(u, moments, member * vectors * params, lane, width)
+            load(u, moments, member * vectors * params, lane, own_width)
         if vectors > 1:
-            load(v, moments, (member * vectors + 1) * params, lane, width)
+            load(v, moments, (member * vectors + 1) * params, lane, own_width)
         lr, factor, penalty = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
         penalty *= scale * scale / real(batch)
         threshold, number = words[2 * member], words[2 * member + 1]
         always, alive = threshold == ALWAYS, mine and diverged[member] < 0
         for k in range(neurons):
-            factors[k] = factor if lane * neurons + k < width else zero
+            factors[k] = factor if lane * neurons + k < own_width else zero
         for i in range(batch + lane, padded if minibatch else 0, lanes):
             store[chosen + i] = 0
         for t in range(steps):
             drawn = threshold, factor, first_step + t, number, key0, key1
             if minibatch:
                 draw_batch(store, others, chosen, batch, in_all, replace, lane, first_step + t, number, key0, key1)
-            prepare(p, b, g, factors, lane, width, always, drawn)
+            prepare(p, b, g, factors, lane, own_width, always, drawn)
+            turn = t * (padded // samples) % 2  # on from the last pass before
             loss = gradient(
-                p, b, g, factors, x, y, store, chosen, team, lane, width, batch, scale, penalty, always, drawn
+                p, b, g, factors, x, y, store, chosen, turn, team, lane, own_width, batch, scale, penalty, always, drawn
             )
             if alive and not loss <= largest:
                 alive = False
@@ -329,10 +332,10 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
                 apply(p, g, u, v, b, factors, lr, constants, t)
         if mine:
             start = opaque(member * params)  # else the addresses would take registers all along
-            save(p, theta, start, lane, width)
+            save(p, theta, start, lane, own_width)
             if vectors > 0:
-                save(u, moments, start * vectors, lane, width)
+                save(u, moments, start * vectors, lane, own_width)
             if vectors > 1:
-                save(v, moments, start * vectors + params, lane, width)
+                save(v, moments, start * vectors + params, lane, own_width)
 
     return machine.kernel(train, max_registers)
