@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import compiled
 import numpy as np
 import pytest
 import simulator
@@ -34,11 +35,21 @@ TEAMS = [TeamShape(1, 16, 1, 2), TeamShape(2, 8, 4, 2), TeamShape(4, 4, 2, 1), T
 WIDE = WideShape(lanes=4, samples=2, depth=3)
 
 
-@pytest.fixture(scope="module", params=["simulator", pytest.param("device", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "simulator",
+        pytest.param("compiled", marks=pytest.mark.slow),
+        pytest.param("device", marks=pytest.mark.gpu),
+    ],
+)
 def call(request: pytest.FixtureRequest) -> Iterator[simulator.Call]:
-    """Runs a job where CUDA is simulated, or on a device."""
+    """Runs a job where CUDA is simulated, where compiled kernels are interpreted, or on a device."""
     if request.param == "simulator":
         with simulator.simulator() as run:
+            yield run
+    elif request.param == "compiled":
+        with compiled.device() as run:
             yield run
     elif reason := cuda.unavailable():
         pytest.skip(reason)
@@ -250,7 +261,8 @@ def test_advance_returns_current_arrays(call: simulator.Call) -> None:
     np.testing.assert_allclose(ours.theta, theirs.theta, rtol=1e-12)
 
 
-def test_simulate_runs_on_it(call: simulator.Call) -> None:
+def test_simulate_runs_on_it(call: simulator.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)  # where kernels are interpreted there is no driver
     ours, theirs = call(simulator.simulated_run, backend="cuda"), simulator.simulated_run(backend="numpy")
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name], values, rtol=1e-10, atol=1e-14)

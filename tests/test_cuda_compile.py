@@ -1,24 +1,26 @@
 """The kernels of backend "cuda" compiled and assembled for a device that need not be there.
 
 The simulator runs Python: it shows neither a wrong type nor an array that leaves the registers. Numba-cuda compiles
-to PTX without a device, and NVIDIA's linker assembles that, where both are installed (extra `cuda`).
+to PTX without a device, and NVIDIA's linker assembles that, where both are installed (extra `cuda`). `test_cuda` runs
+in full on interpreted PTX in the slow tier; two kernels do so here.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import compiled
 import numpy as np
 import pytest
+import simulator
+from conftest import TOLERANCE
 
+from simdrop_kernels import reference
 from simdrop_kernels.device import plan
-from simdrop_kernels.spec import MOMENTS
+from simdrop_kernels.spec import MOMENTS, Ensemble, Step
 
-TARGET = (9, 0)
 REALS = {"float32": np.float32, "float64": np.float64}
 
 
@@ -32,28 +34,16 @@ class Compiled(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cuda() -> Iterator[Any]:
-    """Numba's module, told that the device it compiles for is of compute capability TARGET."""
-    if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
-        pytest.skip("the simulator compiles nothing")
-    module = pytest.importorskip("numba_cuda", reason="numba-cuda is not installed") and pytest.importorskip(
-        "numba.cuda"
-    )
-    patch = pytest.MonkeyPatch()
-    target = SimpleNamespace(compute_capability=TARGET)
-    patch.setattr("numba.cuda.dispatcher.get_current_device", lambda: target)
-    try:
-        _compile(module, lambda x: None, (module.types.float32[::1],))
-    except Exception as error:  # a missing library shows in many ways
-        patch.undo()
-        pytest.skip(f"the CUDA toolkit is not complete: {str(error).strip().splitlines()[0]}")
-    yield module
-    patch.undo()
+    """Numba's module, compiling for a device that need not be there."""
+    with compiled.target() as module:
+        pytest.importorskip("cuda.bindings.nvjitlink", reason="NVIDIA's linker is not installed")
+        yield module
 
 
 def _compile(cuda: Any, function: Any, signature: tuple[Any, ...], limit: int | None = None) -> Compiled:
     from cuda.bindings import nvjitlink
 
-    ptx, _ = cuda.compile(function, signature, cc=TARGET, device=False, abi="numba")
+    ptx = compiled.compile_ptx(cuda, function, signature)
     code = ptx.encode() + b"\0"
     options = ["-arch=sm_90", "-verbose", *([f"-maxrregcount={limit}"] if limit else [])]
     link = nvjitlink.create(len(options), options)
@@ -97,14 +87,14 @@ def test_the_headline_kernel_stays_in_registers_and_in_single_precision(cuda: An
     size = _size(128, 2, 1, "sgd", 1, "float32")
     shape = plan.team_shape(size, 100_000, 132)
     assert shape is not None
-    compiled = _team(cuda, size, shape)
-    assert ".local" not in compiled.ptx
-    assert ".f64" not in compiled.ptx
-    assert "call" not in compiled.ptx
-    assert compiled.spilled == 0
-    assert 0.7 < plan.registers(size, shape.neurons, shape.samples) / compiled.registers < 1.3
+    result = _team(cuda, size, shape)
+    assert ".local" not in result.ptx
+    assert ".f64" not in result.ptx
+    assert "call" not in result.ptx
+    assert result.spilled == 0
+    assert 0.7 < plan.registers(size, shape.neurons, shape.samples) / result.registers < 1.3
     # one exchange per sample and stage of the sum over lanes: passes are not unrolled
-    assert len(re.findall(r"shfl\.sync", compiled.ptx)) == shape.samples * (shape.lanes.bit_length() - 1)
+    assert len(re.findall(r"shfl\.sync", result.ptx)) == shape.samples * (shape.lanes.bit_length() - 1)
 
 
 def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
@@ -113,12 +103,35 @@ def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
     shape = plan.wide_shape(10, 4)
     assert shape is not None
     kind = wide.Kind("tanh", True, False, "adam", True, np.float32)
-    compiled = _compile(cuda, wide.build(kind, shape).py_func, _arguments(cuda, "float32", True))
-    assert ".f64" not in compiled.ptx
-    assert compiled.spilled == 0
+    result = _compile(cuda, wide.build(kind, shape).py_func, _arguments(cuda, "float32", True))
+    assert ".f64" not in result.ptx
+    assert result.spilled == 0
     real, i64 = cuda.types.float64[::1], cuda.types.int64
     run = cuda.types.Tuple((i64, i64, i64, real.dtype))
     _compile(cuda, wide.build_outputs("gelu", 3, np.float64).py_func, (real, real, real, run))
+
+
+@pytest.mark.parametrize(
+    ("step", "shape", "dtype"),
+    [
+        (Step(mask="sample", optimizer="adam", batch_size=5), plan.TeamShape(64, 4, 2, 1), "float64"),
+        (Step(), plan.TeamShape(4, 4, 2, 8), "float32"),
+        (Step(optimizer="momentum", batch_size=3, replace=True), plan.WideShape(64, 2, 8), "float64"),
+    ],
+)
+def test_compiled_kernels_agree_with_numpy_and_have_no_races(cuda: Any, step: Step, shape: Any, dtype: str) -> None:
+    random = np.random.default_rng(5)
+    x, y = random.standard_normal((7, 3)).astype(dtype), random.standard_normal((7, 1)).astype(dtype)
+    start = random.standard_normal((3, 13 * 4)) / 4
+    theirs, ours = (
+        Ensemble.start(start, optimizer=step.optimizer, lr=0.3, keep_prob=[0.3, 0.8, 1.0], dtype=dtype)
+        for _ in range(2)
+    )
+    with compiled.device() as call:
+        call(simulator.train, step, x, y, ours, seed=2**40, first_step=2**31, steps=3, shape=shape)
+    reference.advance(step, x, y, theirs, seed=2**40, first_step=2**31, steps=3)
+    assert np.abs(theirs.theta - start).max() > 1e-2
+    np.testing.assert_allclose(ours.theta, theirs.theta, rtol=0, atol=TOLERANCE[dtype] * np.abs(theirs.theta).max())
 
 
 @pytest.mark.slow
@@ -134,16 +147,16 @@ def test_what_the_plan_takes_stays_in_registers(
     if shape is None:
         pytest.skip("this does not fit in registers: the wide kernel trains it")
     options = {"sample_masks": sample_masks, "optimizer": optimizer, "minibatch": True, "dtype": dtype}
-    compiled = _team(cuda, size, shape, **options)  # type: ignore[arg-type]
-    assert ".local" not in compiled.ptx
-    assert compiled.spilled <= 64, "more than some words, outside the loops"
-    assert compiled.registers * shape.lanes * shape.members <= plan.REGISTERS
+    result = _team(cuda, size, shape, **options)  # type: ignore[arg-type]
+    assert ".local" not in result.ptx
+    assert result.spilled <= 64, "more than some words, outside the loops"
+    assert result.registers * shape.lanes * shape.members <= plan.REGISTERS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic"])
 def test_every_activation_stays_in_single_precision(cuda: Any, activation: str) -> None:
     size = _size(64, 3, 1, "sgd", 2, "float32")
-    compiled = _team(cuda, size, plan.TeamShape(16, 4, 2, 8), activation=activation, ones=False, r1=True)
+    result = _team(cuda, size, plan.TeamShape(16, 4, 2, 8), activation=activation, ones=False, r1=True)
     # the reduction of a sine's huge argument by 2/π keeps a table in local memory and multiplies in double
-    assert activation == "sin" or (".f64" not in compiled.ptx and ".local" not in compiled.ptx)
+    assert activation == "sin" or (".f64" not in result.ptx and ".local" not in result.ptx)
