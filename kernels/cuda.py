@@ -59,6 +59,8 @@ def only_by_name() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.extras:
+        return f"{', '.join(step.extras)} other than the default is not written for it"
     if step.objective == "risk+r1+r2":
         return "it trains R_drop, R_S and R_S + R_1, not R_S + R_1 + R_2"
     return None

@@ -25,6 +25,8 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.extras:
+        return f"{', '.join(step.extras)} other than the default is not written for it"
     return None
 
 

@@ -7,7 +7,7 @@ The 128-bit counter is four 32-bit words, the key is the 64-bit seed as (low, hi
 
     word 0   stream << 28 | block       one block yields four words: neuron j reads word j % 4 of block j // 4
     word 1   sample                     position in the batch for sample masks, 0 otherwise
-    word 2   step                       counted from 0
+    word 2   step                       counted from 0; where a step takes k masks, step · k + number of the mask
     word 3   member                     number of the member in the whole ensemble
 
 Functions marked "scalar" hold for NumPy scalars and arrays, Numba and CUDA alike: words are np.uint64
@@ -22,6 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 STREAM_STEP_MASK = 0
 STREAM_SAMPLE_MASK = 1
 STREAM_BATCH = 2
+STREAM_STEP_NORMAL = 3  # Gaussian dropout, one factor for all samples
+STREAM_SAMPLE_NORMAL = 4  # Gaussian dropout, a factor for each sample
+STREAM_LABEL = 5  # noise on the targets: outputs in the place of neurons
+STREAM_PARAMETER = 6  # noise on the gradient: parameters in the place of neurons
+STREAM_CONNECT = 7  # DropConnect: input weights, row by row, in the place of neurons
+STREAM_SDE = 8  # Brownian increments of the stochastic modified equations
 
 MAX_WIDTH = 1 << 30  # blocks of four neurons, numbered by 28 bits
 MAX_STEPS = 1 << 32
@@ -75,6 +81,23 @@ def words(stream: int, count: int, sample, step, member, seed: int) -> NDArray[n
     drawn = philox(blocks, sample, step, member, *split_seed(seed))
     drawn = np.stack(np.broadcast_arrays(*drawn), axis=-1)
     return drawn.reshape(*drawn.shape[:-2], -1)[..., :count]
+
+
+def box_muller(w0, w1):
+    """Scalar: two independent standard normal numbers, float64, from two words (Box & Muller, 1958).
+
+    r = √(-2 log u) with u = (w0 + 1/2) 2^-32, φ = 2π w1 2^-32; r cos φ and r sin φ. They are bounded by 6.77.
+    """
+    r = np.sqrt(-2.0 * np.log((w0 + 0.5) * 2.0**-32))
+    phi = w1 * (2.0 * np.pi * 2.0**-32)
+    return r * np.cos(phi), r * np.sin(phi)
+
+
+def normals(stream: int, count: int, sample, step, member, seed: int) -> NDArray[np.float64]:
+    """The first `count` standard normal numbers at a counter, two of every two words; arguments as in `words`."""
+    drawn = words(stream, count + count % 2, sample, step, member, seed)
+    pairs = box_muller(drawn[..., ::2], drawn[..., 1::2])
+    return np.stack(pairs, axis=-1).reshape(drawn.shape)[..., :count]
 
 
 def masks(*, seed: int, member, step, width: int, keep_prob, samples: int | None = None) -> NDArray[np.bool_]:

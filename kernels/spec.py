@@ -14,10 +14,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Mask = Literal["step", "sample"]
 Objective = Literal["dropout", "risk", "risk+r1", "risk+r1+r2"]
 Optimizer = Literal["sgd", "momentum", "adam"]
+Law = Literal["bernoulli", "gaussian"]
+Part = Literal["both", "drift", "noise"]
+Train = Literal["both", "output", "input"]
 
 MASKS: tuple[Mask, ...] = ("step", "sample")
 OBJECTIVES: tuple[Objective, ...] = ("dropout", "risk", "risk+r1", "risk+r1+r2")
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "momentum", "adam")
+LAWS: tuple[Law, ...] = ("bernoulli", "gaussian")
+PARTS: tuple[Part, ...] = ("both", "drift", "noise")
+TRAINS: tuple[Train, ...] = ("both", "output", "input")
 
 #: moment vectors (each of the size of theta) that an optimizer carries from step to step
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -46,11 +52,36 @@ class Step:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    law: Law = "bernoulli"  # of the dropout factors: kept / p, or N(1, (1 - p) / p)
+    masks: int = 1  # masks over which the gradient of one step is averaged
+    label_noise: float = 0.0  # standard deviation of the noise on every target, anew at every step
+    parameter_noise: float = 0.0  # standard deviation of the noise on every component of the gradient
+    connect: float = 1.0  # probability to keep an input weight (DropConnect, one mask a step)
+    part: Part = "both"  # of the step: all of it, its mean alone, or its deviation from the mean alone
+    svag: int = 0  # SVAG's l: a step of lr / l with two masks weighted (1 ± √(2l - 1)) / 2; 0 for none
+    train: Train = "both"  # the weights that are trained
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The fields by which the step goes beyond Bernoulli dropout and minibatches; () for what all backends run."""
+        return tuple(name for name, default in _PLAIN.items() if getattr(self, name) != default)
 
     @property
     def stochastic_mask(self) -> bool:
         """Whether the step draws masks at all."""
         return self.objective == "dropout"
+
+
+_PLAIN = {
+    "law": "bernoulli",
+    "masks": 1,
+    "label_noise": 0.0,
+    "parameter_noise": 0.0,
+    "connect": 1.0,
+    "part": "both",
+    "svag": 0,
+    "train": "both",
+}
 
 
 @dataclass(slots=True)

@@ -66,6 +66,8 @@ def instruction_set() -> str:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.extras:
+        return f"{', '.join(step.extras)} other than the default is not written for it"
     known = {
         "activation": _ACTIVATIONS,
         "mask": _MASKS,
