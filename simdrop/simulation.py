@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -292,13 +292,13 @@ def _check_step(
     problem: Problem,
     objective: str,
     optimizer: str,
-    options: dict[str, float] | None,
+    given: dict[str, float] | None,
     batch_size: int | None,
     replace: bool,
 ) -> Step:
     check_choice("objective", objective, OBJECTIVES)
     check_choice("optimizer", optimizer, OPTIMIZERS)
-    options = dict(options or {})
+    options: dict[str, Any] = dict(given or {})
     known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
     for name, value in options.items():
         if name not in known:
