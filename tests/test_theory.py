@@ -89,7 +89,7 @@ def test_draws_have_the_covariance(mask, outputs):
     """A draw is linear in its normals: feeding unit vectors gives a square root of the covariance, exactly."""
     problem = enumeration.problem(mask=mask, outputs=outputs)
     theta = problem.init(seed=3)
-    noise = theory.Noise.at(problem, theta)
+    noise = theory.NoiseOperator.at(problem, theta)
     groups, m = (1 if mask == "step" else problem.n_samples), problem.width
     first = np.eye(groups * m).reshape(-1, groups, m)
     second = np.eye(groups * m * m).reshape(-1, groups, m, m)  # those on and below the diagonal count for nothing

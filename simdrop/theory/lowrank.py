@@ -32,7 +32,7 @@ from .curvature import Curvature, features
 from .integration import METHODS, Path, choose, gave_up, integrate
 from .moments import mean_risk, mean_slope, variables
 from .neurons import apply_blocks, by_neuron, by_parameter, indices
-from .noise import Noise
+from .noise import NoiseOperator
 
 #: how far C may bend within a step: second difference of what the mean sees of it, relative to its size
 BEND = 0.02
@@ -79,14 +79,14 @@ class Frozen:
     problem: Problem
     lr: float
     curvature: Curvature
-    noise: Noise
+    noise: NoiseOperator
     own: Array  # N (m, b, b)
     own_noise: Array  # ε Σ_D (m, b, b)
 
     @classmethod
     def at(cls, problem: Problem, theta: Array, lr: float) -> Frozen:
         """At m = theta (P,)."""
-        curvature, noise = Curvature.at(problem, theta), Noise.at(problem, theta)
+        curvature, noise = Curvature.at(problem, theta), NoiseOperator.at(problem, theta)
         return cls(problem, lr, curvature, noise, curvature.blocks(), lr * _own_noise(problem, noise))
 
     def source(self, blocks: Array, vectors: Array) -> Array:
@@ -286,7 +286,7 @@ class _Walk:
         return end
 
 
-def _own_noise(problem: Problem, noise: Noise) -> Array:
+def _own_noise(problem: Problem, noise: NoiseOperator) -> Array:
     """Σ_D (m, b, b)."""
     v, n = problem.variance, problem.n_samples
     g = by_neuron(problem, features(noise.net)).reshape(*noise.u.shape[:2], problem.width, -1)  # (G, k c, m, b)

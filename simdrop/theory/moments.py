@@ -30,7 +30,7 @@ from ._input import Array
 from .curvature import Curvature
 from .integration import METHODS, Path, Slope, integrate
 from .neurons import indices
-from .noise import Noise
+from .noise import NoiseOperator
 
 #: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
 DENSE = 600
@@ -145,7 +145,7 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float) -> Slope:
         mean, covariance = state[:params], state[params:].reshape(params, params)
         curvature = Curvature.at(problem, mean, order=3)
         sunk = curvature.product(covariance)
-        spread = lr * Noise.at(problem, mean).covariance() - sunk - sunk.T
+        spread = lr * NoiseOperator.at(problem, mean).covariance() - sunk - sunk.T
         drift = mean_slope(curvature, curvature.features @ covariance, covariance[pairs], lr)
         return np.concatenate([drift, spread.ravel()])
 

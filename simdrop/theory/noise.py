@@ -70,17 +70,17 @@ def second_moment(problem: Problem, theta: ArrayLike) -> Array:
 
 def noise_covariance(problem: Problem, theta: ArrayLike) -> Array:
     """Cov ∇R_drop, shape (P, P), at theta (P,)."""
-    return Noise.at(problem, check_point(problem, theta)).covariance()
+    return NoiseOperator.at(problem, check_point(problem, theta)).covariance()
 
 
 def covariance_product(problem: Problem, theta: ArrayLike, direction: ArrayLike) -> Array:
     """Cov ∇R_drop times direction (..., P), at theta (P,), without the matrix."""
-    noise = Noise.at(problem, check_point(problem, theta))
+    noise = NoiseOperator.at(problem, check_point(problem, theta))
     return noise.product(problem.check_theta(direction, "direction"))
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class NoiseOperator:
     """The noise at one theta, as linear maps. G groups of k samples share a mask: G = 1 or G = n.
 
     u (G, k·c, m); d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P)
@@ -93,7 +93,7 @@ class Noise:
     beta: Array
 
     @classmethod
-    def at(cls, problem: Problem, theta: Array) -> Noise:
+    def at(cls, problem: Problem, theta: Array) -> NoiseOperator:
         """The noise at theta (P,)."""
         net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
         groups = 1 if problem.mask == "step" else problem.n_samples
