@@ -17,7 +17,8 @@ from .problem import Problem
 if TYPE_CHECKING:
     from simdrop_kernels.spec import Step
 
-    from .simulation import Settings, _Run
+    from .ensemble import Run
+    from .simulation import Settings, _Training
 
 
 def cores() -> int:
@@ -69,8 +70,18 @@ def of_problem(problem: Problem) -> dict[str, Any]:
     }
 
 
+def of_work(run: Run) -> dict[str, Any]:
+    """What a run took."""
+    return {
+        "block_size": run.block,
+        "seconds": run.seconds,
+        "kernel_seconds": run.kernel_seconds,
+        "updates": run.updates,
+    }
+
+
 def of_run(
-    problem: Problem, settings: Settings, step: Step, *, run: _Run, reason: str, seconds: float, interrupted: bool
+    problem: Problem, settings: Settings, step: Step, *, training: _Training, run: Run, reason: str, interrupted: bool
 ) -> dict[str, Any]:
     """All of a simulation: what reproduces its numbers and how long they took."""
     per_member = {
@@ -95,14 +106,11 @@ def of_run(
         "epsilon": step.epsilon,
         "batch_size": step.batch_size or problem.n_samples,
         "replace": int(step.replace),
-        "backend": run.backend.name,
+        "backend": training.backend.name,
         "backend_reason": reason,
-        "threads": run.threads,
-        "block_size": run.block,
+        "threads": training.threads,
         "interrupted": int(interrupted),
-        "seconds": seconds,
-        "kernel_seconds": run.kernel_seconds,
-        "updates": run.updates,
+        **of_work(run),
         **versions(),
         **machine(),
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InvalidInput, check_choice
+from .problem import Problem, check_count, check_finite
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,7 +21,7 @@ Alive = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What to record, at which steps; validated by `simulate`.
+    """What to record, at which steps.
 
     steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
     neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
@@ -31,6 +34,63 @@ class Wanted:
     covariance: NDArray[np.int64]
     quantiles: tuple[float, ...]
     groups: int
+
+    @classmethod
+    def check(
+        cls,
+        problem: Problem,
+        *,
+        members: int,
+        steps: NDArray[np.int64],
+        keep_theta: bool | Sequence[int],
+        grid: ArrayLike | None,
+        covariance: bool | Sequence[int],
+        quantiles: Sequence[float],
+        groups: int,
+    ) -> Wanted:
+        """Validate what a run of `members` members is asked to record at `steps`; raises InvalidInput."""
+        levels = tuple(float(q) for q in quantiles)
+        if not all(0 <= q <= 1 for q in levels):
+            raise InvalidInput(f"quantiles must lie in [0, 1], got {quantiles!r}")
+        groups = check_count("groups", groups, least=0)
+        if groups == 1 or groups > members:
+            raise InvalidInput(f"groups must be 0 or between 2 and the {members} members, got {groups}")
+        return cls(
+            steps=steps,
+            trajectories=_numbers("keep_theta", keep_theta, members),
+            points=None if grid is None else problem.augment(grid),
+            covariance=_numbers("covariance", covariance, problem.n_params),
+            quantiles=levels,
+            groups=groups,
+        )
+
+
+def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> NDArray[np.int64]:
+    """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`."""
+    check_choice("spacing", spacing, ("even", "log"))
+    if np.ndim(record) == 0:
+        count = check_count("record", record, least=2)
+        if spacing == "even":
+            chosen = np.linspace(0, steps, count)
+        else:
+            chosen = np.concatenate([[0], np.geomspace(1, steps, max(count - 1, 1))])
+    else:
+        chosen = check_finite("record", record)
+        if chosen.ndim != 1 or not ((chosen >= 0) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
+            raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {record!r}")
+    return np.unique(np.concatenate([[0, steps], np.rint(chosen)]).astype(np.int64))
+
+
+def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.int64]:
+    """Numbers in [0, limit): all for True, none for False, else those given, sorted, without repetition."""
+    if isinstance(value, (bool, np.bool_)):
+        return np.arange(limit if value else 0)
+    numbers = np.unique(np.asarray(value))
+    if numbers.size == 0:
+        return np.arange(0)
+    if numbers.dtype.kind not in "iu" or numbers[0] < 0 or numbers[-1] >= limit:
+        raise InvalidInput(f"{name} must be True, False or whole numbers from 0 to {limit - 1}, got {value!r}")
+    return numbers.astype(np.int64)
 
 
 class Moments:

@@ -18,7 +18,7 @@ import xarray as xr
 
 import simdrop
 from simdrop.errors import Diverged, DivergenceWarning, InvalidInput
-from simdrop.simulation import record_steps
+from simdrop.recording import record_steps
 from simdrop.storage import load, save
 from simdrop_kernels import BackendError, reference
 from simdrop_kernels.spec import Ensemble, Step

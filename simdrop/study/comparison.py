@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import Step, registry
 
+from ..ensemble import DEFAULT_MEMORY
 from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice
 from ..problem import Problem, check_count, check_finite
-from ..simulation import DEFAULT_MEMORY, Settings, record_steps, simulate
+from ..recording import record_steps
+from ..simulation import Settings, simulate
 from .distances import Array
 from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
 from .summary import summarize

@@ -1,0 +1,155 @@
+"""The loop that simulate() and sme() share: blocks of members, each taken from record step to record step.
+
+What moves a block is a `Mover`; here are the bound on memory, the length of a call, progress, interrupts, members
+that become non-finite.
+"""
+
+from __future__ import annotations
+
+import time as clock
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simdrop_kernels.spec import Ensemble
+
+from .errors import Diverged, DivergenceWarning, InvalidInput
+from .interrupt import Interruptible
+from .problem import check_count
+from .recording import Recorder, Wanted
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.floating]
+Progress = Callable[[int, int], None]
+
+#: bytes of parameters and optimizer state that one block of members may take by default
+DEFAULT_MEMORY = 512 << 20
+#: neuron·sample updates of one step of one block at most, so that a kernel call stays well below a second
+BLOCK_WORK = 500_000_000
+#: seconds that one kernel call should last: long enough to cost nothing, short enough to stop soon
+CALL_SECONDS = 0.2
+#: bytes of parameters that are looked at in one piece when recording
+SLICE_BYTES = 4 << 20
+
+
+class Mover(Protocol):
+    """What moves members, on data x (n, D) and y (n, c) in the dtype of the run."""
+
+    x: Array
+    y: Array
+
+    def start(self, first: int, last: int) -> Ensemble:
+        """Members first, ..., last - 1 before their first step."""
+
+    def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
+        """Take them through steps first_step, ..., first_step + steps - 1, in place."""
+
+    def evaluate(self, x: Array, theta: Array) -> Array:
+        """Outputs (B, k, c) of the whole networks theta (B, P) at x (k, D)."""
+
+
+class Run:
+    """One run of `members` members of `params` parameters in blocks of `block`, and what it recorded and took."""
+
+    def __init__(self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int) -> None:
+        self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
+        dtype = mover.x.dtype
+        self.points = None if wanted.points is None else np.ascontiguousarray(wanted.points, dtype=dtype)
+        outputs = mover.y.shape[1]
+        self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
+        self.call_steps = 1
+        self.seconds = self.kernel_seconds = 0.0
+        self.updates = 0
+
+    def go(self, progress: Progress | None = None) -> bool:
+        """Run to the end or to an interrupt; returns whether it was interrupted."""
+        self.progress = progress or (lambda done, total: None)
+        started = clock.perf_counter()
+        blocks = range(0, self.members, self.block)
+        with Interruptible() as interrupt:
+            done = all(self._take_block(first, min(first + self.block, self.members), interrupt) for first in blocks)
+        self.seconds = clock.perf_counter() - started
+        return not done
+
+    def dataset(self, time: NDArray[np.float64] | None, *, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
+        """What was recorded; `time` (T,) of the record steps or None, grid (k, d) the points of the user or None."""
+        return self.recorder.dataset(time=time, grid=grid, attrs=attrs)
+
+    def _take_block(self, first: int, last: int, interrupt: Interruptible) -> bool:
+        """Take one block through all steps; returns whether it came to the end."""
+        ensemble = self.mover.start(first, last)
+        done = 0
+        for number, target in enumerate(self.wanted.steps):
+            while done < target:
+                if interrupt.requested:
+                    return False
+                done += self._advance(ensemble, done, int(target))
+            self._observe(number, first, ensemble)
+        return True
+
+    def _advance(self, ensemble: Ensemble, done: int, target: int) -> int:
+        """One kernel call; returns the steps it took. The number of steps of a call adapts to their cost."""
+        steps = min(self.call_steps, target - done)
+        started = clock.perf_counter()
+        self.mover.advance(ensemble, done, steps)
+        seconds = clock.perf_counter() - started
+        self.kernel_seconds += seconds
+        if seconds < CALL_SECONDS / 2 and steps == self.call_steps:
+            self.call_steps = min(2 * self.call_steps, 1 << 24)
+        elif seconds > CALL_SECONDS:
+            self.call_steps = max(self.call_steps // 2, 1)
+        self.updates += steps * len(ensemble.theta)
+        self.progress(self.updates, int(self.wanted.steps[-1]) * self.members)
+        return steps
+
+    def _observe(self, number: int, first: int, ensemble: Ensemble) -> None:
+        """Hand the block to the recorder in slices that stay small beside the state."""
+        x, y = self.mover.x, self.mover.y
+        rows = max(1, SLICE_BYTES // ensemble.theta[0].nbytes)
+        for start in range(0, len(ensemble.theta), rows):
+            part = slice(start, start + rows)
+            theta = ensemble.theta[part]
+            values = None
+            with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+                f = self.mover.evaluate(x, theta)
+                risk = np.square(f - y).sum(axis=(1, 2), dtype=np.float64) / (2 * len(x))
+                if self.points is not None:
+                    values = self.mover.evaluate(self.points, theta)
+            finite = np.isfinite(risk) & np.isfinite(theta).all(axis=1)
+            diverged = ensemble.diverged[part]
+            diverged[(diverged < 0) & ~finite] = self.wanted.steps[number]
+            self.recorder.observe(number, first + start, theta, risk, values, diverged < 0)
+        self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
+
+
+def block_members(members: int, *, state: int, work: int, memory: int, given: int | None) -> int:
+    """Members of a block: `given`, or as many of `state` bytes and `work` updates a step as fit the bounds."""
+    if given is not None:
+        return min(check_count("block_size", given), members)
+    if check_count("memory", memory) < state:
+        raise InvalidInput(f"memory must hold the {state} bytes of one member at least, got {memory}")
+    return int(min(members, memory // state, max(64, BLOCK_WORK // work)))
+
+
+def report_end(data: xr.Dataset, stopped: bool) -> None:
+    """Raise for a run that was interrupted or lost all members, with `partial`; warn if it lost some."""
+    diverged = data["diverged"].values
+    lost = np.flatnonzero(diverged >= 0)
+    if stopped:
+        error: BaseException = KeyboardInterrupt("interrupted")
+        error.partial = data  # type: ignore[attr-defined]
+        raise error
+    if not lost.size:
+        return
+    shown = ", ".join(f"{m} (step {diverged[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
+    text = f"{lost.size} of {diverged.size} members became non-finite and left the means: {shown}"
+    if lost.size == diverged.size:
+        error = Diverged(f"all members diverged; a smaller lr may help. {text}")
+        error.partial = data  # type: ignore[attr-defined]
+        raise error
+    warnings.warn(text, DivergenceWarning, stacklevel=3)
