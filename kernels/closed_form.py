@@ -74,10 +74,12 @@ def gradient(
     output_scale: float,
     mask: str,
     lr: ArrayLike,
+    train: str = "both",
 ) -> Array:
     """Gradient (..., P), in theta's dtype, at theta (..., P) of a sum of "risk", "r1" and "r2", such as "risk+r1".
 
-    x (n, D) or (..., n, D); y (n, c) or (..., n, c); keep_prob and lr numbers or (...).
+    x (n, D) or (..., n, D); y (n, c) or (..., n, c); keep_prob and lr numbers or (...). `train` tells which components
+    of ∇R_drop count in R_2; the gradient has all components.
     """
     terms = objective.split("+")
     net = Network.at(x, y, theta, activation, output_scale, order=2 if "r2" in terms else 1)
@@ -87,7 +89,7 @@ def gradient(
         total = net.mean_gradient(net.e if "risk" in terms else np.zeros_like(net.e), v)
     if "r2" in terms:
         adjoint = Adjoint.zeros_like(net)
-        _second_moment(net, net.column(keep_prob), mask, adjoint, weight=net.column(np.asarray(lr) / 4))
+        _second_moment(net, net.column(keep_prob), mask, adjoint, weight=net.column(np.asarray(lr) / 4), train=train)
         total += net.pull_back(adjoint)
     return total
 
@@ -104,11 +106,19 @@ def losses(
 
 
 def second_moment(
-    x: Array, y: Array, theta: Array, *, activation: str, keep_prob: ArrayLike, output_scale: float, mask: str
+    x: Array,
+    y: Array,
+    theta: Array,
+    *,
+    activation: str,
+    keep_prob: ArrayLike,
+    output_scale: float,
+    mask: str,
+    train: str = "both",
 ) -> Array:
-    """E|∇R_drop|² (...) over all masks at theta (..., P); R_2 is lr/4 of it."""
+    """E|∇R_drop|² (...) over all masks at theta (..., P), of the trained components; R_2 is lr/4 of it."""
     net = Network.at(x, y, theta, activation, output_scale, order=1)
-    return _second_moment(net, net.column(keep_prob), mask, None)
+    return _second_moment(net, net.column(keep_prob), mask, None, train=train)
 
 
 @dataclass(slots=True)
@@ -211,8 +221,10 @@ class _Groups:
     bar: Adjoint | None
 
     @classmethod
-    def of(cls, net: Network, groups: int, bar: Adjoint | None) -> _Groups:
-        x = grouped(net.x, groups)
+    def of(cls, net: Network, groups: int, bar: Adjoint | None, train: str) -> _Groups:
+        # The inputs stand here for gradients by w alone, the scale for those by a: 0 leaves either out.
+        x = grouped(net.x if train != "output" else np.zeros_like(net.x), groups)
+        scale = net.scale if train != "input" else net.scale * 0
         if bar is not None:
             # b's adjoint keeps its own shape: groups are summed into it.
             bar = Adjoint(grouped(bar.h, groups), grouped(bar.h1, groups), grouped(bar.e, groups), bar.b)
@@ -224,7 +236,7 @@ class _Groups:
             _gram(x, x),
             net.b[..., None, :, :],
             net.bb[..., None, :, :],
-            net.scale,
+            scale,
             bar,
         )
 
@@ -236,7 +248,7 @@ def grouped(array: Array, groups: int) -> Array:
 
 
 def _second_moment(
-    net: Network, keep_prob: Array, mask: str, bar: Adjoint | None, weight: Array | float = 1.0
+    net: Network, keep_prob: Array, mask: str, bar: Adjoint | None, weight: Array | float = 1.0, train: str = "both"
 ) -> Array:
     """E|∇R_drop|² (...); `weight` (..., 1, 1) times its partial derivatives are added to `bar`."""
     moment: Array
@@ -244,12 +256,12 @@ def _second_moment(
     v = (1 / keep_prob - 1)[..., None]  # (..., 1, 1, 1), against the group axis
     keep_prob = keep_prob[..., None]
     unit = np.asarray(weight)[..., None] / samples**2
-    whole = _Groups.of(net, 1, bar)
+    whole = _Groups.of(net, 1, bar, train)
     if mask == "step":
         moment = _mean_square(whole, v, unit / keep_prob) / keep_prob[..., 0, 0, 0]
         groups = whole
     else:
-        groups = _Groups.of(net, samples, bar)
+        groups = _Groups.of(net, samples, bar, train)
         moment = _mean_square(whole, v, unit) + v[..., 0, 0, 0] * _mean_square(groups, v, unit * v)
     ratio = v / keep_prob
     pairs = _pair_square(groups, unit * ratio) - _diagonal_square(groups, unit * ratio)

@@ -1,15 +1,23 @@
 """Backend "numpy": every step written as the formulas read, batched over members. The oracle of the others.
 
 Legend: f outputs, e residuals f - y, h = σ(w·x), s the dropout factor (1/p kept, 0 dropped; 1 without
-dropout), n samples of the batch, c outputs, m neurons, D inputs with bias, M members.
+dropout; normal of mean 1 for Gaussian dropout), n samples of the batch, c outputs, m neurons, D inputs with bias,
+M members.
+
+The gradient of a step, with the noise knobs of `Step`: draw number d of all noise is a minibatch, one DropConnect
+mask, noise on its targets, `masks` dropout masks (numbers d · masks + r) whose gradients are averaged, and noise on
+the gradient. A step takes the draw of its own number; with SVAG two, of numbers 2 · step and 2 · step + 1, weighted
+(1 ± √(2l - 1)) / 2. Of that, `part` leaves the mean over all noise or the deviation from it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from . import closed_form, rng
+from . import closed_form, connect, rng
 from .activations import ACTIVATIONS
 from .spec import Ensemble, Step, join, split, width_of
 
@@ -25,8 +33,6 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.extras:
-        return f"{', '.join(step.extras)} other than the default is not written for it"
     return None
 
 
@@ -76,60 +82,133 @@ def update(step: Step, ensemble: Ensemble, gradient: Array, number: int, moving:
     np.copyto(ensemble.moments, new_moments, where=moving[:, None, None])
 
 
+def svag_weights(order: int) -> tuple[float, float]:
+    """The weights (1 ± √(2l - 1)) / 2 of SVAG's two draws: their sum is 1, the sum of their squares l."""
+    root = float(np.sqrt(2 * order - 1))
+    return (1 + root) / 2, (1 - root) / 2
+
+
 def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
-    """Gradient (M, P) of the objective at step `number`, and the loss (M,) whose finiteness is watched."""
-    if step.batch_size is not None:
-        chosen = rng.batches(
-            seed=seed,
-            member=ensemble.member,
-            step=number,
-            samples=len(x),
-            batch_size=step.batch_size,
-            replace=step.replace,
-        )
-        x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
-    if step.objective in ("dropout", "risk"):
-        width = width_of(x, y, ensemble.theta)
-        factor = dropout_factor(step, ensemble, samples=x.shape[-2], width=width, seed=seed, number=number)
-        return dropout_gradient(step, x, y, ensemble.theta, factor)
-    gradient = closed_form.gradient(
-        step.objective,
-        x,
-        y,
-        ensemble.theta,
-        activation=step.activation,
-        keep_prob=ensemble.keep_prob,
-        output_scale=step.output_scale,
-        mask=step.mask,
-        lr=ensemble.lr,
-    )
+    """Gradient (M, P) that step `number` takes, and the value (M,) whose finiteness is watched."""
+    if not step.extras:
+        return _draw(step, x, y, ensemble, seed, number)
+    real = ensemble.theta.dtype.type
+    gradient = np.zeros_like(ensemble.theta)
+    if step.part != "drift":
+        draws = {2 * number + q: w for q, w in enumerate(svag_weights(step.svag))} if step.svag else {number: 1.0}
+        for draw, weight in draws.items():
+            gradient += real(weight) * _draw(step, x, y, ensemble, seed, draw)[0]
+    if step.part != "both":
+        mean = mean_gradient(step, x, y, ensemble)
+        gradient = mean if step.part == "drift" else gradient - mean
+    gradient[:, frozen(step, x, y, ensemble.theta)] = 0
     return gradient, np.square(gradient).sum(axis=-1)
 
 
+def mean_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array:
+    """The mean (M, P) of the gradient of objective "dropout" over all noise: that of R_S + R_1 but for DropConnect."""
+    known: dict[str, Any] = {
+        "activation": step.activation,
+        "keep_prob": ensemble.keep_prob,
+        "output_scale": step.output_scale,
+    }
+    if step.connect < 1:
+        return connect.mean_gradient(x, y, ensemble.theta, connect=step.connect, **known)
+    return closed_form.gradient("risk+r1", x, y, ensemble.theta, mask=step.mask, lr=0.0, **known)
+
+
+def frozen(step: Step, x: Array, y: Array, theta: Array) -> slice:
+    """Where in theta the weights stand that `step` does not train."""
+    cut = width_of(x, y, theta) * y.shape[-1]
+    return {"both": slice(0), "output": slice(cut, None), "input": slice(cut)}[step.train]
+
+
+def _draw(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
+    """Gradient (M, P) of the objective under draw `number` of all noise, and its loss (M,), or |gradient|²."""
+    real, member = ensemble.theta.dtype.type, ensemble.member
+    if step.batch_size is not None:
+        chosen = rng.batches(
+            seed=seed, member=member, step=number, samples=len(x), batch_size=step.batch_size, replace=step.replace
+        )
+        x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
+    if step.objective not in ("dropout", "risk"):
+        gradient = closed_form.gradient(
+            step.objective,
+            x,
+            y,
+            ensemble.theta,
+            activation=step.activation,
+            keep_prob=ensemble.keep_prob,
+            output_scale=step.output_scale,
+            mask=step.mask,
+            lr=ensemble.lr,
+            train=step.train,
+        )
+        return gradient, np.square(gradient).sum(axis=-1)
+    samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
+    if step.label_noise:
+        drawn = rng.normals(rng.STREAM_LABEL, y.shape[-1], np.arange(samples), number, member[:, None], seed)
+        y = y + (step.label_noise * drawn).astype(real)  # (M, B, c)
+    kept = connect_factor(step, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
+    gradient, loss = np.zeros_like(ensemble.theta), np.zeros(len(ensemble.theta), dtype=real)
+    for r in range(step.masks):
+        factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number * step.masks + r)
+        one = dropout_gradient(step, x, y, ensemble.theta, factor, kept)
+        gradient, loss = gradient + one[0], loss + one[1]
+    gradient, loss = gradient / real(step.masks), loss / real(step.masks)
+    if step.parameter_noise:
+        drawn = rng.normals(rng.STREAM_PARAMETER, gradient.shape[-1], 0, number, member, seed)
+        gradient += (step.parameter_noise * drawn).astype(real)
+    return gradient, loss
+
+
 def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int) -> Array:
-    """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks: kept / keep_prob; 1 for "risk"."""
-    real = ensemble.theta.dtype.type
+    """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk"."""
+    real, keep_prob = ensemble.theta.dtype.type, ensemble.keep_prob
     members = len(ensemble.theta)
     if not step.stochastic_mask:
         return np.ones((members, 1, width), dtype=real)
     per_sample = step.mask == "sample"
+    if step.law == "gaussian":
+        stream = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
+        position = np.arange(samples if per_sample else 1)
+        drawn = rng.normals(stream, width, position, number, ensemble.member[:, None], seed)
+        deviation = np.sqrt((1 - keep_prob) / keep_prob)[:, None, None]
+        return np.asarray((1 + deviation * drawn).astype(real))
     kept = rng.masks(
         seed=seed,
         member=ensemble.member,
         step=np.full(members, number),
         width=width,
-        keep_prob=ensemble.keep_prob,
+        keep_prob=keep_prob,
         samples=samples if per_sample else None,
     ).reshape(members, -1, width)
-    return np.where(kept, (1 / ensemble.keep_prob).astype(real)[:, None, None], real(0))
+    return np.where(kept, (1 / keep_prob).astype(real)[:, None, None], real(0))
 
 
-def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array) -> tuple[Array, Array]:
-    """Gradient (M, P) and value (M,) of R_drop at theta (M, P) under factors s (M, 1 or B, m)."""
+def connect_factor(step: Step, ensemble: Ensemble, *, width: int, inputs: int, seed: int, number: int) -> Array | None:
+    """DropConnect's factors (M, m, D) of the input weights in draw `number`, kept / connect; None where all are 1."""
+    if step.connect == 1:
+        return None
+    real = ensemble.theta.dtype.type
+    drawn = rng.words(rng.STREAM_CONNECT, width * inputs, 0, number, ensemble.member, seed)
+    kept = (drawn <= rng.keep_threshold(step.connect)).reshape(-1, width, inputs)
+    return np.where(kept, real(1 / step.connect), real(0))
+
+
+def dropout_gradient(
+    step: Step, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None
+) -> tuple[Array, Array]:
+    """Gradient (M, P) and value (M,) of R_drop at theta (M, P) under factors s (M, 1 or B, m).
+
+    kept (M, m, D): factors of the input weights, None where all are 1.
+    """
     real = theta.dtype.type
     activation = ACTIVATIONS[step.activation]
     samples = x.shape[-2]
     a, w = split(theta, y.shape[-1], x.shape[-1])  # (M, c, m), (M, m, D)
+    if kept is not None:
+        w = w * kept
     z = x @ w.swapaxes(-1, -2)  # (M, B, m)
     h = activation.value(z) * factor
     scale = real(step.output_scale)
@@ -139,4 +218,6 @@ def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array
     grad_a = e.swapaxes(-1, -2) @ h  # (M, c, m)
     grad_z = (e @ a) * activation.first(z) * factor  # (M, B, m)
     grad_w = grad_z.swapaxes(-1, -2) @ x  # (M, m, D)
+    if kept is not None:
+        grad_w = grad_w * kept
     return join(grad_a, grad_w), loss

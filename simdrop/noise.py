@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from simdrop_kernels.connect import MAX_INPUTS
 from simdrop_kernels.spec import LAWS, PARTS, Law, Part
 
 from .errors import InvalidInput, check_choice
-from .problem import check_count, check_finite
+from .problem import Problem, check_count, check_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +55,47 @@ class Noise:
             raise InvalidInput(
                 f"connect must lie in (0, 1] (the probability to keep an input weight), got {self.connect!r}"
             )
+        object.__setattr__(self, "replace", bool(self.replace))
+        for name in ("label", "parameter", "connect"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    def check(self, problem: Problem) -> Noise:
+        """This noise for `problem`, its batch_size None where a batch is all samples; raises InvalidInput."""
+        if self.connect < 1 and self.part != "both":
+            check_connect(problem, self, f"part {self.part!r} needs the mean over DropConnect's masks")
+        batch_size = check_batch(problem, self.batch_size, replace=self.replace)
+        return self if batch_size == self.batch_size else replace(self, batch_size=batch_size)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `simdrop_kernels.spec.Step` that say the same."""
+        return {
+            "masks": self.masks,
+            "law": self.law,
+            "batch_size": self.batch_size,
+            "replace": self.replace,
+            "label_noise": self.label,
+            "parameter_noise": self.parameter,
+            "connect": self.connect,
+            "part": self.part,
+        }
+
+
+def check_batch(problem: Problem, batch_size: int | None, *, replace: bool) -> int | None:
+    """`batch_size` as an int that the samples allow, None where a batch is all of them; raises InvalidInput."""
+    if batch_size is None:
+        if replace:
+            raise InvalidInput("replace=True needs a batch_size: without one every step takes all samples")
+        return None
+    batch_size = check_count("batch_size", batch_size)
+    if batch_size > problem.n_samples and not replace:
+        raise InvalidInput(f"batch_size must be at most the {problem.n_samples} samples, got {batch_size}")
+    return None if batch_size == problem.n_samples and not replace else batch_size
+
+
+def check_connect(problem: Problem, noise: Noise, why: str) -> None:
+    """Raise InvalidInput where the 2^D masks of a neuron's D input weights are too many to sum over."""
+    if noise.connect < 1 and problem.n_inputs > MAX_INPUTS:
+        raise InvalidInput(
+            f"{why}, a sum over the 2^{problem.n_inputs} masks of a neuron's inputs:"
+            f" connect < 1 allows it for at most {MAX_INPUTS} inputs, the bias included"
+        )

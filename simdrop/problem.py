@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.activations import ACTIVATIONS, Activation
 from simdrop_kernels.rng import MAX_WIDTH
-from simdrop_kernels.spec import MASKS, Mask, join, split
+from simdrop_kernels.spec import MASKS, TRAINS, Mask, Train, join, split
 
 from .errors import InvalidInput, check_choice
 
@@ -36,6 +36,8 @@ class Problem:
         sample its own mask (what the layers of PyTorch and JAX do)
     bias : whether each neuron sees a further constant input 1
     output_scale : s, a positive number or "1", "1/sqrt(m)", "1/m"
+    train : "both", "output" (a is trained, w stays as it is: a linear model) or "input" (w is trained); gradients and
+        covariances are those of the trained parameters, and zero for the others
 
     The flat parameter vector theta, shape (P,), is a.ravel() of shape (c, m), then w.ravel() of shape
     (m, D) with D = d + 1 (the bias last in its row) or D = d without bias.
@@ -53,6 +55,7 @@ class Problem:
     mask: Mask = field(default="step", kw_only=True)
     bias: bool = field(default=True, kw_only=True)
     output_scale: float | str = field(default=1.0, kw_only=True)
+    train: Train = field(default="both", kw_only=True)
 
     def __post_init__(self) -> None:
         x, y = _samples("x", self.x), _samples("y", self.y)
@@ -69,6 +72,7 @@ class Problem:
         object.__setattr__(self, "keep_prob", float(check_keep_prob(self.keep_prob)))
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("mask", self.mask, MASKS)
+        check_choice("train", self.train, TRAINS)
         object.__setattr__(self, "bias", bool(self.bias))
         object.__setattr__(self, "output_scale", _output_scale(self.output_scale, width))
 
@@ -120,6 +124,20 @@ class Problem:
         if self.bias:
             x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
         return np.ascontiguousarray(x)
+
+    @property
+    def trained(self) -> slice:
+        """Where in theta the trained parameters stand."""
+        cut = self.n_outputs * self.width
+        return {"both": slice(None), "output": slice(cut), "input": slice(cut, None)}[self.train]
+
+    def freeze(self, vectors: NDArray) -> NDArray:
+        """Vectors (..., P) with zeros for the parameters that are not trained; themselves where all are."""
+        if self.train == "both":
+            return vectors
+        kept = np.zeros_like(vectors)
+        kept[..., self.trained] = vectors[..., self.trained]
+        return kept
 
     def split(self, theta: NDArray) -> tuple[NDArray, NDArray]:
         """Views of theta (..., P): output weights a (..., c, m), input weights w (..., m, D)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry
-from simdrop_kernels.rng import MAX_STEPS
+from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
 from simdrop_kernels.spec import MOMENTS, OBJECTIVES, OPTIMIZERS, Ensemble, Objective, Optimizer, Step
 
 from . import provenance
 from .ensemble import DEFAULT_MEMORY, Run, block_members, report_end
 from .errors import InvalidInput, check_choice
+from .noise import Noise, check_batch
 from .problem import Problem, check_count, check_finite, check_keep_prob, check_seed
 from .recording import Wanted, record_steps
 
@@ -37,6 +39,8 @@ def simulate(
     optimizer_options: dict[str, float] | None = None,
     batch_size: int | None = None,
     replace: bool = False,
+    noise: Noise | None = None,
+    svag: int | None = None,
     keep_prob: ArrayLike | None = None,
     backend: str = "auto",
     dtype: Literal["float32", "float64"] = "float64",
@@ -66,6 +70,10 @@ def simulate(
         the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2
     optimizer : "sgd", "momentum" or "adam"; `optimizer_options` may set momentum, beta1, beta2, epsilon
     batch_size : samples of one step's minibatch, None for all; `replace` draws them with replacement
+    noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`; batch_size and replace may
+        be given there instead
+    svag : l, for a step of lr / l along two draws of all noise weighted (1 ± √(2l - 1)) / 2 (Li, Malladi & Arora,
+        arXiv:2102.12470): as l grows the ensemble becomes that of the stochastic modified equation of order 1
     keep_prob : in place of the problem's, a number or one for each member
     record : number of record times or an array of steps; 0 and `steps` are always among them
     keep_theta : True for the parameters of all members at every record time, or member numbers
@@ -78,8 +86,8 @@ def simulate(
 
     Returns
     -------
-    xarray.Dataset over time = lr · step (without that coordinate where lr differs between members),
-    member and param; members that become non-finite are NaN from there on and leave the means.
+    xarray.Dataset over time = lr · step (lr · step / l with SVAG; without that coordinate where lr differs between
+    members), member and param; members that become non-finite are NaN from there on and leave the means.
 
     Raises
     ------
@@ -91,7 +99,9 @@ def simulate(
     settings = Settings.check(
         problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0
     )
-    step = _check_step(problem, objective, optimizer, optimizer_options, batch_size, replace)
+    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objective=objective)
+    step = _check_step(problem, objective, optimizer, optimizer_options, noise, svag)
+    _check_draws(step, settings.steps, problem.n_params)
     wanted = Wanted.check(
         problem,
         members=settings.members,
@@ -117,7 +127,7 @@ def simulate(
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
     stopped = run.go(progress)
     attrs = provenance.of_run(problem, settings, step, training=training, run=run, reason=reason, interrupted=stopped)
-    times = settings.lr[0] * wanted.steps if (settings.lr == settings.lr[0]).all() else None
+    times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
     points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
     data = run.dataset(times, grid=points, attrs=attrs)
     if out is not None:
@@ -203,7 +213,7 @@ class _Training:
         return Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.problem.n_params)),
             optimizer=self.step.optimizer,
-            lr=settings.lr[first:last],
+            lr=settings.lr[first:last] / (self.step.svag or 1),
             keep_prob=settings.keep_prob[first:last],
             first_member=first,
             dtype=settings.dtype,
@@ -225,15 +235,38 @@ class _Training:
         return self.backend.evaluate(self.step, x, theta, self.problem.n_outputs, threads=self.threads)
 
 
+def _check_noise(problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objective: str) -> Noise:
+    """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
+    check_choice("objective", objective, OBJECTIVES)
+    if noise is None:
+        noise = Noise()
+    elif not isinstance(noise, Noise):
+        raise InvalidInput(f"noise must be a simdrop.noise.Noise, got {noise!r}")
+    if batch_size is not None or replace:
+        if noise.batch_size is not None or noise.replace:
+            raise InvalidInput("batch_size and replace are given twice: as arguments and in noise; leave one out")
+        noise = dataclasses.replace(
+            noise, batch_size=check_batch(problem, batch_size, replace=replace), replace=replace
+        )
+    if objective == "risk+r1+r2" and noise.batch_size is not None:
+        raise InvalidInput("objective 'risk+r1+r2' needs batch_size=None: R_2 is defined for the full batch")
+    minibatches = Noise(batch_size=noise.batch_size, replace=noise.replace)
+    if objective != "dropout" and noise != minibatches:
+        raise InvalidInput(
+            f"noise beyond minibatches belongs to objective 'dropout', got {objective!r};"
+            " keep_prob=1 trains R_S under the other noises, part='drift' their mean alone"
+        )
+    return noise.check(problem)
+
+
 def _check_step(
     problem: Problem,
     objective: str,
     optimizer: str,
     given: dict[str, float] | None,
-    batch_size: int | None,
-    replace: bool,
+    noise: Noise,
+    svag: int | None,
 ) -> Step:
-    check_choice("objective", objective, OBJECTIVES)
     check_choice("optimizer", optimizer, OPTIMIZERS)
     options: dict[str, Any] = dict(given or {})
     known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
@@ -244,21 +277,31 @@ def _check_step(
         upper = np.inf if name == "epsilon" else 1
         if not 0 <= value < upper:
             raise InvalidInput(f"{name} must lie in [0, {upper}), got {value!r}")
-    if batch_size is not None:
-        batch_size = check_count("batch_size", batch_size)
-        if batch_size > problem.n_samples and not replace:
-            raise InvalidInput(f"batch_size must be at most the {problem.n_samples} samples, got {batch_size}")
-        if objective == "risk+r1+r2":
-            raise InvalidInput("objective 'risk+r1+r2' needs batch_size=None: R_2 is defined for the full batch")
-        if batch_size == problem.n_samples and not replace:
-            batch_size = None
+    if svag is not None:
+        svag = check_count("svag", svag)
+        if objective != "dropout":
+            raise InvalidInput(f"svag needs objective 'dropout', got {objective!r}: it rescales the noise of the masks")
+        if optimizer != "sgd":
+            raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer!r}: its steps are those of no other")
+        if noise.part == "drift":
+            raise InvalidInput("svag needs noise, but part 'drift' has none; a smaller lr takes smaller steps")
     return Step(
         activation=problem.activation,
         mask=problem.mask,
         objective=objective,  # type: ignore[arg-type]  # check_choice has narrowed it
         optimizer=optimizer,  # type: ignore[arg-type]
         output_scale=problem.scale,
-        batch_size=batch_size,
-        replace=replace,
+        svag=svag or 0,
+        train=problem.train,
+        **noise.fields(),
         **options,
     )
+
+
+def _check_draws(step: Step, steps: int, params: int) -> None:
+    """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
+    each = step.masks * (2 if step.svag else 1)
+    if steps * each > MAX_STEPS:
+        raise InvalidInput(f"steps · masks of a step must be at most 2**32, got {steps} · {each}")
+    if (step.parameter_noise or step.connect < 1) and params > MAX_WIDTH:
+        raise InvalidInput(f"noise on parameters or input weights allows at most {MAX_WIDTH} of them, got {params}")
