@@ -83,11 +83,11 @@ def cases(quick: bool) -> list[Case]:
 class Worker:
     """A process of contenders of one environment; see worker.py."""
 
-    def __init__(self, devices: int) -> None:
+    def __init__(self, devices: int, platform: str) -> None:
         flags = f"--xla_force_host_platform_device_count={devices}" if devices > 1 else ""
-        if "avx512" in common.machine()["simd"]:
+        if platform == "cpu" and "avx512" in common.machine()["simd"]:
             flags += " --xla_cpu_prefer_vector_width=512"  # a fifth faster
-        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": platform}
         script = str(Path(__file__).with_name("worker.py"))
         self.process = subprocess.Popen(
             [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -121,11 +121,16 @@ def options_for(row: Contender, case: Case) -> dict[str, Any]:
     return options
 
 
-def compare(case: Case, rows: list[Contender], rounds: int, threads: int) -> dict[str, Any]:
-    """Time all contenders on one case in turn; rates in updates per second, risks for the verification."""
-    pools = {key: Worker(key[1]) for key in {(row.module, row.devices) for row in rows}}
+def compare(
+    case: Case, rows: list[Contender], rounds: int, threads: int, *, whole: float | None = None, platform: str = "cpu"
+) -> dict[str, Any]:
+    """Time all contenders on one case in turn; rates in updates per second, risks for the verification.
+
+    `whole` is the number of members of a contender whose share is 1.
+    """
+    pools = {key: Worker(key[1], platform) for key in {(row.module, row.devices) for row in rows}}
     workers = {row.name: pools[row.module, row.devices] for row in rows}
-    whole = WORK / case.updates(1) * (0.1 if case.inputs > 1 else 1)
+    whole = whole or WORK / case.updates(1) * (0.1 if case.inputs > 1 else 1)
     ready: dict[str, int] = {}
     failed: dict[str, str] = {}
     for row in rows:

@@ -1,15 +1,18 @@
 """The build of backend "native": strict warnings, sanitizers, and an install where there is no compiler."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from simdrop_kernels import native
+from simdrop_kernels.spec import Step
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "kernels" / "native"
@@ -46,6 +49,18 @@ def test_kernels_compile_for_processors_without_vectors_known_to_us():
 def test_glue_compiles_without_a_warning():
     python = [f"-I{sysconfig.get_path('include')}", "-DPy_LIMITED_API=0x030B0000"]
     run([GCC, *STRICT, *python, str(SOURCES / "module.c")])
+
+
+@pytest.mark.skipif(not X86, reason="counts instructions of x86-64")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_operations_are_those_of_the_compiled_tanh(tmp_path, dtype):
+    """Arithmetic instructions that the compiler makes of tanh, beside the seven of the rest of an update."""
+    lines = ["#include <math.h>", '#include "isa.h"', '#include "task.h"', '#include "coefficients.h"']
+    lines += [f"#define REAL_IS_FLOAT {int(dtype == 'float32')}", '#include "lanes.h"', '#include "activation.h"']
+    (tmp_path / "tanh.c").write_text("\n".join([*lines, "vec tanh_of(vec z) { return N(act_tanh)(z); }"]))
+    run([GCC, "-std=gnu11", "-O3", *AVX512, f"-I{SOURCES}", "-S", "tanh.c", "-o", "tanh.s"], cwd=tmp_path)
+    arithmetic = re.findall(r"^\s+v(?:add|sub|mul|div|min|max|fn?m\w+)p[sd]\b", (tmp_path / "tanh.s").read_text(), re.M)
+    assert native.operations(Step(), np.dtype(dtype), 2, 1) == len(arithmetic) + 7
 
 
 @pytest.mark.slow

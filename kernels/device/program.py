@@ -72,15 +72,19 @@ class Program:
         """The shape in which the current device trains so many members."""
         if self.shape is not None:
             return self.shape
-        width, inputs, outputs = self.sizes
-        held = 2 if self.step.mask == "sample" or not self._from_value else 1
-        size = plan.Size(width, inputs, outputs, self.vectors, held, self.x.dtype.itemsize // 4)
         if machine.SIMULATED:
-            return plan.simulated_shape(size)
-        shape = plan.team_shape(size, members, processors()) or plan.wide_shape(outputs, self.x.dtype.itemsize)
+            return plan.simulated_shape(self.size)
+        shape = plan.team_shape(self.size, members, processors())
+        shape = shape or plan.wide_shape(self.size.outputs, self.x.dtype.itemsize)
         if shape is None:
-            raise ValueError(f"{outputs} outputs are more than a block's shared memory holds")
+            raise ValueError(f"{self.size.outputs} outputs are more than a block's shared memory holds")
         return shape
+
+    @cached_property
+    def size(self) -> plan.Size:
+        """What the team kernel would have to hold."""
+        held = 2 if self.step.mask == "sample" or not self._from_value else 1
+        return plan.Size(*self.sizes, self.vectors, held, self.x.dtype.itemsize // 4)
 
     @cached_property
     def _from_value(self) -> bool:

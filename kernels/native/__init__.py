@@ -140,6 +140,21 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int =
     return out
 
 
+def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
+    """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in fused.h, or None.
+
+    tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it, its square, the polynomial (2 in
+    float32, 8 in float64), numerator, denominator, quotient. Forward: products with the inputs, the bias where it
+    is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x. Signs, lookups, loads
+    and stores run on other ports. The counts are those of processors that fuse multiplication and addition.
+    """
+    if step.activation != "tanh" or outputs != 1 or inputs > 3:
+        return None
+    tanh = 5 + 1 + (2 if dtype == np.float32 else 8) + 3
+    forward = max(inputs - 1, 1) + 1 + (1 if step.mask == "sample" else 0)
+    return forward + tanh + 3 + inputs
+
+
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     """Kept from call to call; a forked process gets its own."""
