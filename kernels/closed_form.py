@@ -176,6 +176,28 @@ class Network:
         through_w = (self.by_h(e, v) * self.h1).swapaxes(-1, -2) @ self.x
         return join(self.scale / samples * through_a, through_w / samples)
 
+    def mean_gradient_along(self, direction: Array, v: Array | float) -> Array:
+        """The derivative of `mean_gradient` along direction (..., P): a product with the Hessian. Needs h2."""
+        da, dw = split(direction, self.e.shape[-1], self.x.shape[-1])
+        db = self.scale * da
+        dz = self.x @ dw.swapaxes(-1, -2)
+        dh = self.h1 * dz
+        de = dh @ self.b.swapaxes(-1, -2) + self.h @ db.swapaxes(-1, -2)
+        size = np.square(self.h).sum(axis=-2, keepdims=True)
+        dsize = 2 * (self.h * dh).sum(axis=-2, keepdims=True)
+        by_a = de.swapaxes(-1, -2) @ self.h + self.e.swapaxes(-1, -2) @ dh + v * (db * size + self.b * dsize)
+        dbb = 2 * (self.b * db).sum(axis=-2, keepdims=True)
+        by_h = de @ self.b + self.e @ db + v * (dbb * self.h + self.bb * dh)
+        by_z = by_h * self.h1 + self.by_h(self.e, v) * self.h2 * dz
+        return join(self.scale * by_a, by_z.swapaxes(-1, -2) @ self.x) / self.e.shape[-2]
+
+    def pull(self, y: Array) -> Array:
+        """(1/n) Σ_io g_ioj y_ioj (..., P): the gradient where each neuron has residuals y (..., n, c, m) of its own."""
+        samples = self.e.shape[-2]
+        through_a = (self.h[..., None, :] * y).sum(axis=-3)
+        by_z = (self.b[..., None, :, :] * y).sum(axis=-2) * self.h1
+        return join(self.scale * through_a, by_z.swapaxes(-1, -2) @ self.x) / samples
+
     def pull_back(self, adjoint: Adjoint) -> Array:
         """Gradient (..., P) by theta of the quantity whose partial derivatives `adjoint` holds."""
         by_b = adjoint.b + adjoint.e.swapaxes(-1, -2) @ self.h
