@@ -4,10 +4,12 @@ from .curvature import hessian, hessian_product
 from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
 from .moments import mean_output
-from .noise import NoiseOperator, covariance_product, dropout_gradient, mean_gradient, noise_covariance, second_moment
+from .noise import NoiseOperator, dropout_gradient
+from .step_noise import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
 
 __all__ = [
     "NoiseOperator",
+    "StepNoise",
     "covariance_product",
     "dropout_gradient",
     "flow",

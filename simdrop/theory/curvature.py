@@ -7,7 +7,8 @@ Symbols as in `simdrop_kernels.closed_form`; v = 0 leaves R_S. With the features
         by (a_oj, w_j):    (s/n) Σ_i (e_io + 2 v b_oj h_ij) h1_ij x_i
         by (w_j, w_j):     (1/n) Σ_i (c_ij h2_ij + v bb_j h1_ij²) x_i x_iᵀ,    c_ij = Σ_o e_io b_oj + v bb_j h_ij
 
-R_S couples neurons only through its outputs, R_1 not at all. For relu, h2 = 0 almost everywhere.
+R_S couples neurons only through its outputs, R_1 not at all. For relu, h2 = 0 almost everywhere. Rows and columns of
+parameters that are not trained are zero.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simdrop_kernels.closed_form import Adjoint, Network
-from simdrop_kernels.spec import join, split
+from simdrop_kernels.spec import join
 
 from ..errors import check_choice
 from ..problem import Problem
@@ -37,25 +38,8 @@ def hessian_product(problem: Problem, theta: ArrayLike, direction: ArrayLike, *,
     """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it."""
     check_choice("objective", objective, OBJECTIVES)
     net = _network(problem, check_point(problem, theta), order=2)
-    return gradient_along(net, _variance(problem, objective), problem.check_theta(direction, "direction"))
-
-
-def gradient_along(net: Network, v: float, direction: Array) -> Array:
-    """Derivative (..., P) of `Network.mean_gradient` along direction (..., P); `net` holds h2."""
-    da, dw = split(direction, net.e.shape[-1], net.x.shape[-1])
-    db = net.scale * da
-    dz = net.x @ dw.swapaxes(-1, -2)
-    dh = net.h1 * dz
-    de = dh @ net.b.T + net.h @ db.swapaxes(-1, -2)
-    by_a = de.swapaxes(-1, -2) @ net.h + net.e.T @ dh
-    dc = de @ net.b + net.e @ db
-    if v:
-        size = np.square(net.h).sum(axis=0)
-        dsize = 2 * (net.h * dh).sum(axis=-2, keepdims=True)
-        by_a += v * (db * size + net.b * dsize)
-        dc += v * (2 * (net.b * db).sum(axis=-2, keepdims=True) * net.h + net.bb * dh)
-    by_z = dc * net.h1 + net.by_h(net.e, v) * net.h2 * dz
-    return join(net.scale * by_a, by_z.swapaxes(-1, -2) @ net.x) / len(net.e)
+    direction = problem.freeze(problem.check_theta(direction, "direction"))
+    return problem.freeze(net.mean_gradient_along(direction, _variance(problem, objective)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +68,8 @@ class Curvature:
         aw = net.scale / n * np.einsum("ioj,id->jod", weight, net.x, optimize=True)
         bend = net.by_h(net.e, v) * net.h2 + v * net.bb * net.h1**2  # (n, m)
         ww = np.einsum("ij,id,iq->jdq", bend, net.x, net.x, optimize=True) / n
-        return cls(problem, net, v, features(net), aa, aw, ww)
+        by_a, by_w = problem.train != "input", problem.train != "output"
+        return cls(problem, net, v, problem.freeze(features(net)), by_a * aa, by_a * by_w * aw, by_w * ww)
 
     def product(self, direction: Array) -> Array:
         """Hessian times direction (..., P)."""
@@ -112,6 +97,8 @@ class Curvature:
     def trace_gradient(self, applied: Array, blocks: Array) -> Array:
         """∇ tr(H C) (P,) for a fixed symmetric C, of which H sees the features and the blocks of the neurons.
 
+        C is zero for parameters that are not trained.
+
         applied (n c, P): g_ρ C; blocks (m, c + D, c + D): C of each neuron's (a_1j, ..., a_cj, w_j). Needs order 3.
 
         By the chain rule backwards through n tr(H C) = Σ_ρ g_ρᵀ C g_ρ + n Σ_j ⟨N_j, C_j⟩, with g_ρ, N_j as above.
@@ -135,8 +122,7 @@ class Curvature:
             b=2 * np.einsum("ij,ioj->oj", h1, along + 2 * s * v * h[:, None, :] * aw) + net.e.T @ by_c + 2 * b * by_bb,
             h2=net.by_h(net.e, v) * ww,
         )
-        found: Array = net.pull_back(adjoint) / n
-        return found
+        return self.problem.freeze(net.pull_back(adjoint) / n)
 
     def matrix(self) -> Array:
         """The Hessian (P, P), symmetric to the last bit."""

@@ -157,9 +157,9 @@ def _descend(
 
 def descent(problem: Problem, objective: str, lr: float) -> Slope:
     """Minus the gradient of a loss, as a right-hand side."""
-    x, y, mask, known = problem.inputs, problem.y, problem.mask, network(problem)
+    x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
 
     def slope(_: float, theta: Array) -> Array:
-        return -closed_form.gradient(objective, x, y, theta, mask=mask, lr=lr, **known)
+        return -problem.freeze(closed_form.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, **known))
 
     return slope

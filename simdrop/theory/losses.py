@@ -1,17 +1,23 @@
 """R_S, R_1, R_2 and their sums, with gradients: what dropout minimises on average.
 
-`simdrop_kernels.closed_form` holds the formulas and their derivation. theta may have leading axes: (..., P).
+`simdrop_kernels.closed_form` holds the formulas and their derivation. theta may have leading axes: (..., P). Gradients
+are zero for parameters that are not trained, and R_2 is that of the trained ones.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels import closed_form
+from simdrop_kernels import closed_form, connect
 
 from ..errors import InvalidInput, check_choice
+from ..noise import Noise
 from ..problem import Problem
 from ._input import Array, check_lr, network
+from .step_noise import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
 OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
@@ -37,27 +43,59 @@ def modified_loss(problem: Problem, theta: ArrayLike, *, lr: float) -> Array:
     return loss(problem, theta, objective="risk+r1+r2", lr=lr)
 
 
-def loss(problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None) -> Array:
-    """The sum (...) that `objective` names; one with "r2" needs `lr`."""
+def loss(
+    problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None, noise: Noise | None = None
+) -> Array:
+    """The sum (...) that `objective` names; one with "r2" needs `lr`.
+
+    With `noise`, R_1 is the excess of the mean loss over R_S under that noise, R_2 is (lr/4) E|G|².
+    """
     theta = problem.check_theta(theta)
-    terms = _terms(objective, lr)
+    terms, noise = _terms(objective, lr), checked(problem, noise)
     total = theta[..., 0] * 0.0
     if terms & {"risk", "r1"}:
         parts = closed_form.losses(problem.inputs, problem.y, theta, **network(problem))
+        if "r1" in terms:
+            parts = parts[0], _excess(problem, theta, noise, parts)
         total = total + sum(part for name, part in zip(("risk", "r1"), parts, strict=True) if name in terms)
     if "r2" in terms:
-        moment = closed_form.second_moment(problem.inputs, problem.y, theta, mask=problem.mask, **network(problem))
-        total = total + check_lr(lr) / 4 * moment
+        total = total + check_lr(lr) / 4 * second_moment(problem, theta, noise=noise)
     return total
 
 
-def gradient(problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None) -> Array:
-    """Gradient (..., P) of the sum that `objective` names; one with "r2" needs `lr`."""
+def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Array]) -> Array:
+    """E R - R_S (...) under `noise`, given R_S and R_1 of dropout alone."""
+    if noise.part == "noise":
+        raise InvalidInput("part 'noise' has no R_1: the mean of its gradients is 0")
+    excess = parts[1]
+    if noise.connect < 1:
+        known = network(problem)
+        excess = connect.mean_loss(problem.inputs, problem.y, theta, connect=noise.connect, **known) - parts[0]
+    return excess + problem.n_outputs * noise.label**2 / 2
+
+
+def gradient(
+    problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None, noise: Noise | None = None
+) -> Array:
+    """Gradient (..., P) of the sum that `objective` names; one with "r2" needs `lr`. `noise` as in `loss`."""
     theta = problem.check_theta(theta)
-    lr = check_lr(lr) if "r2" in _terms(objective, lr) else 0.0
-    return closed_form.gradient(
-        objective, problem.inputs, problem.y, theta, mask=problem.mask, lr=lr, **network(problem)
-    )
+    terms, noise = _terms(objective, lr), checked(problem, noise)
+    lr = check_lr(lr) if "r2" in terms else 0.0
+    known = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
+    if noise == Noise():
+        return problem.freeze(closed_form.gradient(objective, problem.inputs, problem.y, theta, **known))
+    if "r2" in terms:
+        raise InvalidInput("the gradient of R_2 is known for dropout alone: leave out noise, or r2")
+    total = np.zeros_like(theta)
+    if "r1" in terms:
+        total = mean_gradient(problem, theta, noise=replace(noise, part="both"))
+        if noise.part == "noise":
+            raise InvalidInput("part 'noise' has no R_1: the mean of its gradients is 0")
+    if terms != {"risk", "r1"}:
+        sign = 1.0 if "risk" in terms else -1.0
+        risk_alone = closed_form.gradient("risk", problem.inputs, problem.y, theta, **known)
+        total = total + sign * problem.freeze(risk_alone)
+    return total
 
 
 def _terms(objective: str, lr: float | None) -> set[str]:

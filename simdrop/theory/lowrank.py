@@ -289,7 +289,8 @@ class _Walk:
 def _own_noise(problem: Problem, noise: NoiseOperator) -> Array:
     """Σ_D (m, b, b)."""
     v, n = problem.variance, problem.n_samples
-    g = by_neuron(problem, features(noise.net)).reshape(*noise.u.shape[:2], problem.width, -1)  # (G, k c, m, b)
+    g = by_neuron(problem, problem.freeze(features(noise.net)))
+    g = g.reshape(*noise.u.shape[:2], problem.width, -1)  # (G, k c, m, b)
     gram = noise.u @ noise.u.swapaxes(-1, -2) / n**2
     d, beta = by_neuron(problem, noise.d), by_neuron(problem, noise.beta)  # (G, m, b)
     pairs = np.einsum("gpja,gpq,gqjb->jab", g, gram, g, optimize=True) - 2 * np.einsum("gja,gjb->jab", beta, beta)

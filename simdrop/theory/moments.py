@@ -73,6 +73,9 @@ def check_covariance(problem: Problem, value: ArrayLike) -> Array:
     lowest = np.linalg.eigvalsh(array).min() if array.ndim == 2 else array.min()
     if array.ndim == 2 and not np.allclose(array, array.T, rtol=1e-10, atol=1e-12 * np.abs(array).max()):
         raise InvalidInput("covariance0 must be symmetric")
+    moving = problem.freeze(np.ones(params)) > 0
+    if array.any() and (array.ndim == 0 or array[~moving].any()) and not moving.all():
+        raise InvalidInput("covariance0 must be zero for the parameters that are not trained: all members share them")
     if lowest < -1e-10 * np.abs(array).max():
         raise InvalidInput(f"covariance0 must not be negative in any direction, got {lowest:.3g}")
     return array
@@ -81,7 +84,7 @@ def check_covariance(problem: Problem, value: ArrayLike) -> Array:
 def mean_slope(curvature: Curvature, applied: Array, blocks: Array, lr: float) -> Array:
     """The derivative m' (P,), for C as `Curvature.trace_gradient` takes it."""
     net = curvature.net
-    gradient = net.mean_gradient(net.e, curvature.v)
+    gradient = curvature.problem.freeze(net.mean_gradient(net.e, curvature.v))
     return -gradient - lr / 2 * curvature.product(gradient) - curvature.trace_gradient(applied, blocks) / 2
 
 

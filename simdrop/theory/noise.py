@@ -1,6 +1,7 @@
-"""The noise of dropout: the gradient under a mask, its mean, second moment and covariance, exactly.
+"""The noise of dropout: the gradient under a mask, and the covariance of its gradients as a linear map, exactly.
 
-Symbols as in `simdrop_kernels.closed_form`: the gradient block of neuron j under one mask of a group of samples is
+The other knobs of `simdrop.noise.Noise` are put together with it in `step_noise`. Symbols as in
+`simdrop_kernels.closed_form`: the gradient block of neuron j under one mask of a group of samples is
 
     G_j = (1 + η_j) (ḡ_j + Σ_{k≠j} η_k β_jk) = ḡ_j + η_j ḡ_j + Σ_{k≠j} η_k β_jk + Σ_{k≠j} η_j η_k β_jk
 
@@ -11,6 +12,9 @@ The products η_k and η_k η_l (k < l) have mean 0, variances v and v², and no
 
 and √v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl with independent standard normal ξ has this covariance: a Gaussian draw without
 a P × P matrix or a factorisation. Groups of samples with a mask each (sample masks: every sample) are independent.
+
+Gaussian factors differ in η_j² alone, which is not affine in η_j: G_j has the further part (η_j² - v) β_jj, of variance
+2v² and no correlation with the others, and η_j multiplies ḡ_j + (1 - v) β_jj in the place of ḡ_j, so that d = pull(e).
 
 Neither A nor B is ever formed. With g_ρj = ∂u_ρj/∂(neuron j) for ρ = (sample, output), all products reduce to
 
@@ -28,23 +32,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simdrop_kernels import closed_form, reference
+from simdrop_kernels import reference
 from simdrop_kernels.closed_form import Network, grouped
-from simdrop_kernels.spec import Step
+from simdrop_kernels.spec import Law, Mask, Step, join
 
 from ..errors import InvalidInput
 from ..problem import Problem
-from ._input import Array, check_point, network
+from ._input import Array, check_point
 from .curvature import features
-from .losses import gradient
 
 #: numbers of the arrays over (vector, sample, output, neuron) that a product works on: they should stay in cache
 _CACHE = 1 << 16
-
-
-def mean_gradient(problem: Problem, theta: ArrayLike) -> Array:
-    """E ∇R_drop = ∇(R_S + R_1), shape (..., P)."""
-    return gradient(problem, theta, objective="risk+r1")
 
 
 def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike) -> Array:
@@ -59,48 +57,34 @@ def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike) -> Arr
     step = Step(activation=problem.activation, output_scale=problem.scale)
     factor = np.atleast_2d(kept)[None] / problem.keep_prob
     found, _ = reference.dropout_gradient(step, problem.inputs, problem.y, theta[None], factor)
-    return np.asarray(found[0])
-
-
-def second_moment(problem: Problem, theta: ArrayLike) -> Array:
-    """E|∇R_drop|² over all masks, shape (...); its excess over |mean gradient|² is the trace of the covariance."""
-    theta = problem.check_theta(theta)
-    return closed_form.second_moment(problem.inputs, problem.y, theta, mask=problem.mask, **network(problem))
-
-
-def noise_covariance(problem: Problem, theta: ArrayLike) -> Array:
-    """Cov ∇R_drop, shape (P, P), at theta (P,)."""
-    return NoiseOperator.at(problem, check_point(problem, theta)).covariance()
-
-
-def covariance_product(problem: Problem, theta: ArrayLike, direction: ArrayLike) -> Array:
-    """Cov ∇R_drop times direction (..., P), at theta (P,), without the matrix."""
-    noise = NoiseOperator.at(problem, check_point(problem, theta))
-    return noise.product(problem.check_theta(direction, "direction"))
+    return problem.freeze(np.asarray(found[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseOperator:
     """The noise at one theta, as linear maps. G groups of k samples share a mask: G = 1 or G = n.
 
-    u (G, k·c, m); d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P)
+    u (G, k·c, m); d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P). Zero for parameters that are not
+    trained. Noise by other knobs than `law` is in `step_noise`.
     """
 
     problem: Problem
+    law: Law
     net: Network
     u: Array
     d: Array
     beta: Array
 
     @classmethod
-    def at(cls, problem: Problem, theta: Array) -> NoiseOperator:
-        """The noise at theta (P,)."""
+    def at(cls, problem: Problem, theta: Array, *, law: Law = "bernoulli", mask: Mask | None = None) -> NoiseOperator:
+        """The noise at theta (P,), with the problem's mask mode or another."""
         net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
-        groups = 1 if problem.mask == "step" else problem.n_samples
+        groups = 1 if (mask or problem.mask) == "step" else problem.n_samples
         u = net.h[:, None, :] * net.b  # (n, c, m)
-        noise = cls(problem, net, u.reshape(groups, -1, problem.width), u[:0], u[:0])
-        d = noise._pull(net.e[:, :, None] + (problem.variance - 1) * u, groups)
-        return cls(problem, net, noise.u, d, noise._pull(u, groups))
+        own = 0.0 if law == "gaussian" else problem.variance - 1
+        noise = cls(problem, law, net, u.reshape(groups, -1, problem.width), u[:0], u[:0])
+        d = noise.pull(net.e[:, :, None] + own * u, groups)
+        return cls(problem, law, net, noise.u, d, noise.pull(u, groups))
 
     def product(self, direction: Array) -> Array:
         """Covariance times direction (..., P)."""
@@ -118,9 +102,10 @@ class NoiseOperator:
         linear = self._dots(self.d, direction) + (ut @ total)[..., 0] / n  # Aᵀ V: (..., G, m)
         pairs = _chain(self.u, ut, gamma) + _chain(self.u, gamma.swapaxes(-1, -2), self.u)
         mixed = v * (self.u @ linear[..., None]) + v * v / n * pairs
-        found: Array = self._pull(mixed.reshape(*direction.shape[:-1], n, -1, self.problem.width))
+        found: Array = self.pull(mixed.reshape(*direction.shape[:-1], n, -1, self.problem.width))
         found += v * self._scaled(self.d, linear)
-        found -= 2 * v * v * self._scaled(self.beta, self._dots(self.beta, direction))
+        if self.law == "bernoulli":  # else (η² - v) β_jj makes up for it
+            found -= 2 * v * v * self._scaled(self.beta, self._dots(self.beta, direction))
         return found
 
     def covariance(self) -> Array:
@@ -140,45 +125,74 @@ class NoiseOperator:
         )
         own = neuron[:, None] == neuron
         total = np.zeros((neuron.size, neuron.size))
-        rows = features(self.net).reshape(*self.u.shape[:2], -1)  # (G, k c, P)
+        rows = self.problem.freeze(features(self.net)).reshape(*self.u.shape[:2], -1)  # (G, k c, P)
         for g, u, d in zip(rows, self.u, self.d, strict=True):
             r = (g.T @ u / n)[:, neuron]
             square = g.T @ (u @ u.T / n**2) @ g
             crossed = r * r.T
             total += v * (square + r * d + (r * d).T) + v * v * crossed
-            total += own * (v * np.outer(d, d) + v * v * (square - 2 * crossed))
+            total += own * (v * np.outer(d, d) + v * v * (square - self._doubled * crossed))
         return np.asarray((total + total.T) / 2)
+
+    def trace(self) -> float:
+        """Of the covariance, O(n² c² P)."""
+        v, n = self.problem.variance, self.problem.n_samples
+        rows = self.problem.freeze(features(self.net)).reshape(*self.u.shape[:2], -1)  # (G, k c, P)
+        pairs = ((self.u @ self.u.swapaxes(-1, -2)) * (rows @ rows.swapaxes(-1, -2))).sum() / n**2
+        linear = pairs + 2 * (self.d * self.beta).sum() + np.square(self.d).sum()
+        return float(v * linear + v * v * (pairs - (self._doubled - 1) * np.square(self.beta).sum()))
+
+    @property
+    def _doubled(self) -> int:
+        """How often the products of β_jj with itself are taken off the pairs."""
+        return 2 if self.law == "bernoulli" else 0
 
     def draw(self, first: Array, second: Array) -> Array:
         """√v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl (..., P): noise, for standard normal ξ.
 
-        first (..., G, m) holds ξ_k; second (..., G, m, m) holds ξ_kl above its diagonal, the rest is ignored.
+        first (..., G, m) holds ξ_k; second (..., G, m, m) holds ξ_kl above its diagonal; its diagonal holds the normal
+        numbers of √2 v Σ_k ξ_kk β_kk for Gaussian factors and is ignored for others, what is below it always.
         """
         v = self.problem.variance
         upper = np.triu(second, 1)
         weights = v * (upper + upper.swapaxes(-1, -2)) + np.sqrt(v) * first[..., :, None]  # (k, j)
-        found: Array = self._pull((self.u @ weights).reshape(*first.shape[:-2], -1, *self.net.b.shape))
+        found: Array = self.pull((self.u @ weights).reshape(*first.shape[:-2], -1, *self.net.b.shape))
         found += np.sqrt(v) * self._scaled(self.d, first)
+        if self.law == "gaussian":
+            found += np.sqrt(2) * v * self._scaled(self.beta, np.diagonal(second, axis1=-2, axis2=-1))
         return found
+
+    def sample(self, random: np.random.Generator, count: int) -> Array:
+        """Normal vectors (count, P) with this covariance."""
+        groups, width = len(self.u), self.problem.width
+        rows = max(1, _CACHE // (groups * width * width))
+        sizes = [min(rows, count - k) for k in range(0, count, rows)]
+        drawn = [
+            (random.standard_normal((k, groups, width)), random.standard_normal((k, groups, width, width)))
+            for k in sizes
+        ]
+        return np.concatenate([self.draw(*pair) for pair in drawn])
 
     def _push(self, direction: Array) -> Array:
         """γ (..., n, c, m) of direction (..., P)."""
+        direction = self.problem.freeze(direction)
         a, w = self.problem.split(direction)
         through_w = self.net.h1 * (self.problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
         through_a = self.problem.scale * self.net.h[:, None, :] * a[..., None, :, :]
         gamma: Array = through_a + self.net.b * through_w[..., None, :]
         return gamma
 
-    def _pull(self, y: Array, groups: int | None = None) -> Array:
+    def pull(self, y: Array, groups: int | None = None) -> Array:
         """(1/n) Σ_ρ g_ρj Y_ρj (..., P) of Y (..., n, c, m); summed within each of `groups` groups: (..., G, P)."""
         n = self.problem.n_samples
         through_h = self.problem.scale / n * self.net.h[:, None, :] * y  # (..., n, c, m)
         by_z = self.net.h1 / n * (self.net.b * y).sum(axis=-2)  # (..., n, m)
         x = self.problem.inputs
         if groups is None:
-            return self.problem.join(through_h.sum(axis=-3), by_z.swapaxes(-1, -2) @ x)
+            return self.problem.freeze(join(through_h.sum(axis=-3), by_z.swapaxes(-1, -2) @ x))
         parts = through_h.reshape(*y.shape[:-3], groups, -1, *y.shape[-2:])
-        return self.problem.join(parts.sum(axis=-3), grouped(by_z, groups).swapaxes(-1, -2) @ grouped(x, groups))
+        by_w = grouped(by_z, groups).swapaxes(-1, -2) @ grouped(x, groups)
+        return self.problem.freeze(join(parts.sum(axis=-3), by_w))
 
     def _dots(self, blocks: Array, direction: Array) -> Array:
         """Inner products of the blocks (G, P) with those of direction (..., P), neuron by neuron: (..., G, m)."""

@@ -20,7 +20,6 @@ from simdrop_kernels.closed_form import Network
 from ..errors import check_choice
 from ..problem import Problem, check_count, check_seed
 from ._input import Array
-from .curvature import gradient_along
 from .integration import Path, Slope, gave_up, watched
 
 METHODS = ("DOP853", "RK45")
@@ -84,9 +83,9 @@ def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bo
 
     def descent(_: float, theta: Array) -> Array:
         net = Network.at(x, y, theta, problem.activation, problem.scale, order=1 + corrected, factor=factor)
-        gradient = net.mean_gradient(net.e, 0.0)
+        gradient = problem.freeze(net.mean_gradient(net.e, 0.0))
         if corrected:
-            gradient += lr / 2 * gradient_along(net, 0.0, gradient)
+            gradient = gradient + lr / 2 * problem.freeze(net.mean_gradient_along(gradient, 0.0))
         return -gradient
 
     return descent
