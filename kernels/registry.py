@@ -9,7 +9,8 @@ none loads Numba or looks for a device at import of this package.
 from __future__ import annotations
 
 import importlib
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,25 +62,26 @@ def names() -> tuple[str, ...]:
     return tuple(MODULES)
 
 
-def load(name: str) -> Backend:
+def load(name: str, modules: Mapping[str, str] = MODULES) -> Backend:
     """The backend module of a known name, whether or not it can run here."""
-    return cast(Backend, importlib.import_module(f".{MODULES[name]}", __package__))
+    return cast(Backend, importlib.import_module(f".{modules[name]}", __package__))
 
 
-def choose(name: str, step: Step, dtype: np.dtype) -> tuple[Backend, str]:
+def choose(name: str, step: Any, dtype: np.dtype, modules: Mapping[str, str] = MODULES) -> tuple[Backend, str]:
     """The backend that runs `step` in `dtype`, with one sentence that says why.
 
-    `name` is a backend's or "auto". Raises BackendError with the reason if the named one cannot.
+    `name` is a backend's or "auto"; `modules` are those to choose from, which take a `step` of their kind. Raises
+    BackendError with the reason if the named one cannot.
     """
     if name != "auto":
-        backend = load(name)
+        backend = load(name, modules)
         reason = backend.unavailable() or backend.refuses(step, dtype)
         if reason:
             raise BackendError(f"backend {name!r} cannot run this: {reason}")
         return backend, f"{name!r} was asked for"
     passed_over: list[str] = []
-    for candidate in MODULES:
-        backend = load(candidate)
+    for candidate in modules:
+        backend = load(candidate, modules)
         by_name = getattr(backend, "only_by_name", lambda: None)
         reason = backend.unavailable() or backend.refuses(step, dtype) or by_name()
         if reason is None:
