@@ -1,4 +1,4 @@
-"""Compiled draws of masks and minibatches: the numbers of `rng`, in the form the CPU kernels use."""
+"""Compiled draws of masks, minibatches and normal numbers: the numbers of `rng`, in the form the CPU kernels use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from .accelerate import inner, scalar
-from .rng import STREAM_BATCH, STREAM_SAMPLE_MASK, STREAM_STEP_MASK, bounded, philox
+from .rng import STREAM_BATCH, STREAM_SAMPLE_MASK, STREAM_STEP_MASK, bounded, box_muller, philox
 
 scalar(bounded)
+scalar(box_muller)
 
 _STEP = np.uint64(STREAM_STEP_MASK << 28)
 _SAMPLE = np.uint64(STREAM_SAMPLE_MASK << 28)
@@ -189,3 +190,30 @@ def draw_batch(chosen, order, words, lanes, replace, step, member, key):
     if not replace:
         for i in range(samples):
             order[i] = i
+
+
+@inner
+def draw_rows(drawn, words, rows, count, stream, step, member, key):
+    """The first `count` words, rounded up to blocks of four, of samples 0 ... rows - 1: row by row in `drawn`."""
+    blocks = (count + 3) // 4
+    together = min(blocks, LANES)
+    ahead = LANES // blocks if blocks <= LANES else 1  # rows drawn at a time
+    lanes = lanes_over(together, 1)
+    for i in range(rows):
+        row = drawn[i * 4 * blocks : (i + 1) * 4 * blocks]
+        for first in range(0, blocks, LANES):
+            if i % ahead == 0:
+                draw_words(words, lanes, stream, first, i, step, member, key)
+            for block in range(min(LANES, blocks - first)):
+                for k in range(4):
+                    row[4 * (first + block) + k] = words[k * LANES + i % ahead * together + block]
+    return 4 * blocks
+
+
+@inner
+def draw_normals(normal, drawn, words, rows, count, stream, step, member, key):
+    """Standard normal numbers in the places of the words of `draw_rows`; returns the length of a row."""
+    columns = draw_rows(drawn, words, rows, count, stream, step, member, key)
+    for k in range(0, rows * columns, 2):
+        normal[k], normal[k + 1] = box_muller(drawn[k], drawn[k + 1])
+    return columns

@@ -1,6 +1,7 @@
 """Backend "numba": compiled for this processor, parallel over members.
 
-Two kernels share the scalar formulas: `thin` for one-dimensional problems, `wide` for all others.
+Three kernels share the scalar formulas: `thin` for one-dimensional problems, `wide` for all others, `noisy` for steps
+with more noise than dropout and minibatches, or with frozen weights.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.extras:
-        return f"{', '.join(step.extras)} other than the default is not written for it"
+    if step.connect < 1 and step.part != "both":
+        return "the mean over DropConnect's masks is not compiled"
     if step.objective == "risk+r1+r2":
         return "the gradient of R_2 is not compiled"
     return None
@@ -65,6 +66,16 @@ def advance(
         step.batch_size or len(x),
         step.replace,
     )
+    if step.extras:
+        from . import noisy
+
+        deviations = np.sqrt((1 - keep_prob) / keep_prob)
+        knobs = noisy.Knobs.of(step, x, y, ensemble.theta)
+        with one_thread_each(threads):
+            noisy.build(step.activation, step.optimizer, real)(
+                ensemble.theta, ensemble.moments, ensemble.diverged, (*members, deviations), (x, y), knobs, run
+            )
+        return
     train, targets = _kernel(step, x, y, real, over="tiles" if len(ensemble.theta) < threads else "members")
     with one_thread_each(threads):
         train(ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, targets), run)
