@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .simulation import simulate
     from .study import compare
     from .theory import flow
+    from .theory.sme import sme
 
 __version__ = "0.1.0"
 
@@ -23,10 +24,11 @@ _HOMES = {
     "Problem": "simdrop.problem",
     "masks": "simdrop_kernels.rng",
     "simulate": "simdrop.simulation",
+    "sme": "simdrop.theory",
 }
 _MODULES = ("data", "errors", "plots", "study", "theory")
 
-__all__ = ["Problem", "compare", "flow", "masks", "simulate", "theory"]
+__all__ = ["Problem", "compare", "flow", "masks", "simulate", "sme", "theory"]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,8 +30,6 @@ The other noises, k masks a step, noise τ on the targets and τ_P on the gradie
                  gradient brings c (ω_i - mean of all ω_i) (e_ρ + v u_ρj), and noise on the targets gains √(n/B)
 """
 
-from .spec import SCHEMES, Equation, Scheme
-from .spec import choose as choose
-from .spec import names as names
+from .spec import SCHEMES, Backend, Counts, Equation, Scheme, choose, names
 
-__all__ = ["SCHEMES", "Equation", "Scheme", "choose", "names"]
+__all__ = ["SCHEMES", "Backend", "Counts", "Equation", "Scheme", "choose", "names"]

@@ -5,6 +5,7 @@ from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
 from .moments import mean_output
 from .noise import NoiseOperator, dropout_gradient
+from .sme import sme
 from .step_noise import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "r2",
     "risk",
     "second_moment",
+    "sme",
 ]

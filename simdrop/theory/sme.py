@@ -1,0 +1,269 @@
+"""sme(): paths of the stochastic modified equations of dropout, an ensemble of them (arXiv:2305.15850).
+
+With L = R_S + R_1, lr = ε and Σ the covariance of a step's gradient under the noise of `simdrop.noise.Noise`
+
+    order 1   dΘ = -∇L dt + √ε Σ^½ dW                    the ensemble's law at time t = ε · step up to an error O(ε)
+    order 2   dΘ = -∇(L + (ε/4)|∇L|²) dt + √ε Σ^½ dW     O(ε²)
+
+`simdrop_kernels.sde` draws the noise exactly, without Σ, and says how the schemes approach the equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simdrop_kernels import registry, sde
+from simdrop_kernels.rng import MAX_STEPS
+from simdrop_kernels.spec import Ensemble, Step
+
+from .. import provenance
+from ..ensemble import DEFAULT_MEMORY, Run, block_members, report_end
+from ..errors import InvalidInput, check_choice
+from ..noise import Noise
+from ..problem import Problem, check_count, check_seed
+from ..recording import Wanted
+from ._input import Array, check_lr
+from .flows import check_times
+from .step_noise import checked
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: scheme -> steps per lr by default, with which its own error is small beside that of order 2 (tests/test_sme_order.py)
+SUBSTEPS = {"rk4": 2, "heun": 8, "euler": 64}
+
+
+def sme(
+    problem: Problem,
+    theta0: ArrayLike,
+    *,
+    lr: float,
+    times: ArrayLike,
+    order: Literal[1, 2] = 2,
+    members: int | None = None,
+    seed: int = 0,
+    noise: Noise | None = None,
+    scheme: sde.Scheme = "rk4",
+    substeps: int | None = None,
+    backend: str = "auto",
+    dtype: Literal["float32", "float64"] = "float64",
+    keep_theta: bool | Sequence[int] = False,
+    grid: ArrayLike | None = None,
+    covariance: bool | Sequence[int] = False,
+    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    groups: int = 0,
+    threads: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+    block_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    out: str | Path | None = None,
+) -> xr.Dataset:
+    """Follow `members` paths of a stochastic modified equation from theta0 at time 0, and report them at `times`.
+
+    Parameters
+    ----------
+    theta0 : start, shape (P,) for all paths or (members, P)
+    lr : learning rate ε of the run that the equation stands for
+    times : increasing, 0 or more; compare with a simulation at lr · step
+    order : 1 or 2, of the weak error in lr
+    members : number of paths; may be left out where theta0 tells it
+    seed : of the Brownian motion; path k draws the numbers of member k, whatever the block
+    noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`; there is no equation for
+        its DropConnect here
+    scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
+    substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
+        by default as many as make the error of the scheme small beside that of order 2
+    backend : "auto", "numba", "cuda" or "numpy"
+
+    The other arguments are those of `simdrop.simulate`.
+
+    Returns
+    -------
+    xarray.Dataset as that of `simdrop.simulate`; its coordinate step counts those of the scheme.
+
+    Raises
+    ------
+    InvalidInput, simdrop_kernels.BackendError, Diverged, KeyboardInterrupt : as `simdrop.simulate`
+    """
+    theta0, members = _check_start(problem, theta0, members)
+    lr, times, noise = check_lr(lr), check_times(times), _check_noise(problem, noise)
+    equation, substeps = _check_equation(problem, noise, order, scheme, substeps)
+    steps, sizes = schedule(times, lr / substeps)
+    wanted = Wanted.check(
+        problem,
+        members=members,
+        steps=steps,
+        keep_theta=keep_theta,
+        grid=grid,
+        covariance=covariance,
+        quantiles=quantiles,
+        groups=groups,
+    )
+    check_choice("dtype", dtype, ("float32", "float64"))
+    check_choice("backend", backend, ("auto", *sde.names()))
+    chosen, reason = sde.choose(backend, equation, np.dtype(dtype))
+    threads = provenance.cores() if threads is None else check_count("threads", threads)
+    paths = _Paths(problem, equation, theta0, lr, sizes, check_seed(seed), np.dtype(dtype), chosen, threads)
+    block = block_members(
+        members,
+        state=problem.n_params * np.dtype(dtype).itemsize,
+        work=_work(problem, equation),
+        memory=memory,
+        given=block_size,
+    )
+    run = Run(paths, wanted, members=members, params=problem.n_params, block=block)
+    stopped = run.go(progress)
+    attrs = _attrs(paths, members=members, substeps=substeps, reason=reason, interrupted=stopped, run=run)
+    points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
+    data = run.dataset(times, grid=points, attrs=attrs)
+    if out is not None:
+        from ..storage import save
+
+        save(data, Path(out) / "results.zarr")
+    report_end(data, stopped)
+    return data
+
+
+def schedule(times: Array, longest: float) -> tuple[NDArray[np.int64], Array]:
+    """The numbers of steps (T,) done at `times` and the sizes of all steps, none longer than `longest`."""
+    spans = np.diff(times, prepend=0.0)
+    counts = np.ceil(spans / longest - 1e-6)  # rounding of a whole ratio makes no further step
+    if counts.sum() > MAX_STEPS:
+        raise InvalidInput(f"times up to {times[-1]:g} need {counts.sum():g} steps of {longest:g}, more than 2**32")
+    counts = counts.astype(np.int64)
+    counts[(counts == 0) & (spans > 0)] = 1
+    return np.cumsum(counts), np.repeat(spans / np.maximum(counts, 1), counts)
+
+
+@dataclass
+class _Paths:
+    """The backend that moves the paths, as an `ensemble.Mover`."""
+
+    problem: Problem
+    equation: sde.Equation
+    theta0: Array
+    lr: float
+    sizes: Array
+    seed: int
+    dtype: np.dtype
+    backend: sde.Backend
+    threads: int
+
+    def __post_init__(self) -> None:
+        self.x = np.ascontiguousarray(self.problem.inputs, dtype=self.dtype)
+        self.y = np.ascontiguousarray(self.problem.y, dtype=self.dtype)
+
+    def start(self, first: int, last: int) -> Ensemble:
+        theta0 = self.theta0 if self.theta0.ndim == 1 else self.theta0[first:last]
+        return Ensemble.start(
+            np.broadcast_to(theta0, (last - first, self.problem.n_params)),
+            optimizer="sgd",
+            lr=self.lr,
+            keep_prob=self.problem.keep_prob,
+            first_member=first,
+            dtype=self.dtype,
+        )
+
+    def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
+        self.backend.advance(
+            self.equation,
+            self.x,
+            self.y,
+            ensemble,
+            seed=self.seed,
+            first_step=first_step,
+            sizes=self.sizes[first_step : first_step + steps],
+            threads=self.threads,
+        )
+
+    def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
+        step = Step(activation=self.problem.activation, output_scale=self.problem.scale)
+        outputs = registry.load(self.backend.name)
+        return outputs.evaluate(step, x, theta, self.problem.n_outputs, threads=self.threads)
+
+
+def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tuple[Array, int]:
+    array = problem.check_theta(theta0, "theta0")
+    if members is None:
+        if array.ndim == 1:
+            raise InvalidInput("members is missing: give it, or a theta0 for each path")
+        members = len(array)
+    members = check_count("members", members)
+    if array.ndim > 2 or array.shape[:-1] not in ((), (members,)):
+        raise InvalidInput(f"theta0 must be the same for all or given for {members} members, got shape {array.shape}")
+    return array, members
+
+
+def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
+    if noise is not None and not isinstance(noise, Noise):
+        raise InvalidInput(f"noise must be a simdrop.noise.Noise, got {noise!r}")
+    noise = checked(problem, noise)
+    if noise.connect < 1:
+        raise InvalidInput(
+            f"noise with connect={noise.connect:g} has no equation here: under DropConnect the mean gradient is not"
+            " that of R_S + R_1; simulate with it"
+        )
+    return noise
+
+
+def _check_equation(
+    problem: Problem, noise: Noise, order: int, scheme: str, substeps: int | None
+) -> tuple[sde.Equation, int]:
+    if isinstance(order, bool) or order not in (1, 2):
+        raise InvalidInput(f"order must be 1 or 2, got {order!r}")
+    check_choice("scheme", scheme, sde.SCHEMES)
+    fields = noise.fields()
+    del fields["connect"]  # refused
+    equation = sde.Equation(
+        activation=problem.activation,
+        mask=problem.mask,
+        output_scale=problem.scale,
+        order=order,  # type: ignore[arg-type]  # narrowed above
+        scheme=scheme,  # type: ignore[arg-type]  # check_choice has narrowed it
+        train=problem.train,
+        **fields,
+    )
+    return equation, SUBSTEPS[scheme] if substeps is None else check_count("substeps", substeps)
+
+
+def _work(problem: Problem, equation: sde.Equation) -> int:
+    """Multiply-adds of one step of one path, about."""
+    counts = sde.Counts.of(equation, problem.n_samples, problem.n_outputs, problem.width)
+    numbers = problem.n_inputs + problem.n_outputs
+    stages = len(sde.SCHEMES[equation.scheme])
+    return 2 * counts.groups * counts.rows * counts.mask + stages * problem.n_samples * problem.width * numbers
+
+
+def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupted: bool, run: Run) -> dict[str, Any]:
+    equation = paths.equation
+    noise = ("law", "masks", "label_noise", "parameter_noise", "replace", "part")
+    return {
+        "kind": "sme",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance.of_problem(paths.problem),
+        "lr": paths.lr,
+        "order": equation.order,
+        "scheme": equation.scheme,
+        "substeps": substeps,
+        **{name: getattr(equation, name) for name in noise},
+        "replace": int(equation.replace),
+        "batch_size": equation.batch_size or paths.problem.n_samples,
+        "members": members,
+        "seed": str(paths.seed),  # up to 2**64 - 1, more than a signed integer holds
+        "dtype": str(paths.dtype),
+        "theta0_sha256": provenance.fingerprint(paths.theta0),
+        "backend": paths.backend.name,
+        "backend_reason": reason,
+        "threads": paths.threads,
+        "interrupted": int(interrupted),
+        **provenance.of_work(run),
+        **provenance.versions(),
+        **provenance.machine(),
+    }
