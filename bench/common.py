@@ -39,7 +39,8 @@ class Case:
     @property
     def name(self) -> str:
         """A short name: what differs between the cases."""
-        return f"{self.dtype} {self.mask} d={self.inputs} c={self.outputs} n={self.samples} m={self.width}"
+        sizes = f"d={self.inputs} c={self.outputs} n={self.samples} m={self.width}"
+        return f"{self.dtype} {self.mask} p={self.keep_prob:g} {sizes}"
 
     @property
     def lr(self) -> float:
