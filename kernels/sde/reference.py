@@ -127,7 +127,8 @@ def mask_noise(u: Array, e: Array, drawn: Array, noises: Noises, *, single: bool
         first, z = drawn[..., None, :width], _pairs_of_a_row(u[..., 0, :], drawn[..., width:plain])[..., None, :]
     else:
         weights = np.zeros((*drawn.shape[:-1], width, width), dtype=drawn.dtype)
-        weights[..., *np.triu_indices(width)] = drawn[..., :plain]
+        apart, k = np.divmod(np.arange(plain), width)
+        weights[..., k, (k + apart) % width] = drawn[..., :plain]
         first = np.diagonal(weights, axis1=-2, axis2=-1)[..., None, :].copy()
         weights[..., range(width), range(width)] = 0
         z = u @ (weights + weights.swapaxes(-1, -2))
