@@ -76,9 +76,9 @@ class Equation:
 class Counts(NamedTuple):
     """How the samples are grouped under masks, and how many normal numbers each row of the generator yields.
 
-    Row g of role MASK, one for each group: ξ_kl at d m + k, where l = k + d, less m where that is beyond the width: ξ_kk,
-    which is ξ_k, at k, and then the pairs of neurons d = 1, ..., m // 2 apart, m (m + 1) / 2 numbers; in a `single` row
-    ρ by itself ξ_k (m), ζ_k (m), ζ_0. Gaussian factors add ξ'_k (m) at the end.
+    Row g of role MASK, one for each group: ξ_kl at d m + k, where l = k + d, less m where that is beyond the width:
+    ξ_kk, which is ξ_k, at k, and then the pairs of neurons d = 1, ..., m // 2 apart, m (m + 1) / 2 numbers; in a
+    `single` row ρ by itself ξ_k (m), ζ_k (m), ζ_0. Gaussian factors add ξ'_k (m) at the end.
     Row i of role LABEL: ζ_o (c), then ζ_oj (c, m). Row 0 of role PARAMETER: as theta (P).
     Row i of role BATCH: ω_i, and under step masks what a row of role MASK holds.
     """

@@ -1,0 +1,73 @@
+"""Backend "numba" of the stochastic equations: compiled for this processor, parallel over paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import parallel, rng
+from ..parallel import one_thread_each
+from ..spec import Ensemble, width_of
+from .spec import SCHEMES, Counts, Equation, Noises
+
+Array = NDArray[np.floating]
+
+name = "numba"
+unavailable = parallel.unavailable
+
+
+def refuses(equation: Equation, dtype: np.dtype) -> str | None:
+    """Why this backend does not run `equation`, or None."""
+    if equation.batch_size is not None and equation.mask == "step":
+        return "minibatches under one mask for all samples need a mask's normal numbers for each sample"
+    return None
+
+
+def advance(
+    equation: Equation,
+    x: Array,
+    y: Array,
+    ensemble: Ensemble,
+    *,
+    seed: int,
+    first_step: int,
+    sizes: NDArray[np.float64],
+    threads: int = 1,
+) -> None:
+    """Take all paths through steps of these sizes, in place; see `reference.advance`."""
+    from . import paths
+
+    real: Any = ensemble.theta.dtype.type
+    counts = Counts.of(equation, len(x), y.shape[1], width_of(x, y, ensemble.theta))
+    stages = SCHEMES[equation.scheme]
+    settings = paths.Settings(
+        first_step=first_step,
+        groups=counts.groups,
+        single=counts.single,
+        mask=counts.mask,
+        label=counts.label,
+        noise_at=next(k for k, stage in enumerate(stages) if stage.noise),
+        gaussian=equation.gaussian,
+        order=equation.order,
+        train=paths.TRAIN[equation.train],
+        part=paths.PART[equation.part],
+    )
+    run = (
+        np.array(settings, dtype=np.int64),
+        np.array(rng.split_seed(seed)),
+        np.ascontiguousarray(sizes),
+        np.array([stage.ahead for stage in stages], dtype=np.float64),
+        np.array([stage.weight for stage in stages], dtype=np.float64),
+        real(equation.output_scale),
+    )
+    members = (ensemble.lr, ensemble.member, numbers(equation, ensemble, len(x)).astype(real))
+    with one_thread_each(threads):
+        paths.build(equation.activation, real)(ensemble.theta, ensemble.diverged, members, (x, y), run)
+
+
+def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:
+    """The fields of `paths.Numbers` of all paths: (M, 11)."""
+    fields = (*Noises.of(equation, ensemble.keep_prob, samples), equation.parameter_noise)
+    return np.stack(np.broadcast_arrays(*fields), axis=1)
