@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from simdrop_kernels import closed_form, connect
 
 from ..errors import InvalidInput, check_choice
-from ..noise import Noise
+from ..noise import Noise, check_connect
 from ..problem import Problem
 from ._input import Array, check_lr, network
 from .step_noise import checked, mean_gradient, second_moment
@@ -69,6 +69,7 @@ def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Ar
         raise InvalidInput("part 'noise' has no R_1: the mean of its gradients is 0")
     excess = parts[1]
     if noise.connect < 1:
+        check_connect(problem, noise, "the mean loss under DropConnect is")
         known = network(problem)
         excess = connect.mean_loss(problem.inputs, problem.y, theta, connect=noise.connect, **known) - parts[0]
     return excess + problem.n_outputs * noise.label**2 / 2
