@@ -20,7 +20,7 @@ from ..accelerate import inner, kernel, scalar
 from ..draws import LANES, lanes_over
 from .formulas import bend
 from .normals import draw_normals
-from .pairs import add_pairs, padded
+from .pairs import BACK, BATCH, FRONT, ROWS, add_pairs, copy, padded
 from .spec import ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER
 
 DRIFT_ALONE, NOISE_ALONE = 1, 2
@@ -28,7 +28,6 @@ OUTPUT_ALONE, INPUT_ALONE = 1, 2
 TRAIN = {"both": 0, "output": OUTPUT_ALONE, "input": INPUT_ALONE}
 PART = {"both": 0, "drift": DRIFT_ALONE, "noise": NOISE_ALONE}
 CHUNK = 4096  # normal numbers of pairs that are drawn at a time, at least a row of them
-_ROWS = 4  # in which T and u are padded
 
 
 class Sizes(NamedTuple):
@@ -58,8 +57,9 @@ class Room(NamedTuple):
     h2: Any
     e: Any  # (n, c)
     t: Any  # (R, pitch)
-    u: Any  # (R, 2 m and more): each row twice, one after the other
+    u: Any  # (R, 2 m and more): FRONT zeros, and each row twice
     rows: Any  # (5, 2 m and more) to work in
+    pairs: Any  # (BATCH, 2 m and more): ξ of pairs of neurons, as u
     z: Any  # normal numbers of role MASK
     z_label: Any
     words: Any
@@ -125,8 +125,8 @@ class Clock(NamedTuple):
 def make_room(sizes, real_zero, counts):
     """Room for one path; counts: normal numbers of rows of role MASK and LABEL."""
     n, c, width = sizes.samples, sizes.outputs, sizes.width
-    real, pitch, long = np.asarray(real_zero).dtype, padded(width), 2 * width + padded(1) * 2
-    rows = (sizes.grouped * c + _ROWS - 1) // _ROWS * _ROWS
+    real, pitch, long = np.asarray(real_zero).dtype, padded(width), FRONT + 2 * width + BACK
+    rows = (sizes.grouped * c + ROWS - 1) // ROWS * ROWS
     weights = np.zeros((6, c + sizes.inputs, pitch), real)
     passed = np.zeros((3, n, pitch), real)
     mask, label = counts
@@ -145,7 +145,8 @@ def make_room(sizes, real_zero, counts):
         np.zeros((rows, pitch), real),
         np.zeros((rows, long), real),
         np.zeros((5, long), real),
-        np.zeros((mask if sizes.single else max(CHUNK, width)) + 8 * LANES, real),
+        np.zeros((BATCH, long), real),
+        np.zeros((mask if sizes.single else max(CHUNK, BATCH * width)) + 8 * LANES, real),
         np.zeros(label + 8 * LANES, real),
         np.empty(4 * LANES, np.uint64),
         lanes_over(min((mask + 3) // 4, LANES), 1),
@@ -344,33 +345,38 @@ def load_group(room, sizes, first):
         i, o = first + r // sizes.outputs, r % sizes.outputs
         u, b, h = room.u[r], room.b[o], room.h[i]
         for j in range(width):
-            u[j] = b[j] * h[j]
-        for j in range(width):
-            u[width + j] = u[j]
+            u[FRONT + j] = b[j] * h[j]
+        copy(u, FRONT + width, u, FRONT, width)
+
+
+@inner
+def spread(target, drawn, start, width, inside):
+    """Put `inside` of the numbers drawn[start:] and zeros for the rest of the width into a row, twice."""
+    copy(target, FRONT, drawn, start, inside)
+    for j in range(inside, width):
+        target[FRONT + j] = 0
+    copy(target, FRONT + width, drawn, start, inside)
+    for j in range(inside, width):
+        target[FRONT + width + j] = 0
 
 
 @inner
 def pairs_by_distance(room, sizes, row, clock):
-    """Fill T with Σ_{k≠j} ξ_jk u_ρk, and return the row of ξ_k."""
+    """Fill T with Σ_{k≠j} ξ_jk u_ρk, and the first of `rows` with ξ_k."""
     width, half = sizes.width, sizes.width // 2
-    xi, pair = room.rows[0], room.rows[1]
-    at_a_time = max(CHUNK // width, 1)
-    for first in range(0, half + 1, at_a_time):
+    at = draw_span(room.z, room, 0, width, row, clock)
+    for j in range(width):
+        room.rows[0, j] = room.z[at + j]
+    at_a_time = max(CHUNK // width // BATCH, 1) * BATCH
+    for first in range(1, half + 1, at_a_time):
         last = min(first + at_a_time, half + 1)
         at = draw_span(room.z, room, first * width, (last - first) * width, row, clock)
-        for apart in range(first, last):
-            target = xi if apart == 0 else pair
-            drawn = room.z[at + (apart - first) * width : at + (apart - first + 1) * width]
-            inside = half if 2 * apart == width else width  # pairs half around are met twice
-            for j in range(inside):
-                target[j] = drawn[j]
-            for j in range(inside, width):
-                target[j] = 0
-            if apart > 0:
-                for j in range(width):
-                    target[width + j] = target[j]
-                add_pairs(room.t, room.u, pair, width, apart)
-    return xi[: room.t.shape[1]]
+        for begin in range(first, last, BATCH):
+            for apart in range(begin, begin + BATCH):
+                inside = 0 if apart > half else (half if 2 * apart == width else width)  # the farthest are met twice
+                start = at + (min(apart, last - 1) - first) * width
+                spread(room.pairs[apart - begin], room.z, start, width, inside)
+            add_pairs(room.t, room.u, room.pairs, width, begin)
 
 
 @inner
@@ -404,7 +410,7 @@ def mask_noise(room, sizes, group, numbers, gaussian, clock, counts):
         for j in range(width):
             xi[j] = room.z[at + j]
         zeta = room.z[at + width : at + 2 * width]
-        pairs_of_a_row(room.t[0][:width], room.u[0][:width], zeta, room.z[at + 2 * width])
+        pairs_of_a_row(room.t[0][:width], room.u[0, FRONT : FRONT + width], zeta, room.z[at + 2 * width])
         at += 2 * width + 1
     else:
         pairs_by_distance(room, sizes, ROLE_MASK + group, clock)
@@ -414,7 +420,7 @@ def mask_noise(room, sizes, group, numbers, gaussian, clock, counts):
         squares[j] = numbers.square * room.z[at + j] if gaussian else 0 * numbers.square
     for r in range(sizes.grouped * outputs):
         e = room.e[group * sizes.grouped + r // outputs, r % outputs]
-        t, u = room.t[r][:width], room.u[r][:width]
+        t, u = room.t[r][:width], room.u[r, FRONT : FRONT + width]
         common, error = numbers.single * dot(u, xi[:width]), numbers.error * e
         for j in range(width):
             own = xi[j] * (error + numbers.own * u[j]) + squares[j] * u[j]
@@ -430,7 +436,7 @@ def other_noise(room, sizes, group, numbers, clock, counts):
         if numbers.label != 0:
             at = draw_row(room.z_label, room, room.lanes_label, counts[1], ROLE_LABEL, i, clock)
         for o in range(outputs):
-            t, u = room.t[s * outputs + o][:width], room.u[s * outputs + o][:width]
+            t, u = room.t[s * outputs + o][:width], room.u[s * outputs + o, FRONT : FRONT + width]
             if numbers.batch != 0:
                 for j in range(width):
                     t[j] += room.omega[i] * (room.e[i, o] + numbers.variance * u[j])
