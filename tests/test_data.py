@@ -145,6 +145,7 @@ def test_real_data_from_scikit_learn():
     diabetes = data.load("diabetes")
     assert diabetes.x.shape == (442, 10)
     assert diabetes.y.shape == (442, 1)
+    np.testing.assert_allclose([diabetes.x.std(axis=0), diabetes.x.mean(axis=0)], [[1] * 10, [0] * 10], atol=1e-12)
     digits = data.load("digits", samples=1000)
     assert digits.x.shape == (1000, 64)
     assert digits.x.min() == 0
