@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import formulas, rng
 from .accelerate import inner, kernel, scalar
 from .draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
+from .noisy_mean import add_average, collect, make_mean, residuals
 from .reference import frozen, svag_weights
 from .spec import MOMENTS, Step
 
@@ -193,15 +194,6 @@ def draw_factors(room, knobs, threshold, deviation, factor, number, member, key)
 
 
 @inner
-def residuals(f, y, e, scale):
-    """e = (scale · f - y) · scale / B."""
-    share = scale / f.dtype.type(f.shape[0])
-    for i in range(f.shape[0]):
-        for o in range(f.shape[1]):
-            e[i, o] = (scale * f[i, o] - y[i, o]) * share
-
-
-@inner
 def add_mask(room, a, scale):
     """Add the gradients of one mask, whose factors are in the room, to by_a and by_z."""
     h, s, masked, factors = room.h, room.s, room.masked, room.factors
@@ -218,42 +210,6 @@ def add_mask(room, a, scale):
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
             room.by_z[i, j] += room.by_h[i, j] * s[i, j] * factors[i, j]
-
-
-@inner
-def add_average(room, a, scale, variance):
-    """Add the gradients of R_S + R_1 to by_a and by_z."""
-    h, s = room.h, room.s
-    penalty = variance * scale * scale / h.dtype.type(h.shape[0])
-    np.dot(h, a.T, room.f)
-    residuals(room.f, room.y, room.e, scale)
-    np.dot(room.e, a, room.by_h)
-    np.dot(room.e.T, h, room.part_a)
-    for j in range(h.shape[1]):
-        size, squares = 0 * penalty, 0 * penalty
-        for o in range(a.shape[0]):
-            size += a[o, j] * a[o, j]
-        for i in range(h.shape[0]):
-            room.by_z[i, j] += (room.by_h[i, j] + penalty * size * h[i, j]) * s[i, j]
-            squares += h[i, j] * h[i, j]
-        for o in range(a.shape[0]):
-            room.by_a[o, j] += room.part_a[o, j] + penalty * a[o, j] * squares
-
-
-@inner
-def collect(room, weight, connected):
-    """Add `weight` times the gradient that by_a and by_z make up to the whole one."""
-    outputs, width = room.by_a.shape
-    inputs = room.x.shape[1]
-    np.dot(room.by_z.T, room.x, room.by_w)
-    for o in range(outputs):
-        for j in range(width):
-            room.gradient[o * width + j] += weight * room.by_a[o, j]
-    for j in range(width):
-        start = outputs * width + j * inputs
-        for d in range(inputs):
-            kept = room.kept[j, d] if connected else room.kept.dtype.type(1)
-            room.gradient[start + d] += weight * (room.by_w[j, d] * kept)
 
 
 def _make_gradient(act: formulas.Activation) -> Any:
@@ -300,19 +256,7 @@ def _make_gradient(act: formulas.Activation) -> Any:
             for k in range(count):
                 room.gradient[k] += weight * real(knobs.parameter * room.normal[k])
 
-    @inner
-    def add_mean(full, room, a, w, weight, data, scale, variance):
-        """Add `weight` times the mean gradient; `full` has room for all samples."""
-        full.gradient[:] = 0
-        full.x[:, :] = data[0]
-        full.y[:, :] = data[1]
-        look(full, w)
-        add_average(full, a, scale, variance)
-        collect(full, weight, False)
-        for k in range(room.gradient.size):
-            room.gradient[k] += full.gradient[k]
-
-    return add_draw, add_mean
+    return add_draw, make_mean(look)
 
 
 def _make_apply(update: Any, vectors: int) -> Any:
@@ -365,7 +309,8 @@ def build(activation: str, optimizer: str, real: type) -> Any:
                     weight = real(knobs.other_weight if q else knobs.weight)
                     add_draw(room, a, w, weight, data, knobs, chances, number, member, drawn)
             if knobs.centred:
-                add_mean(full, room, a, w, real(-1 if knobs.random else 1), data, real(scale), chances[2])
+                sign = real(-1 if knobs.random else 1)
+                add_mean(full, room.gradient, a, w, sign, data, knobs, real(scale), chances[2])
             room.gradient[knobs.frozen_from : knobs.frozen_to] = 0
             if apply(theta, moments, room.gradient, lr, constants[t]):
                 return first_step + t

@@ -36,8 +36,6 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.connect < 1 and step.part != "both":
-        return "the mean over DropConnect's masks is not compiled"
     if step.objective == "risk+r1+r2":
         return "the gradient of R_2 is not compiled"
     return None
