@@ -37,13 +37,14 @@ def advance(
     threads: int = 1,
 ) -> None:
     """Take all paths through steps of these sizes, in place; see `reference.advance`."""
-    from . import paths
+    from . import paths, room
 
     real: Any = ensemble.theta.dtype.type
     counts = Counts.of(equation, len(x), y.shape[1], width_of(x, y, ensemble.theta))
     stages = SCHEMES[equation.scheme]
-    settings = paths.Settings(
+    settings = room.Settings(
         first_step=first_step,
+        inputs=x.shape[1],
         groups=counts.groups,
         single=counts.single,
         mask=counts.mask,
@@ -51,23 +52,25 @@ def advance(
         noise_at=next(k for k, stage in enumerate(stages) if stage.noise),
         gaussian=equation.gaussian,
         order=equation.order,
-        train=paths.TRAIN[equation.train],
-        part=paths.PART[equation.part],
+        train=room.TRAIN[equation.train],
+        part=room.PART[equation.part],
     )
     run = (
         np.array(settings, dtype=np.int64),
         np.array(rng.split_seed(seed)),
-        np.ascontiguousarray(sizes),
+        np.array(sizes),
         np.array([stage.ahead for stage in stages], dtype=np.float64),
         np.array([stage.weight for stage in stages], dtype=np.float64),
         real(equation.output_scale),
     )
     members = (ensemble.lr, ensemble.member, numbers(equation, ensemble, len(x)).astype(real))
+    # both arrays anew: kernels are compiled for arrays that can be written to
+    even, targets = np.pad(x, ((0, 0), (0, x.shape[1] % 2))), np.array(y)
     with one_thread_each(threads):
-        paths.build(equation.activation, real)(ensemble.theta, ensemble.diverged, members, (x, y), run)
+        paths.build(equation.activation, real)(ensemble.theta, ensemble.diverged, members, (even, targets), run)
 
 
 def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:
-    """The fields of `paths.Numbers` of all paths: (M, 11)."""
+    """The fields of `room.Numbers` of all paths: (M, 11)."""
     fields = (*Noises.of(equation, ensemble.keep_prob, samples), equation.parameter_noise)
     return np.stack(np.broadcast_arrays(*fields), axis=1)

@@ -16,7 +16,7 @@ Scheme = Literal["rk4", "heun", "euler"]
 Order = Literal[1, 2]
 
 #: backend name -> module; the order is the order of preference of "auto"
-MODULES = {"cuda": "sde.cuda", "numba": "sde.parallel", "numpy": "sde.reference"}
+MODULES = {"numba": "sde.parallel", "numpy": "sde.reference"}
 
 #: what the second word of the counter begins with, above the number of the sample
 ROLE_MASK = 0 << 28  # what stands for the products of the dropout factors

@@ -80,7 +80,7 @@ def sme(
     scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
     substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
         by default as many as make the error of the scheme small beside that of order 2
-    backend : "auto", "numba", "cuda" or "numpy"
+    backend : "auto", "numba" or "numpy"
 
     The other arguments are those of `simdrop.simulate`.
 
