@@ -26,14 +26,14 @@ def place(room, sizes, ahead):
 
 
 @inner
-def commit(room, sizes, h):
-    """Put X + h total + N in the place of X if it is finite; returns whether it is."""
+def commit(room, sizes, h, largest):
+    """Put X + h total + N in the place of X if all is `largest` at most, and so finite; returns whether it is."""
     place_of, finite = room.point, True
     for q in range(sizes.outputs + sizes.inputs):
         new, state, total, noise = place_of[q], room.state[q], room.total[q], room.noise[q]
         for j in range(sizes.width):
             new[j] = state[j] + h * total[j] + noise[j]
-            finite &= np.isfinite(new[j])
+            finite &= abs(new[j]) <= largest  # `isfinite` subtracts, and sums may be reordered
     if finite:
         for q in range(sizes.outputs + sizes.inputs):
             for j in range(sizes.width):
@@ -51,6 +51,7 @@ def build(activation: str, real: type) -> Any:
     """
     act = formulas.activation(activation, scalar, real)
     forward = make_forward(act, bend(activation, scalar, real))
+    largest = real(np.finfo(real).max)
 
     @inner
     def step(room, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings):
@@ -72,7 +73,7 @@ def build(activation: str, real: type) -> Any:
             if stage == settings.noise_at and settings.part != DRIFT_ALONE:
                 size = real(np.sqrt(lr * h))
                 fill_noise(room, sizes, x, scale, size, numbers, gaussian, train, clock, counts)
-        return commit(room, sizes, real(h))
+        return commit(room, sizes, real(h), largest)
 
     @inner
     def follow_path(theta, lr, member, drawn, data, run):
