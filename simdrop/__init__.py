@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from simdrop_kernels.rng import masks
 
     from . import theory
+    from .noise import Noise
     from .problem import Problem
     from .simulation import simulate
     from .study import compare
@@ -21,14 +22,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "compare": "simdrop.study",
     "flow": "simdrop.theory",
+    "Noise": "simdrop.noise",
     "Problem": "simdrop.problem",
     "masks": "simdrop_kernels.rng",
     "simulate": "simdrop.simulation",
     "sme": "simdrop.theory",
 }
-_MODULES = ("data", "errors", "plots", "study", "theory")
+_MODULES = ("data", "errors", "noise", "plots", "study", "theory")
 
-__all__ = ["Problem", "compare", "flow", "masks", "simulate", "sme", "theory"]
+__all__ = ["Noise", "Problem", "compare", "flow", "masks", "simulate", "sme", "theory"]
 
 
 def __getattr__(name: str) -> Any:

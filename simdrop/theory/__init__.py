@@ -1,6 +1,7 @@
 """The theory of dropout in closed form: pure functions of a problem and of theta, in float64."""
 
 from .curvature import hessian, hessian_product
+from .exact import Quadratic, linear_moments
 from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
 from .moments import mean_output
@@ -10,6 +11,7 @@ from .step_noise import StepNoise, covariance_product, mean_gradient, noise_cova
 
 __all__ = [
     "NoiseOperator",
+    "Quadratic",
     "StepNoise",
     "covariance_product",
     "dropout_gradient",
@@ -17,6 +19,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hessian_product",
+    "linear_moments",
     "loss",
     "mean_gradient",
     "mean_output",

@@ -14,7 +14,7 @@ are sums over partitions of the indices of the factors, a cumulant for each bloc
 G is the mean over i of independent G_i, each of the form above with K_i = X_i X_iᵀ and b_i = y_i X_i; minibatches, k
 masks a step and noise on targets and gradients join as in `step_noise`.
 
-`Quadratic`: the example of Li, Tai & E (arXiv:1511.06251, section 3; JMLR 20, 2019).
+`Quadratic`: the example of Li, Tai & E (arXiv:1511.06251).
 """
 
 from __future__ import annotations
