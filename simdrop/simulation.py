@@ -116,7 +116,7 @@ def simulate(
     chosen, reason = registry.choose(backend, step, np.dtype(dtype))
     threads = provenance.cores() if threads is None else check_count("threads", threads)
     training = _Training(problem=problem, settings=settings, step=step, backend=chosen, threads=threads)
-    samples = step.batch_size or problem.n_samples
+    samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
     block = block_members(
         settings.members,
         state=problem.n_params * settings.dtype.itemsize * (1 + MOMENTS[step.optimizer]),
