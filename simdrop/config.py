@@ -35,6 +35,11 @@ def setting(default: Any, about: str, *, section: str = "Settings", choices: str
     return field(default=default, metadata={"about": about, "section": section, "choices": choices})
 
 
+def replace_default(settings: type, name: str, default: Any) -> Any:
+    """The field `name` of another settings class with another default."""
+    return field(default=default, metadata=next(f.metadata for f in fields(settings) if f.name == name))
+
+
 _data = partial(setting, section="Data")
 _network = partial(setting, section="Network and dropout")
 _training = partial(setting, section="Training")
@@ -45,8 +50,8 @@ _output = partial(setting, section="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings:
-    """Settings of `simdrop compare`."""
+class ProblemSettings:
+    """Settings of all commands that study one problem: its data, its network and their start."""
 
     data: str = _data(
         "condensation",
@@ -68,6 +73,12 @@ class CompareSettings:
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members")
     init_scale: float = _network(1.0, "standard deviation of the initial parameters")
     init_gamma: float = _network(0.0, "divides their variance by m^gamma (the papers: 0.2)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(ProblemSettings):
+    """Settings of `simdrop compare`."""
+
     lr: float = _training(0.01, "learning rate")
     steps: int = _training(5000, "training steps of each member; time is lr x step")
     members: int | None = _training(
@@ -88,6 +99,33 @@ class CompareSettings:
     threads: int | None = _machine(None, "processor threads [default: all cores]")
     memory: int = _machine(512, "MiB for the networks trained at one time")
     out: str = _output("simdrop-compare", "folder for results, summary and figure")
+    overwrite: bool = _output(False, "replace an earlier result in that folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderSettings(ProblemSettings):
+    """Settings of `simdrop order`: by default the small problem on which second order can be seen."""
+
+    data: str = replace_default(ProblemSettings, "data", "sin")
+    width: int = replace_default(ProblemSettings, "width", 5)
+    keep_prob: float = replace_default(ProblemSettings, "keep_prob", 0.7)
+    output_scale: float | str = replace_default(ProblemSettings, "output_scale", 1.0)
+    init_seed: int = replace_default(ProblemSettings, "init_seed", 3)
+    lrs: tuple[str, ...] = _comparison(
+        (), "learning rate of the ladder, at least three [default: 0.2, 0.1, 0.05, 0.025]"
+    )
+    time: float = _comparison(1.0, "time lr x step at which means are compared")
+    members: int = _comparison(1_000_000, "networks of the ensemble at each learning rate")
+    sme_members: int = _comparison(250_000, "paths of each stochastic modified equation")
+    paths: int = _comparison(100, "members that pathwise flows follow")
+    theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
+    heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
+    grid: int | None = _comparison(None, "points at which functions are compared")
+    groups: int = _comparison(40, "groups of members for standard errors")
+    seed: int = _comparison(0, "seed of the masks")
+    backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
+    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    out: str = _output("simdrop-order", "folder for results, summary and figures")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
 
 

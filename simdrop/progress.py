@@ -12,6 +12,8 @@ STAGES = {
     "simulate": ("simulating", " member-steps"),
     "flows": ("integrating flows", " flows"),
     "measure": ("measuring", " points"),
+    "rungs": ("learning rates", " learning rates"),
+    "cells": ("cells of the heat map", " cells"),
     "distances": ("measuring distances", ""),
     "save": ("writing results and figure", ""),
 }

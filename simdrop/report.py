@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 #: a folder that holds one of these holds a result; FILES are all that a study may write there
 RESULTS = ("summary.json", "results.zarr")
-FILES = (*RESULTS, "settings.toml", "flows.zarr", "distances.zarr", "figure.png")
+FILES = (
+    *RESULTS,
+    "settings.toml",
+    "flows.zarr",
+    "distances.zarr",
+    "figure.png",
+    "errors.zarr",
+    "heat-map.zarr",
+    "heat-map.png",
+)
 
 _FLOWS = {
     "gradient": "plain gradient flow  R_S",

@@ -74,8 +74,8 @@ class Program:
             return self.shape
         if machine.SIMULATED:
             return plan.simulated_shape(self.size)
-        shape = plan.team_shape(self.size, members, processors())
-        shape = shape or plan.wide_shape(self.size.outputs, self.x.dtype.itemsize)
+        team = plan.team_shape(self.size, members, processors())
+        shape = team or plan.wide_shape(self.size.outputs, self.x.dtype.itemsize)
         if shape is None:
             raise ValueError(f"{self.size.outputs} outputs are more than a block's shared memory holds")
         return shape

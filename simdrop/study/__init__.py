@@ -1,5 +1,7 @@
 """Studies: an ensemble and the theory, side by side."""
 
 from .comparison import Comparison, compare
+from .heatmap import HeatMap, heat_map
+from .order import Order, order
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "HeatMap", "Order", "compare", "heat_map", "order"]

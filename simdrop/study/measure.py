@@ -60,7 +60,7 @@ def over_time(squared: dict[tuple[str, str], Estimate], runs: xr.Dataset, flows:
             "share_error": (axes, shares[:, :, 1], {"long_name": "standard error of share"}),
             "noise": (("quantity", "time"), _noise(runs), {"long_name": "distance that sampling alone would give"}),
         },
-        {"quantity": _texts(QUANTITIES), "kind": _texts(kinds), "time": runs["time"]},
+        {"quantity": texts(QUANTITIES), "kind": texts(kinds), "time": runs["time"]},
     )
 
 
@@ -94,7 +94,7 @@ def integrate_flows(
         f = problem.predict(one["theta"].values, points)
         found.append(one.assign(f=(("time", "point", "output"), f)).drop_attrs())
         tell("flows", number + 1, len(kinds))
-    dimension = xr.Variable("kind", _texts(kinds))
+    dimension = xr.Variable("kind", texts(kinds))
     together = xr.concat(found, dimension, data_vars="all", coords="minimal", compat="override", join="exact")
     return together.assign_coords(grid=(("point", "input"), points)).assign_attrs(attrs)
 
@@ -121,10 +121,10 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
             "value": (axes, value, {"long_name": "R_S, R_1 or R_2"}),
             "gradient_norm": (axes, norm, {"long_name": "2-norm of its gradient"}),
         },
-        {"path": _texts(paths), "term": _texts(terms), "time": runs["time"]},
+        {"path": texts(paths), "term": texts(terms), "time": runs["time"]},
     )
 
 
-def _texts(names: Iterable[str]) -> NDArray[np.object_]:
+def texts(names: Iterable[str]) -> NDArray[np.object_]:
     """Names as Zarr stores them by its specification, which has no texts of fixed length."""
     return np.array(list(names), dtype=object)

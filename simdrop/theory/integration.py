@@ -25,7 +25,7 @@ _SHARED_WORK = 200_000
 #: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
 _LOST = 1000
 #: evaluations, and the share of the duration that they must advance by at least: less is no progress
-_STALL = 1000, 1e-6
+_STALL = 1000, 1e-4
 
 
 class Path(NamedTuple):

@@ -1,0 +1,108 @@
+"""The figures of `simdrop order`: errors over the learning rate, and the heat map over (lr, keep_prob)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .plots import INK, STYLE
+from .study.order import RESOLVED
+from .study.theories import QUANTITIES, THEORIES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .study.heatmap import HeatMap
+    from .study.order import Order
+
+#: Okabe and Ito's colours; markers differ too
+LOOKS: dict[str, dict[str, Any]] = {
+    "gradient": {"color": "#D55E00", "marker": "v"},
+    "averaged": {"color": "#0072B2", "marker": "s"},
+    "modified": {"color": "#009E73", "marker": "o"},
+    "mean-covariance": {"color": "#CC79A7", "marker": "D"},
+    "sme1": {"color": "#56B4E9", "marker": "<"},
+    "sme2": {"color": "#E69F00", "marker": ">"},
+    "pathwise-plain": {"color": "#999999", "marker": "x"},
+    "pathwise": {"color": INK, "marker": "+"},
+}
+TITLES = {"parameters": "mean parameters", "function": "mean function", "risk": "mean risk"}
+
+
+def order(found: Order) -> Figure:
+    """A panel for each quantity: distances with their errors over lr, hollow where not resolved."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    errors, theories = found.errors, found.summary["theories"]
+    lrs = errors["lr"].values
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12.4, 5.4), layout="constrained")
+        for panel, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
+            for name in map(str, errors["theory"].values):
+                row = errors.sel(theory=name, quantity=quantity)
+                value, error = row["distance"].values, row["error"].values
+                clear, slope = row["resolved"].values, theories[name][quantity]["slope"]
+                label = f"{THEORIES[name]}: " + ("not resolved" if slope is None else f"{slope:.2f}")
+                look = LOOKS[name] | {"ms": 5, "lw": 1.3}
+                panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
+                bound = np.maximum(value, 0) + RESOLVED * error
+                panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
+            panel.set(xscale="log", yscale="log", xlabel="learning rate", title=TITLES[quantity])
+            panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
+            panel.minorticks_off()
+            _guides(panel, lrs)
+            panel.legend(title="slope", fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        settings = found.summary["settings"]
+        figure.axes[0].set_ylabel("distance of theory from ensemble")
+        figure.suptitle(
+            f"Error of each theory at t = {settings['time']:g}, {settings['members']} networks at each learning rate;"
+            " hollow: upper bounds",
+            x=0.01, ha="left", fontsize=10.5,
+        )  # fmt: skip
+    return figure
+
+
+def _guides(panel: Any, lrs: Any) -> None:
+    """Dotted lines of slopes 1 and 2 through the panel's middle."""
+    low, high = panel.get_ylim()
+    middle = np.sqrt(low * high)
+    for slope in (1, 2):
+        line = middle * (lrs / np.sqrt(lrs[0] * lrs[-1])) ** slope
+        panel.plot(lrs, line, ":", color="#888888", lw=0.9, zorder=0)
+        panel.annotate(f"{slope}", (lrs[-1], line[-1]), fontsize=8, color="#555555", ha="right")
+    panel.set_ylim(low, high)
+
+
+def heat_map(found: HeatMap) -> Figure:
+    """Relative error of the mean parameters, a panel for each theory; crosses: no value, dots: below the noise."""
+    import matplotlib
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    errors = found.errors.sel(quantity="parameters")
+    names = [str(name) for name in errors["theory"].values]
+    lrs, kept = errors["lr"].values, errors["keep_prob"].values
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(names) + 0.9, 3.6), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
+        image: Any = None
+        for panel, name in zip(panels, names, strict=True):
+            row = errors.sel(theory=name)
+            relative = np.maximum(row["distance"].values, row["error"].values) / errors["size"].values
+            image = panel.imshow(relative, norm=LogNorm(1e-3, 10), cmap="viridis", origin="lower", aspect="auto")
+            for marker, where in (("x", np.isnan(relative)), (".", row["distance"] < RESOLVED * row["error"])):
+                y, x = np.nonzero(np.asarray(where))
+                panel.scatter(x, y, marker=marker, color="#D55E00" if marker == "x" else "white", s=18, lw=1)
+            panel.set_title(THEORIES[name], fontsize=8.5)
+            panel.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs], rotation=60)
+            panel.set_yticks(range(len(kept)), [f"{p:g}" for p in kept])
+            panel.set_xlabel("learning rate")
+        panels[0].set_ylabel("keep_prob")
+        figure.colorbar(image, ax=panels, label="distance / distance moved by the ensemble")
+        figure.suptitle(
+            f"Mean parameters at t = {found.errors.attrs['time']:g}; x: diverged or no value, dot: within the noise",
+            x=0.01, ha="left", fontsize=10,
+        )  # fmt: skip
+    return figure

@@ -1,0 +1,155 @@
+"""heat_map(): the error of each theory over learning rates and keep probabilities, on one grid.
+
+All cells of the grid are trained in one call: every member has its own learning rate and keep probability, and is
+compared at the record step at which its time lr · step has come. Distances are those of `order`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import provenance
+from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice
+from ..problem import Problem, check_count, check_finite, check_keep_prob
+from ..simulation import simulate
+from .comparison import grid_points
+from .distances import Array, root
+from .measure import texts
+from .order import distance
+from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, group_means, predict, still
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: up to where a step of the default problem is unstable, and down to one neuron in a hundred
+LRS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+KEEP_PROBS = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
+#: tolerance of the flows, well below what a cell's sampling resolves
+RTOL = 1e-5
+#: theories shown by default: those that cost milliseconds a cell
+KINDS = ("gradient", "averaged", "modified", "mean-covariance")
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """What heat_map() found: over (theory, quantity, keep_prob, lr) distance and standard error, NaN where a flow
+    does not reach the time or all members diverged; `alive` (keep_prob, lr), the share of members that stayed finite;
+    `size` (quantity, keep_prob, lr), how far the ensemble's mean has moved from the start: the unit for the distances.
+    """  # fmt: skip
+
+    problem: Problem
+    errors: xr.Dataset
+
+
+def heat_map(
+    problem: Problem,
+    theta0: ArrayLike | None = None,
+    *,
+    lrs: Sequence[float] = LRS,
+    keep_probs: Sequence[float] = KEEP_PROBS,
+    time: float = 1.0,
+    members: int = 2000,
+    theories: Sequence[str] = KINDS,
+    groups: int = 20,
+    seed: int = 0,
+    grid: int | ArrayLike | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> HeatMap:
+    """Measure the distance of every theory from the ensemble in every cell of lrs x keep_probs, `members` in each.
+
+    A cell is compared after round(time / lr) steps, one at least. Raises InvalidInput, BackendError.
+    """
+    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    rates, kept = np.unique(check_finite("lrs", list(lrs))), np.unique(check_keep_prob(list(keep_probs)))
+    if rates[0] <= 0 or not time > 0:
+        raise InvalidInput(f"lrs and time must be positive, got {list(lrs)} and {time!r}")
+    for name in theories:
+        check_choice("theory of a heat map", name, [name for name in THEORIES if name not in PATHWISE])
+    groups = check_count("groups", groups, least=3)
+    members = check_count("members", members, least=groups) // groups * groups  # groups must not cross cells
+    points, tell = grid_points(problem, grid), progress or (lambda stage, done, total: None)
+    steps = np.maximum(np.rint(time / rates), 1).astype(int)
+    cells = [(i, j) for i in range(len(kept)) for j in range(len(rates))]
+    runs = _train(problem, theta0, rates, kept, steps, members, groups, seed, points, backend, threads, tell)
+    shape = (len(theories), len(QUANTITIES), len(kept), len(rates))
+    value, error = np.full(shape, np.nan), np.full(shape, np.nan)
+    alive, size = np.zeros(shape[2:]), np.full(shape[1:], np.nan)
+    for cell, (i, j) in enumerate(cells):
+        own = slice(cell * groups, (cell + 1) * groups)
+        record = int(np.flatnonzero(runs["step"].values == steps[j])[0])
+        alive[i, j] = runs["group_alive"].values[record, own].sum() / members
+        case = Case(
+            problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]), steps=int(steps[j]),
+            points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
+        )  # fmt: skip
+        found = _cell(case, runs, record, own, theories)
+        for (name, k), estimate in found.items():
+            if name:
+                value[theories.index(name), k, i, j], error[theories.index(name), k, i, j] = estimate
+            else:
+                size[k, i, j] = estimate[0]
+        tell("cells", cell + 1, len(cells))
+    return HeatMap(problem, _dataset(problem, theories, rates, kept, value, error, alive, size, time, members))
+
+
+def _train(
+    problem: Problem, theta0: Array, rates: Array, kept: Array, steps: Any, members: int, groups: int, seed: int,
+    points: Array, backend: str, threads: int | None, tell: Callable[[str, int, int], None],
+) -> xr.Dataset:  # fmt: skip
+    """One ensemble: the members of all cells, one cell after the other; those that diverge are expected to."""
+    cells = len(kept) * len(rates)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        return simulate(
+            problem, theta0, lr=np.repeat(np.tile(rates, len(kept)), members),
+            keep_prob=np.repeat(np.repeat(kept, len(rates)), members), steps=int(steps.max()), record=np.unique(steps),
+            seed=seed, groups=groups * cells, grid=points, quantiles=(), backend=backend, threads=threads,
+            progress=lambda done, total: tell("simulate", done, total),
+        )  # fmt: skip
+
+
+def _cell(
+    case: Case, runs: xr.Dataset, record: int, own: slice, theories: Sequence[str]
+) -> dict[tuple[str, int], tuple[float, float]]:
+    """(theory, quantity) -> distance and standard error in one cell; the theory "" stays at the start."""
+    found: dict[tuple[str, int], tuple[float, float]] = {}
+    try:
+        simulated = group_means(runs, record, own)
+    except Diverged:
+        return found
+    for name in ("", *theories):
+        try:
+            prediction = predict(name, case) if name else still(case)
+        except FAILURES:
+            continue
+        for k, quantity in enumerate(QUANTITIES):
+            estimate = distance(simulated, prediction, quantity)
+            value, error = root(estimate.value, estimate.error)
+            found[name, k] = float(value), float(error)
+    return found
+
+
+def _dataset(
+    problem: Problem, theories: Sequence[str], rates: Array, kept: Array, value: Array, error: Array, alive: Array,
+    size: Array, time: float, members: int,
+) -> xr.Dataset:  # fmt: skip
+    import xarray as xr
+
+    axes = ("theory", "quantity", "keep_prob", "lr")
+    variables: dict[str, Any] = {
+        "distance": (axes, value),
+        "error": (axes, error, {"long_name": "standard error of distance"}),
+        "alive": (axes[2:], alive, {"long_name": "share of members that stayed finite"}),
+        "size": (axes[1:], size, {"long_name": "distance of the ensemble's mean from its start"}),
+    }
+    coords = {"theory": texts(theories), "quantity": texts(QUANTITIES), "keep_prob": kept, "lr": rates}
+    attrs = {"time": time, "members": members} | provenance.of_problem(problem) | provenance.versions()
+    return xr.Dataset(variables, coords, attrs)

@@ -1,0 +1,282 @@
+"""order(): to which order in the learning rate each theory of dropout predicts an ensemble, with its uncertainty.
+
+At every learning rate ε of a ladder an ensemble is trained for the same time, and the distance D of its mean from a
+prediction is estimated without bias, with a standard error s by the jackknife over groups of members (`distances`).
+Where a theory is an ensemble itself (the SMEs), groups are paired and s holds the sampling of both. Pathwise flows
+replay the masks of simulated members: D is the root mean square over members, with common random numbers throughout.
+
+Rungs with D < 3 s are left out, as are those where a theory has no value. Through the finest `WINDOW` of the others
+goes the line log D = a + q log ε, weighted by (D / s)². Its standard error is that of the weights, or larger by the
+scatter about the line where that is larger (Birge's ratio): a curve not straight yet widens the interval of q.
+A whole number supports the interval where it lies in (q - 0.4, q + 0.6): higher terms in ε make slopes steeper.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import provenance, theory
+from ..errors import InvalidInput, check_choice
+from ..problem import Problem, check_count, check_finite, check_seed
+from ..simulation import simulate
+from .comparison import grid_points
+from .distances import Array, Estimate, root, squared_distance
+from .measure import texts
+from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, Means, group_means, predict
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Progress = Callable[[str, int, int], None]
+
+#: the learning rates of theory's smallest problem; halving them shows the order
+LRS = (0.2, 0.1, 0.05, 0.025)
+#: standard errors by which a distance must be resolved to count
+RESOLVED = 3.0
+#: finest rungs through which the line goes
+WINDOW = 3
+#: how far below and above a whole number a slope's interval may reach
+MARGIN = 0.4, 0.6
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Order:
+    """What order() found.
+
+    errors   over (theory, quantity, lr): distance, its standard error `error`, `resolved`
+    summary  the same in short, with slopes, intervals, verdicts, settings and machine: plain values
+    """
+
+    problem: Problem
+    errors: xr.Dataset
+    summary: dict[str, Any]
+
+    def table(self) -> str:
+        """The summary as text."""
+        from ..report_order import table
+
+        return table(self.summary)
+
+
+def order(
+    problem: Problem,
+    theta0: ArrayLike | None = None,
+    *,
+    lrs: Sequence[float] = LRS,
+    time: float = 1.0,
+    members: int = 1_000_000,
+    sme_members: int = 250_000,
+    paths: int = 100,
+    theories: Sequence[str] = tuple(THEORIES),
+    seed: int = 0,
+    grid: int | ArrayLike | None = None,
+    groups: int = 40,
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Order:
+    """Measure the error of every theory over a ladder of learning rates, and its order.
+
+    Parameters
+    ----------
+    theta0 : start of all members, shape (P,); by default a draw of `problem.init()`
+    lrs : learning rates, at least three; each must divide `time` into whole steps
+    time : at which means are compared
+    members : networks of the ensemble at every learning rate; sme_members : paths of each SME
+    paths : members that pathwise flows follow
+    theories : names of `theories.THEORIES`
+    grid : as in `compare`; groups : groups of members for standard errors
+
+    Raises
+    ------
+    InvalidInput, simdrop_kernels.BackendError, Diverged : as `simulate`
+    """
+    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    steps = _check_ladder(lrs, time)
+    for name in theories:
+        check_choice("theory", name, THEORIES)
+    check_count("paths", paths, least=3)
+    check_count("sme_members", sme_members, least=groups)
+    groups = check_count("groups", groups, least=3)
+    if check_count("members", members, least=groups) < paths:
+        raise InvalidInput(f"paths must be at most the {members} members, got {paths}")
+    points = grid_points(problem, grid)
+    tell, started = progress or (lambda stage, done, total: None), clock.perf_counter()
+    cases = [
+        Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
+             seed=check_seed(seed), threads=threads, backend=backend, sme_members=sme_members)
+        for lr, count in steps.items()
+    ]  # fmt: skip
+    distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
+    failures: list[str] = []
+    for column, case in enumerate(cases):
+        found = _rung(case, theories, paths, failures)
+        for row, name in enumerate(theories):
+            for k, quantity in enumerate(QUANTITIES):
+                distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
+        tell("rungs", column + 1, len(cases))
+    errors = _dataset(distances, theories, list(steps))
+    settings: dict[str, Any] = {
+        "time": time,
+        "members": members,
+        "sme_members": sme_members,
+        "paths": paths,
+        "groups": groups,
+    }
+    settings |= {"seed": seed, "lrs": list(steps)}
+    return Order(problem, errors, _summary(problem, errors, settings, failures, clock.perf_counter() - started))
+
+
+def _check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
+    """lr -> steps, from the largest lr down; raises InvalidInput."""
+    values = np.unique(check_finite("lrs", list(lrs)))[::-1]
+    if values.size < WINDOW:
+        raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {list(lrs)}")
+    if values[-1] <= 0 or not time > 0:
+        raise InvalidInput(f"lrs and time must be positive, got {list(lrs)} and {time!r}")
+    steps = np.rint(time / values)
+    off = np.abs(steps * values - time) > 1e-9 * time
+    if off.any() or (steps < 1).any():
+        raise InvalidInput(f"every lr must divide time {time:g} into whole steps, {values[off][0]:g} does not")
+    return {float(lr): int(count) for lr, count in zip(values, steps, strict=True)}
+
+
+def _rung(case: Case, theories: Sequence[str], paths: int, failures: list[str]) -> dict[tuple[str, str], Any]:
+    """Distances and their standard errors at one learning rate: (theory, quantity) -> (D, s)."""
+    runs = simulate(
+        case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
+        record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
+        threads=case.threads, keep_theta=list(range(paths)),
+    )  # fmt: skip
+    simulated = group_means(runs, -1, slice(None))
+    found: dict[tuple[str, str], Any] = {}
+    for name in theories:
+        try:
+            if name in PATHWISE:
+                estimates = _along_paths(name, case, runs["theta"].values[-1])
+            else:
+                prediction = predict(name, case)
+                estimates = {quantity: distance(simulated, prediction, quantity) for quantity in QUANTITIES}
+        except FAILURES as error:
+            failures.append(f"{name} at lr {case.lr:g}: {error}")
+            continue
+        for quantity, estimate in estimates.items():
+            found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error))
+    return found
+
+
+def distance(simulated: Means, prediction: Means, quantity: str) -> Estimate:
+    """The unbiased squared distance of the ensemble's mean from a prediction, which may be sampled itself."""
+    means = simulated.values[quantity] - prediction.values[quantity]  # one prediction, or groups in pairs
+    counts = np.minimum(simulated.counts, prediction.counts) if len(prediction.counts) > 1 else simulated.counts
+    found = squared_distance(means[None], counts[None], np.zeros((1, means.shape[1])))
+    return Estimate(found.value[0], found.replicates[:, 0])
+
+
+def _along_paths(name: str, case: Case, theta: Array) -> dict[str, Estimate]:
+    """Mean squared distances of members theta (paths, P) from their own flows; replicates leave one member out."""
+    problem, away = case.problem, {quantity: np.empty(len(theta)) for quantity in QUANTITIES}
+    for member, own in enumerate(theta):
+        flow = theory.flow(
+            problem, case.theta0, lr=case.lr, times=[case.time], kind="pathwise", seed=case.seed, member=member,
+            corrected=name == "pathwise",
+        )["theta"].values[-1]  # fmt: skip
+        f = problem.predict(own, case.points) - problem.predict(flow, case.points)
+        away["parameters"][member] = np.square(own - flow).sum()
+        away["function"][member] = np.square(f).mean()
+        away["risk"][member] = np.square(theory.risk(problem, own) - theory.risk(problem, flow))
+    return {quantity: _mean(values) for quantity, values in away.items()}
+
+
+def _mean(values: Array) -> Estimate:
+    return Estimate(values.mean(), (values.sum() - values) / (len(values) - 1))
+
+
+def _dataset(distances: Array, theories: Sequence[str], lrs: list[float]) -> xr.Dataset:
+    import xarray as xr
+
+    value, error = distances[..., 0], distances[..., 1]
+    axes = ("theory", "quantity", "lr")
+    with np.errstate(invalid="ignore"):
+        resolved = value >= RESOLVED * error
+    coords = {"theory": texts(theories), "quantity": texts(QUANTITIES), "lr": lrs}
+    return xr.Dataset({"distance": (axes, value), "error": (axes, error), "resolved": (axes, resolved)}, coords)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A fitted slope with its standard error, and the learning rates that it comes from."""
+
+    value: float
+    error: float
+    lrs: tuple[float, ...]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the slope lies with 95 % confidence."""
+        return self.value - Z95 * self.error, self.value + Z95 * self.error
+
+    @property
+    def order(self) -> int | None:
+        """The whole number that the interval supports, or None."""
+        low, high = self.interval
+        found = round(self.value - (MARGIN[1] - MARGIN[0]) / 2)
+        return found if found - MARGIN[0] < low and high < found + MARGIN[1] else None
+
+
+def fit_slope(lrs: Array, distance: Array, error: Array) -> Slope | None:
+    """The slope of log D over log lr through the finest resolved rungs; None with fewer than three."""
+    with np.errstate(invalid="ignore"):
+        rungs = np.flatnonzero((distance >= RESOLVED * error) & (distance > 0))
+    if rungs.size < WINDOW:
+        return None
+    chosen = rungs[np.argsort(lrs[rungs])[:WINDOW]]
+    x, y = np.log(lrs[chosen]), np.log(distance[chosen])
+    weight = np.square(distance[chosen] / np.maximum(error[chosen], 1e-12 * distance[chosen]))
+    away = x - weight @ x / weight.sum()
+    spread = weight @ away**2
+    slope = float(weight @ (away * y) / spread)
+    left = y - weight @ y / weight.sum() - slope * away
+    birge = np.sqrt(weight @ left**2 / (WINDOW - 2))
+    return Slope(slope, float(max(1.0, birge) / np.sqrt(spread)), tuple(sorted(lrs[chosen].tolist(), reverse=True)))
+
+
+def _summary(
+    problem: Problem, errors: xr.Dataset, settings: dict[str, Any], failures: list[str], seconds: float
+) -> dict[str, Any]:
+    lrs = errors["lr"].values
+    found: dict[str, Any] = {}
+    for name in map(str, errors["theory"].values):
+        rows = {}
+        for quantity in QUANTITIES:
+            row = errors.sel(theory=name, quantity=quantity)
+            slope = fit_slope(lrs, row["distance"].values, row["error"].values)
+            rows[quantity] = {
+                "distance": row["distance"].values.tolist(),
+                "error": row["error"].values.tolist(),
+                "resolved": row["resolved"].values.tolist(),
+                "slope": None if slope is None else slope.value,
+                "slope_error": None if slope is None else slope.error,
+                "slope_interval_95": None if slope is None else list(slope.interval),
+                "slope_from_lrs": None if slope is None else list(slope.lrs),
+                "order": "not resolved" if slope is None or slope.order is None else slope.order,
+            }
+        found[name] = rows
+    return {
+        "problem": provenance.of_problem(problem),
+        "settings": settings,
+        "rule": f"rungs count where the distance is at least {RESOLVED:g} standard errors; the line goes through the"
+        f" finest {WINDOW} of them; order q where the 95 % interval lies in (q - {MARGIN[0]}, q + {MARGIN[1]})",
+        "theories": found,
+        "failures": failures,
+        "seconds": seconds,
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }

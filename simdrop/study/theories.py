@@ -1,0 +1,125 @@
+"""What every theory predicts for one ensemble at one time: mean parameters, mean outputs on a grid, mean risk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import theory
+from ..errors import Diverged, FlowFailed
+from ..problem import Problem
+from ..theory.flows import LOSSES
+from ..theory.sme import sme
+from .distances import Array
+
+#: name -> what it is called; order of the tables
+THEORIES = {
+    "gradient": "gradient flow R_S",
+    "averaged": "averaged flow R_S + R_1",
+    "modified": "modified flow R_S + R_1 + R_2",
+    "mean-covariance": "mean-covariance flow",
+    "sme1": "SME, order 1",
+    "sme2": "SME, order 2",
+    "pathwise-plain": "pathwise flow, plain",
+    "pathwise": "pathwise flow, corrected",
+}
+#: those that follow single members under their own masks
+PATHWISE = ("pathwise-plain", "pathwise")
+#: theories that are ensembles themselves -> their order
+EQUATIONS = {"sme1": 1, "sme2": 2}
+QUANTITIES = ("parameters", "function", "risk")
+#: added to the seed of the simulation, so that a theory's noise is not the masks'
+OTHER_SEED = 1_000_003
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means of G groups of members, or a prediction without spread as one group: counts (G,), values (G, K)."""
+
+    counts: Array
+    values: dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One problem, start, learning rate and time, and how much is sampled of it."""
+
+    problem: Problem
+    theta0: Array
+    lr: float
+    steps: int
+    points: Array
+    members: int
+    groups: int
+    seed: int
+    threads: int | None = None
+    backend: str = "auto"
+    rtol: float = 1e-8
+    sme_members: int | None = None  # None: as many as the ensemble has
+
+    @property
+    def time(self) -> float:
+        """lr · steps."""
+        return self.lr * self.steps
+
+
+def predict(name: str, case: Case) -> Means:
+    """The prediction of a theory that is not pathwise. Raises FlowFailed, Diverged."""
+    if name in EQUATIONS:
+        runs = sme(
+            case.problem,
+            case.theta0,
+            lr=case.lr,
+            times=[case.time],
+            order=EQUATIONS[name],  # type: ignore[arg-type]
+            members=case.sme_members or case.members,
+            seed=case.seed + OTHER_SEED,
+            groups=case.groups,
+            grid=case.points,
+            quantiles=(),
+            threads=case.threads,
+        )
+        return group_means(runs, -1, slice(None))
+    found = theory.flow(case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol)
+    theta = found["theta"].values[-1]
+    if name in LOSSES:
+        return _of_network(case, theta)
+    f = theory.mean_output(case.problem, theta, found["neuron_covariance"].values[-1], case.points)
+    risk = found["risk_mean"].values[-1]
+    return Means(np.ones(1), {"parameters": theta[None], "function": _rms(f[None]), "risk": np.array([[risk]])})
+
+
+def still(case: Case) -> Means:
+    """The prediction that nothing moves: distances from it are the unit in which others are large or small."""
+    return _of_network(case, case.theta0)
+
+
+def _of_network(case: Case, theta: Array) -> Means:
+    f, risk = case.problem.predict(theta, case.points), theory.risk(case.problem, theta)
+    return Means(np.ones(1), {"parameters": theta[None], "function": _rms(f[None]), "risk": np.array([[risk]])})
+
+
+def group_means(runs: Any, time: int, groups: slice) -> Means:
+    """The means of groups of a simulation, or of paths, at record number `time`; raises Diverged if none is left."""
+    counts = runs["group_alive"].values[time, groups].astype(np.float64)
+    if (counts > 0).sum() < 3:
+        raise Diverged("fewer than three groups of members stayed finite")
+    f = runs["group_f_mean"].values[time, groups]
+    values = {
+        "parameters": runs["group_theta_mean"].values[time, groups],
+        "function": _rms(f),
+        "risk": runs["group_risk_mean"].values[time, groups, None],
+    }
+    return Means(counts, values)
+
+
+def _rms(f: Array) -> Array:
+    """Outputs (G, k, c) as rows (G, k c), in units in which the 2-norm is the root mean square."""
+    flat = f.reshape(len(f), -1)
+    return flat / np.sqrt(flat.shape[1])
+
+
+#: what a theory may raise where it says nothing
+FAILURES = (FlowFailed, Diverged)
