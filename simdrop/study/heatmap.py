@@ -18,6 +18,7 @@ from .. import provenance
 from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice
 from ..problem import Problem, check_count, check_finite, check_keep_prob
 from ..simulation import simulate
+from ..theory.moments import DENSE
 from .comparison import grid_points
 from .distances import Array, root
 from .measure import texts
@@ -32,6 +33,8 @@ LRS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 KEEP_PROBS = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 #: tolerance of the flows, well below what a cell's sampling resolves
 RTOL = 1e-5
+#: evaluations of a flow at most: one that needs more in a cell is on its way to infinity
+EVALUATIONS = 2000
 #: theories shown by default: those that cost milliseconds a cell
 KINDS = ("gradient", "averaged", "modified", "mean-covariance")
 
@@ -89,6 +92,7 @@ def heat_map(
         case = Case(
             problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]), steps=int(steps[j]),
             points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
+            max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
         )  # fmt: skip
         found = _cell(case, runs, record, own, theories)
         for (name, k), estimate in found.items():

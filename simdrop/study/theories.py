@@ -57,6 +57,7 @@ class Case:
     threads: int | None = None
     backend: str = "auto"
     rtol: float = 1e-8
+    max_evaluations: int | None = None  # of a flow
     sme_members: int | None = None  # None: as many as the ensemble has
 
     @property
@@ -82,7 +83,10 @@ def predict(name: str, case: Case) -> Means:
             threads=case.threads,
         )
         return group_means(runs, -1, slice(None))
-    found = theory.flow(case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol)
+    found = theory.flow(
+        case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol,
+        max_evaluations=case.max_evaluations,
+    )  # fmt: skip
     theta = found["theta"].values[-1]
     if name in LOSSES:
         return _of_network(case, theta)

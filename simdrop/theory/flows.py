@@ -22,7 +22,7 @@ from simdrop_kernels import closed_form
 
 from .. import provenance
 from ..errors import InvalidInput, check_choice
-from ..problem import Problem, check_finite
+from ..problem import Problem, check_count, check_finite
 from . import moments, pathwise
 from ._input import Array, check_lr, check_point, network
 from .integration import Path, Slope, check_tolerances, choose, integrate, workplace
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 LOSSES = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}
 #: kind -> the options that belong to it alone
 OPTIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(LOSSES, ()),
-    "mean-covariance": ("covariance0", "rank"),
+    **dict.fromkeys(LOSSES, ("max_evaluations",)),
+    "mean-covariance": ("covariance0", "rank", "max_evaluations"),
     "pathwise": ("seed", "member", "corrected"),
 }
 
@@ -56,6 +56,7 @@ def flow(
     seed: int | None = None,
     member: int | None = None,
     corrected: bool | None = None,
+    max_evaluations: int | None = None,
 ) -> xr.Dataset:
     """Follow a flow that starts from theta0 at time 0, and report it at `times`.
 
@@ -73,6 +74,8 @@ def flow(
         covariance is a matrix up to 600 parameters, beyond them the rank is 32
     seed, member, corrected : of "pathwise": whose masks (both 0 by default), and whether with its term of order lr
         (the default)
+    max_evaluations : of all but "pathwise", and of a covariance without a rank: the right-hand side is evaluated so
+        often at most; unbounded by default
 
     Returns
     -------
@@ -88,6 +91,7 @@ def flow(
     check_choice("kind", kind, OPTIONS)
     check_tolerances(rtol, atol)
     given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
+    given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
     options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}
     started = clock.perf_counter()
     with workplace(problem):
@@ -140,8 +144,9 @@ def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _descend(
-    problem: Problem, theta0: Array, times: Array, *, kind: str, lr: float, method: str, rtol: float, atol: float
-) -> Path:
+    problem: Problem, theta0: Array, times: Array, *, kind: str, lr: float, method: str, rtol: float, atol: float,
+    max_evaluations: int | None = None,
+) -> Path:  # fmt: skip
     """The gradient flow of the loss that `kind` names."""
     name, reason, options = choose(
         problem,
@@ -151,7 +156,9 @@ def _descend(
         square=lr / (2 * problem.keep_prob) if kind == "modified" else 0.0,
         duration=times[-1],
     )
-    theta, work = integrate(descent(problem, LOSSES[kind], lr), theta0, times, rtol=rtol, atol=atol, **options)
+    theta, work = integrate(
+        descent(problem, LOSSES[kind], lr), theta0, times, rtol=rtol, atol=atol, limit=max_evaluations, **options
+    )
     return Path(theta, {"method": name, "method_reason": reason} | work)
 
 

@@ -25,7 +25,7 @@ _SHARED_WORK = 200_000
 #: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
 _LOST = 1000
 #: evaluations, and the share of the duration that they must advance by at least: less is no progress
-_STALL = 1000, 1e-4
+_STALL = 1000, 1e-6
 
 
 class Path(NamedTuple):
@@ -62,8 +62,10 @@ def workplace(problem: Problem) -> Iterator[None]:
         yield
 
 
-def watched(slope: Slope, start: Array, begin: float, end: float) -> Slope:
+def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | None = None) -> Slope:
     """`slope`, giving up with FlowFailed where it stays non-finite, is so at the start, or stops the integrator.
+
+    `limit` bounds the number of evaluations.
 
     A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps.
     """
@@ -78,6 +80,8 @@ def watched(slope: Slope, start: Array, begin: float, end: float) -> Slope:
         if lost > _LOST:
             raise FlowFailed(f"the flow has no finite derivative at time {time:g} of {end:g}: it became infinite")
         count, furthest = count + 1, max(furthest, time)
+        if limit is not None and count > limit:
+            raise gave_up(time, end, f"{limit} evaluations were allowed")
         if count % every == 0:
             if furthest - seen < share * (end - begin):
                 raise gave_up(time, end, f"{every} evaluations advanced it by {furthest - seen:.2g}")
@@ -88,17 +92,25 @@ def watched(slope: Slope, start: Array, begin: float, end: float) -> Slope:
 
 
 def integrate(
-    slope: Slope, start: Array, times: Array, *, rtol: float, atol: float, method: Any, **options: Any
+    slope: Slope,
+    start: Array,
+    times: Array,
+    *,
+    rtol: float,
+    atol: float,
+    method: Any,
+    limit: int | None = None,
+    **options: Any,
 ) -> tuple[Array, dict[str, Any]]:
     """The state (time, ...) at `times`, from `start` at time 0, and the work done. Raises FlowFailed.
 
-    `method` is SciPy's name or class; `options` are the class's.
+    `method` is SciPy's name or class; `options` are the class's; `limit` bounds the evaluations.
     """
     from scipy.integrate import solve_ivp
 
     if times[-1] == 0:
         return start[None].copy(), {"nfev": 0, "njev": 0, "success": 1}
-    right = watched(slope, start, 0.0, times[-1])
+    right = watched(slope, start, 0.0, times[-1], limit)
     found = solve_ivp(right, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options)
     path = found.y.T
     if not found.success or not np.isfinite(path).all():

@@ -49,6 +49,7 @@ def follow(
     atol: float,
     covariance0: ArrayLike | None = None,
     rank: int | None = None,
+    max_evaluations: int | None = None,
 ) -> Path:
     """The flow at `times`. Raises InvalidInput and FlowFailed."""
     check_choice("method", method, METHODS)
@@ -56,7 +57,10 @@ def follow(
     if rank is None and problem.n_params <= DENSE:
         if method == "BDF":
             raise InvalidInput("method 'BDF' is for mean-covariance flows with a rank: give rank, or another method")
-        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, rtol=rtol, atol=atol)
+        limits = {"rtol": rtol, "atol": atol, "limit": max_evaluations}
+        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, **limits)
+    if max_evaluations is not None:
+        raise InvalidInput("max_evaluations is for mean-covariance flows without a rank")
     from . import lowrank
 
     rank = RANK if rank is None else check_count("rank", rank)
@@ -118,7 +122,7 @@ def variables(std: Array, risk: Array, blocks: Array) -> dict[str, Any]:
 
 
 def _follow_dense(
-    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, rtol: float, atol: float
+    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, **limits: Any
 ) -> Path:
     params, own = problem.n_params, indices(problem)
     pairs = own[:, :, None], own[:, None, :]
@@ -127,7 +131,7 @@ def _follow_dense(
     state = np.concatenate([theta0, start.ravel()])
     found, work = integrate(
         _dense_slope(problem, pairs, lr), state, times,
-        rtol=rtol, atol=atol, method="DOP853" if method == "auto" else method,
+        **limits, method="DOP853" if method == "auto" else method,
     )  # fmt: skip
     theta, covariance = found[:, :params].copy(), found[:, params:].reshape(-1, params, params)
     blocks = covariance[:, *pairs]
