@@ -54,11 +54,10 @@ def mean_gradient(room, sizes, x, scale, variance, train):
         h, h1 = room.h[i], room.h1[i]
         for o in range(sizes.outputs):
             e, b, g = room.e[i, o], room.b[o], room.gradient[o]
-            before = real(o > 0)
             for j in range(h.size):
                 r = e + variance * b[j] * h[j]
                 g[j] += r * h[j]
-                by_z[j] = before * by_z[j] + r * b[j] * h1[j]
+                by_z[j] = (by_z[j] if o > 0 else real(0)) + r * b[j] * h1[j]
         through_inputs(room.gradient, sizes, x, i, by_z)
     finish(room.gradient, sizes, scale, 1 / real(sizes.samples), train)
 

@@ -165,15 +165,14 @@ def draw_omega(room, sizes, batch, clock):
 def pull(room, sizes, x, first):
     """Add (Σ over a group of) g_ρj T_ρj to N."""
     pitch, outputs = room.h.shape[1], sizes.outputs
-    by_z = room.rows[0][:pitch]
+    by_z, zero = room.rows[0][:pitch], x.dtype.type(0)
     for s in range(sizes.grouped):
         h, h1 = room.h[first + s], room.h1[first + s]
         for o in range(outputs):
             t, b, target = room.t[s * outputs + o], room.b[o], room.noise[o]
-            before = x.dtype.type(o > 0)
             for j in range(pitch):
                 target[j] += h[j] * t[j]
-                by_z[j] = before * by_z[j] + b[j] * t[j] * h1[j]
+                by_z[j] = (by_z[j] if o > 0 else zero) + b[j] * t[j] * h1[j]
         through_inputs(room.noise, sizes, x, first + s, by_z)
 
 

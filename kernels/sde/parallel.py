@@ -42,7 +42,7 @@ def advance(
     real: Any = ensemble.theta.dtype.type
     counts = Counts.of(equation, len(x), y.shape[1], width_of(x, y, ensemble.theta))
     stages = SCHEMES[equation.scheme]
-    settings = room.Settings(
+    settings_of = room.Settings(
         first_step=first_step,
         inputs=x.shape[1],
         groups=counts.groups,
@@ -56,7 +56,6 @@ def advance(
         part=room.PART[equation.part],
     )
     run = (
-        np.array(settings, dtype=np.int64),
         np.array(rng.split_seed(seed)),
         np.array(sizes),
         np.array([stage.ahead for stage in stages], dtype=np.float64),
@@ -67,7 +66,9 @@ def advance(
     # both arrays anew: kernels are compiled for arrays that can be written to
     even, targets = np.pad(x, ((0, 0), (0, x.shape[1] % 2))), np.array(y)
     with one_thread_each(threads):
-        paths.build(equation.activation, real)(ensemble.theta, ensemble.diverged, members, (even, targets), run)
+        paths.build(equation.activation, real)(
+            ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run
+        )
 
 
 def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:

@@ -41,13 +41,16 @@ def commit(room, sizes, h, largest):
     return finite
 
 
+SHARE = 8  # paths that one thread takes at a time, in the same arrays
+
+
 @cache
 def build(activation: str, real: type) -> Any:
-    """The kernel `follow(theta, diverged, members, data, run)`.
+    """The kernel `follow(theta, diverged, members, data, settings_of, run)`.
 
     theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 11). data:
-    x (n, D), with a column of zeros more where D is odd, y (n, c). run: `Settings` as integers, key (2,), step sizes in
-    double, `ahead` and `weight` of the stages, output scale.
+    x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
+    step sizes in double, `ahead` and `weight` of the stages, output scale.
     """
     act = formulas.activation(activation, scalar, real)
     forward = make_forward(act, bend(activation, scalar, real))
@@ -76,17 +79,11 @@ def build(activation: str, real: type) -> Any:
         return commit(room, sizes, real(h), largest)
 
     @inner
-    def follow_path(theta, lr, member, drawn, data, run):
+    def follow_path(room, sizes, settings, theta, lr, member, drawn, data, run):
         """All steps of one path; returns the one that would have made it non-finite, or -1."""
         x, y = data
-        numbers_of, key, step_sizes, ahead, weight, scale = run
-        settings = as_settings(numbers_of)
-        width = theta.size // (settings.inputs + y.shape[1])
-        grouped = x.shape[0] // settings.groups
-        sizes = Sizes(
-            x.shape[0], y.shape[1], x.shape[1], settings.inputs, width, settings.groups, grouped, settings.single
-        )
-        room, numbers = make_room(sizes, real(0), (settings.mask, settings.label)), as_numbers(drawn)
+        key, step_sizes, ahead, weight, scale = run
+        numbers = as_numbers(drawn)
         load(theta, sizes, room.state)
         lost = -1
         for t in range(step_sizes.size):
@@ -97,11 +94,25 @@ def build(activation: str, real: type) -> Any:
         store(theta, sizes, room.state)
         return lost
 
-    @kernel
-    def follow(theta, diverged, members, data, run):
+    @inner
+    def follow_some(first, last, theta, diverged, members, data, settings_of, run):
+        """Paths first, ..., last - 1, in one room."""
+        x, y = data
         lr, member, drawn = members
-        for m in numba.prange(len(theta)):
+        settings = as_settings(settings_of)
+        width, grouped = theta.shape[1] // (settings.inputs + y.shape[1]), x.shape[0] // settings.groups
+        sizes = Sizes(
+            x.shape[0], y.shape[1], x.shape[1], settings.inputs, width, settings.groups, grouped, settings.single
+        )
+        room = make_room(sizes, real(0), (settings.mask, settings.label))
+        for m in range(first, last):
             if diverged[m] < 0:
-                diverged[m] = follow_path(theta[m], lr[m], member[m], drawn[m], data, run)
+                diverged[m] = follow_path(room, sizes, settings, theta[m], lr[m], member[m], drawn[m], data, run)
+
+    @kernel
+    def follow(theta, diverged, members, data, settings_of, run):
+        for share in numba.prange((len(theta) + SHARE - 1) // SHARE):
+            last = min((share + 1) * SHARE, len(theta))
+            follow_some(share * SHARE, last, theta, diverged, members, data, settings_of, run)
 
     return follow

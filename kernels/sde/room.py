@@ -175,11 +175,11 @@ def add(row, factor, other):
 @inner
 def mix(row, sizes, weights, x, i):
     """Fill a row with Σ_d x_id w_d."""
+    zero = x.dtype.type(0)
     for d in range(0, sizes.inputs, 2):
         x0, x1, w0, w1 = x[i, d], x[i, d + 1], weights[sizes.outputs + d], weights[sizes.outputs + d + 1]
-        before = x.dtype.type(d > 0)
         for j in range(row.size):
-            row[j] = before * row[j] + x0 * w0[j] + x1 * w1[j]
+            row[j] = (row[j] if d > 0 else zero) + x0 * w0[j] + x1 * w1[j]
 
 
 @inner
