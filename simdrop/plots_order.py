@@ -90,7 +90,8 @@ def heat_map(found: HeatMap) -> Figure:
         image: Any = None
         for panel, name in zip(panels, names, strict=True):
             row = errors.sel(theory=name)
-            relative = np.maximum(row["distance"].values, row["error"].values) / errors["size"].values
+            size = np.where(errors["size"].values > 0, errors["size"].values, np.nan)
+            relative = np.maximum(row["distance"].values, row["error"].values) / size
             image = panel.imshow(relative, norm=LogNorm(1e-3, 10), cmap="viridis", origin="lower", aspect="auto")
             for marker, where in (("x", np.isnan(relative)), (".", row["distance"] < RESOLVED * row["error"])):
                 y, x = np.nonzero(np.asarray(where))

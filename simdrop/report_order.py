@@ -27,7 +27,7 @@ def table(summary: dict[str, Any]) -> str:
     lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}", ""]
     for quantity, title in _TITLES.items():
         header = "".join(f"lr {lr:<16g}" for lr in settings["lrs"])
-        lines.append(f"{title:<30}{header}slope (95 %)             order")
+        lines.append(f"{title:<34}{header}slope (95 %)             order")
         lines += [_row(THEORIES[name], rows[quantity]) for name, rows in summary["theories"].items()]
         lines.append("")
     lines.append(_LEGEND)
@@ -45,7 +45,7 @@ def _row(title: str, row: dict[str, Any]) -> str:
     if row["slope"] is not None:
         low, high = row["slope_interval_95"]
         slope = f"{row['slope']:.2f} ({low:.2f} … {high:.2f})"
-    return f"  {title:<28}{cells}{slope:<25}{row['order']}"
+    return f"  {title:<32}{cells}{slope:<25}{row['order']}"
 
 
 def write_order(found: Order, folder: Path, heat_map: HeatMap | None = None) -> None:

@@ -216,9 +216,9 @@ def test_finite_time_blow_up_is_an_error():
 
 def test_the_number_of_evaluations_can_be_bounded() -> None:
     x = np.linspace(-1, 1, 4)
-    problem = Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
     for kind in ("modified", "mean-covariance"):
         with pytest.raises(FlowFailed, match="50 evaluations were allowed"):
-            flow(problem, problem.init(), lr=0.1, times=[50.0], kind=kind, max_evaluations=50)
+            simdrop.flow(problem, problem.init(), lr=0.1, times=[50.0], kind=kind, max_evaluations=50)
     with pytest.raises(InvalidInput, match="max_evaluations is an option of kind"):
-        flow(problem, problem.init(), lr=0.1, times=[1.0], kind="pathwise", max_evaluations=50)
+        simdrop.flow(problem, problem.init(), lr=0.1, times=[1.0], kind="pathwise", max_evaluations=50)

@@ -59,7 +59,8 @@ def test_what_an_interval_supports() -> None:
     assert Slope(2.4, 0.05, ()).order == 2
     assert Slope(0.01, 0.01, ()).order == 0
     assert Slope(1.5, 0.3, ()).order is None  # too wide
-    assert Slope(1.62, 0.05, ()).order is None  # on the border of 1 and 2
+    assert Slope(1.62, 0.05, ()).order == 1  # its lower end is too far below 2
+    assert Slope(1.75, 0.05, ()).order == 2
 
 
 def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ replay the masks of simulated members: D is the root mean square over members, w
 Rungs with D < 3 s are left out, as are those where a theory has no value. Through the finest `WINDOW` of the others
 goes the line log D = a + q log ε, weighted by (D / s)². Its standard error is that of the weights, or larger by the
 scatter about the line where that is larger (Birge's ratio): a curve not straight yet widens the interval of q.
-A whole number supports the interval where it lies in (q - 0.4, q + 0.6): higher terms in ε make slopes steeper.
+The order that an interval supports is the largest whole number at most 0.4 above its lower end, for higher terms in ε
+make slopes steeper; an interval wider than 1 supports none.
 """
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,8 +43,8 @@ LRS = (0.2, 0.1, 0.05, 0.025)
 RESOLVED = 3.0
 #: finest rungs through which the line goes
 WINDOW = 3
-#: how far below and above a whole number a slope's interval may reach
-MARGIN = 0.4, 0.6
+#: how far below its order a slope's interval may reach, and how wide it may be
+MARGIN, WIDEST = 0.4, 1.0
 Z95 = 1.959963984540054
 
 
@@ -225,10 +227,9 @@ class Slope:
 
     @property
     def order(self) -> int | None:
-        """The whole number that the interval supports, or None."""
+        """The order that the interval supports, or None."""
         low, high = self.interval
-        found = round(self.value - (MARGIN[1] - MARGIN[0]) / 2)
-        return found if found - MARGIN[0] < low and high < found + MARGIN[1] else None
+        return math.floor(low + MARGIN) if high - low <= WIDEST else None
 
 
 def fit_slope(lrs: Array, distance: Array, error: Array) -> Slope | None:
@@ -273,7 +274,8 @@ def _summary(
         "problem": provenance.of_problem(problem),
         "settings": settings,
         "rule": f"rungs count where the distance is at least {RESOLVED:g} standard errors; the line goes through the"
-        f" finest {WINDOW} of them; order q where the 95 % interval lies in (q - {MARGIN[0]}, q + {MARGIN[1]})",
+        f" finest {WINDOW} of them; order: the largest whole number at most {MARGIN} above the lower end of the 95 %"
+        f" interval, none where that is wider than {WIDEST:g}",
         "theories": found,
         "failures": failures,
         "seconds": seconds,
