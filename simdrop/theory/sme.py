@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: scheme -> the longest step by default, in units of 1/λ with λ the largest eigenvalue of the Hessian of L at theta0.
-#: On the problem of tests/test_sme_order.py the schemes then add 5 % or less to the error that order 2 leaves.
-LONGEST = {"rk4": 0.5, "heun": 0.125, "euler": 0.01}
+#: On the problem of tests/test_sme_order.py at lr 0.2, where that asks for 4 and 8 steps, doubling those of rk4 changes
+#: the mean's error by less than 1 %, and heun is 1 % from rk4; that of euler is by its first order, not by measurement.
+LONGEST = {"rk4": 0.25, "heun": 0.125, "euler": 0.01}
 MOST_SUBSTEPS = 1000
 
 
