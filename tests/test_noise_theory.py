@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from simdrop import theory
-from simdrop.errors import InvalidInput
 from simdrop.noise import Noise
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
