@@ -2,15 +2,16 @@
 
 A backend is a module with `name`, `unavailable()`, `refuses(step, dtype)`, `advance(...)` and
 `evaluate(...)`, as `reference` defines them. `only_by_name()` may say why "auto" never takes one that can
-run, and `open(...)` may keep the state where it is trained (`cuda`). Modules are imported when asked for:
-none loads Numba or looks for a device at import of this package.
+run, `outrun(...)` which other one was measured to be faster at some sizes, and `open(...)` may keep the state
+where it is trained (`cuda`). Modules are imported when asked for: none loads Numba or looks for a device at
+import of this package.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,15 @@ from .spec import Ensemble, Step
 
 #: backend name -> module; the order is the order of preference of "auto"
 MODULES = {"cuda": "cuda", "native": "native", "numba": "parallel", "numpy": "reference"}
+
+
+class Sizes(NamedTuple):
+    """What a step is asked to train: samples of a step n, neurons m, inputs D (the bias's included), outputs c."""
+
+    samples: int
+    width: int
+    inputs: int
+    outputs: int
 
 
 class Backend(Protocol):
@@ -67,11 +77,13 @@ def load(name: str, modules: Mapping[str, str] = MODULES) -> Backend:
     return cast(Backend, importlib.import_module(f".{modules[name]}", __package__))
 
 
-def choose(name: str, step: Any, dtype: np.dtype, modules: Mapping[str, str] = MODULES) -> tuple[Backend, str]:
+def choose(
+    name: str, step: Any, dtype: np.dtype, modules: Mapping[str, str] = MODULES, sizes: Sizes | None = None
+) -> tuple[Backend, str]:
     """The backend that runs `step` in `dtype`, with one sentence that says why.
 
-    `name` is a backend's or "auto"; `modules` are those to choose from, which take a `step` of their kind. Raises
-    BackendError with the reason if the named one cannot.
+    `name` is a backend's or "auto"; `modules` are those to choose from, which take a `step` of their kind. With
+    `sizes`, "auto" heeds what was measured at such sizes. Raises BackendError with the reason if the named one cannot.
     """
     if name != "auto":
         backend = load(name, modules)
@@ -84,8 +96,18 @@ def choose(name: str, step: Any, dtype: np.dtype, modules: Mapping[str, str] = M
         backend = load(candidate, modules)
         by_name = getattr(backend, "only_by_name", lambda: None)
         reason = backend.unavailable() or backend.refuses(step, dtype) or by_name()
+        if reason is None and sizes is not None and hasattr(backend, "outrun"):
+            reason = _outrun_by(backend.outrun(step, dtype, sizes), step, dtype, modules)
         if reason is None:
             why = f"{candidate!r} is the fastest that runs here"
             return backend, why + "".join(f"; {other}" for other in passed_over)
         passed_over.append(f"not {candidate!r}: {reason}")
     raise BackendError("no backend runs this: " + "; ".join(passed_over))
+
+
+def _outrun_by(found: tuple[str, str] | None, step: Any, dtype: np.dtype, modules: Mapping[str, str]) -> str | None:
+    """The reason of `outrun`, (faster backend, reason), where that backend runs the step here."""
+    if found is None:
+        return None
+    other = load(found[0], modules)
+    return None if other.unavailable() or other.refuses(step, dtype) else found[1]

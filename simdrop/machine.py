@@ -15,6 +15,8 @@ from . import provenance
 PACKAGES = ("numpy", "scipy", "numba", "xarray", "zarr", "h5netcdf", "scikit-learn", "numba-cuda", "distributed")
 #: processor features that decide how wide vector instructions are
 FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "neon", "sve")
+#: (samples, width, inputs, outputs) of the papers' one-dimensional networks and of those on images
+THIN, WIDE = (32, 128, 2, 1), (1000, 1000, 785, 10)
 
 
 def information() -> dict[str, Any]:
@@ -23,6 +25,7 @@ def information() -> dict[str, Any]:
         "simdrop": version("simdrop"),
         "backends": backends(),
         "auto": {dtype: _auto(dtype) for dtype in ("float64", "float32")},
+        "auto_wide": {dtype: _auto(dtype, WIDE) for dtype in ("float64", "float32")},
         "machine": provenance.machine() | {"memory_gib": _memory(), "features": features()},
         "gpus": gpus(),
         "python": provenance.versions()["python_version"],
@@ -64,6 +67,7 @@ def text(found: dict[str, Any]) -> str:
     lines = [f"simdrop {found['simdrop']}, Python {found['python']}", "", "backends"]
     lines += [f"  {name:<10}{state}" for name, state in found["backends"].items()]
     lines += [f'"auto" for SGD with dropout in {dtype}: {reason}' for dtype, reason in found["auto"].items()]
+    lines += [f"  with 784 inputs and 10 outputs: {reason}" for reason in dict.fromkeys(found["auto_wide"].values())]
     lines += ["", "machine", f"  processor  {machine['processor']}"]
     lines.append(f"  cores      {machine['cores']} for this process")
     if machine["memory_gib"] is not None:
@@ -75,11 +79,11 @@ def text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _auto(dtype: str) -> str:
+def _auto(dtype: str, sizes: tuple[int, int, int, int] = THIN) -> str:
     from simdrop_kernels import BackendError, Step, registry
 
     try:
-        return registry.choose("auto", Step(), np.dtype(dtype))[1]
+        return registry.choose("auto", Step(), np.dtype(dtype), sizes=registry.Sizes(*sizes))[1]
     except BackendError as error:
         return str(error)
 

@@ -113,7 +113,8 @@ def simulate(
         groups=groups,
     )
     check_choice("backend", backend, ("auto", *registry.names()))
-    chosen, reason = registry.choose(backend, step, np.dtype(dtype))
+    sizes = registry.Sizes(step.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
+    chosen, reason = registry.choose(backend, step, np.dtype(dtype), sizes=sizes)
     threads = provenance.cores() if threads is None else check_count("threads", threads)
     training = _Training(problem=problem, settings=settings, step=step, backend=chosen, threads=threads)
     samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)

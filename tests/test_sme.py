@@ -231,8 +231,8 @@ def test_paths_that_diverge_are_told(backend: str) -> None:
     assert list(data.diverged) == [-1, 0]
     assert list(data.alive) == [1, 1]
     with pytest.warns(simdrop.errors.DivergenceWarning):
-        after = _sme(theta0=starts[::-1], members=None, backend=backend, keep_theta=True)
-    alone = _sme(theta0=np.stack([THETA0, THETA0]), members=None, backend=backend, keep_theta=True)
+        after = _sme(theta0=starts[::-1], members=None, backend=backend, keep_theta=True, substeps=2)
+    alone = _sme(theta0=np.stack([THETA0] * 2), members=None, backend=backend, keep_theta=True, substeps=2)
     assert np.array_equal(after.theta[:, 1], alone.theta[:, 1]), "a path that was lost touched the next"
     with pytest.raises(Diverged, match="all members diverged"):
         _sme(theta0=far, backend=backend)
