@@ -152,6 +152,18 @@ def test_a_dropped_infinity_counts_as_it_does_in_numpy(isa):
         np.testing.assert_array_equal(ensemble.diverged, expected.diverged)
 
 
+def test_large_matrices_are_left_to_blas():
+    """What was measured decides; nothing else than speed may: by name the backend runs them all the same."""
+    large, step = registry.Sizes(256, 1000, 785, 10), Step()
+    chosen, reason = registry.choose("auto", step, np.dtype("float32"), sizes=large)
+    if chosen.name == "cuda":
+        pytest.skip("the device takes it")
+    assert chosen.name == "numba"
+    assert "not 'native': BLAS, which 'numba' calls, is faster for weights of 1000 x 785" in reason
+    assert registry.choose("auto", step, np.dtype("float32"), sizes=large._replace(inputs=2))[0].name == "native"
+    assert registry.choose("native", step, np.dtype("float32"), sizes=large)[0].name == "native"
+
+
 def test_refusals_name_the_reason(monkeypatch):
     assert "risk+r1+r2" in native.refuses(Step(objective="risk+r1+r2"), np.dtype(np.float64))
     assert "float16" in native.refuses(Step(), np.dtype(np.float16))
