@@ -52,7 +52,7 @@ def contenders(threads: int) -> list[Contender]:
     ]
     vmap = {"structure": "vmap"}
     # Blocks of members by hand, masks of 16 bits drawn eight steps ahead: what a day of tuning made of it.
-    tuned = {"structure": "block", "prng": "unrolled", "hoist": 8, "block": 32}
+    tuned = {"structure": "block", "prng": "unrolled", "hoist": 8, "block": 0}
     jax = [
         ("vmap, autodiff", vmap | {"gradient": "autodiff"}),
         ("vmap, manual gradient", vmap),
@@ -114,7 +114,7 @@ class Worker:
 def options_for(row: Contender, case: Case) -> dict[str, Any]:
     """The options of a contender, with the block that is the fastest at this width."""
     options = dict(row.options)
-    if "block" in options:
+    if options.get("block") == 0:
         options["block"] = 64 if case.width < 64 else 32 if case.width < 500 else 4
     if row.module == "numpy_":
         options["block"] = 16

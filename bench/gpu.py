@@ -24,8 +24,10 @@ from typing import Any
 import common
 import numpy as np
 from common import Case
+from numba import cuda  # the simulator looks for this name
 
-from simdrop_kernels import cuda, reference
+from simdrop_kernels import cuda as backend
+from simdrop_kernels import reference
 from simdrop_kernels.spec import Ensemble, Step
 
 #: arithmetic instructions of a neuron·sample update of the team kernel, tanh, one input and a bias: 2 of the clamp, 1
@@ -135,26 +137,24 @@ def ensemble_of(case: Case, members: int) -> Ensemble:
 
 def peak(small: bool) -> float:
     """Fused multiply-adds per second in float32: eight independent chains in each of many lanes."""
-    from numba import cuda as device
-
     from simdrop_kernels.device import machine
 
     rounds, lanes = (4, 4) if small else (1 << 16, 256)
 
     def chains(out, factor, term):
-        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = np.float32(device.threadIdx.x)
+        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = np.float32(cuda.threadIdx.x)
         for _ in range(rounds):
             a0, a1, a2, a3 = a0 * factor + term, a1 * factor + term, a2 * factor + term, a3 * factor + term
             a4, a5, a6, a7 = a4 * factor + term, a5 * factor + term, a6 * factor + term, a7 * factor + term
-        out[device.grid(1)] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7
+        out[cuda.grid(1)] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7
 
-    blocks = 1 if machine.SIMULATED else 16 * device.get_current_device().MULTIPROCESSOR_COUNT
-    out, run = device.device_array(blocks * lanes, np.float32), machine.launch(machine.kernel(chains), blocks, lanes)
+    blocks = 1 if machine.SIMULATED else 16 * cuda.get_current_device().MULTIPROCESSOR_COUNT
+    out, run = cuda.device_array(blocks * lanes, np.float32), machine.launch(machine.kernel(chains), blocks, lanes)
     seconds = []
     for _ in range(5):
         begun = time.perf_counter()
         run(out, np.float32(0.999), np.float32(0.001))
-        device.synchronize()
+        cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
     return 8.0 * rounds * blocks * lanes / min(seconds)
 
@@ -192,11 +192,9 @@ def peers(small: bool, rounds: int) -> tuple[list[dict[str, Any]], bool]:
 
 def device_name() -> str:
     """The device's name; the simulator says so."""
-    from numba import cuda as device
-
     from simdrop_kernels.device import machine
 
-    return "simulator" if machine.SIMULATED else device.get_current_device().name.decode()
+    return "simulator" if machine.SIMULATED else cuda.get_current_device().name.decode()
 
 
 def main() -> int:
@@ -205,7 +203,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="sizes for the simulator")
     parser.add_argument("--rounds", type=int, default=5, help="timings of every contender")
     given = parser.parse_args()
-    if reason := cuda.unavailable():
+    if reason := backend.unavailable():
         print(f"no table: {reason}", file=sys.stderr)
         return 1
     kept: dict[str, Any] = {"machine": common.machine() | {"gpu": device_name()}}
