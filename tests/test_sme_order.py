@@ -95,14 +95,12 @@ def test_schemes_meet_the_exact_moments_of_a_linear_equation() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lr", "order", "wanted"), [(0.2, 1, 0.325), (0.2, 2, 0.212), (0.1, 1, 0.078), (0.1, 2, 0.024)]
-)
+@pytest.mark.parametrize(("lr", "order", "wanted"), [(0.2, 1, 0.325), (0.2, 2, 0.212), (0.1, 2, 0.024)])
 def test_known_errors_of_both_orders(lr: float, order: Any, wanted: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures of an independent program: Heun for the drift, noise at the start of each of 4 substeps."""
     monkeypatch.setitem(sde.SCHEMES, "plain heun", (Stage(0, 0.5, True), Stage(1, 0.5, False)))
-    members, error = _members(lr, 1_000_000)
-    paths, error_of_paths = _paths(lr, 200_000, order=order, scheme="plain heun", substeps=4)
+    members, error = _members(lr, 500_000)
+    paths, error_of_paths = _paths(lr, 60_000, order=order, scheme="plain heun", substeps=4)
     # theirs has a statistical error of its own, and three digits
     allowed = ALARM * np.hypot(error, np.hypot(error_of_paths, 5e-4)) + 5e-4
     assert abs(np.linalg.norm(paths - members) - wanted) < allowed
@@ -115,8 +113,8 @@ def test_orders_of_the_mean() -> None:
     for order in (1, 2):
         errors = []
         for lr in (0.2, 0.1):
-            members, _ = _members(lr, 1_000_000)
-            paths, _ = _paths(lr, 200_000, order=order)
+            members, _ = _members(lr, 500_000)
+            paths, _ = _paths(lr, 60_000, order=order)
             errors.append(np.linalg.norm(paths - members))
         fall[order] = np.log2(errors[0] / errors[1])
     assert fall[2] > 1.6
@@ -126,8 +124,8 @@ def test_orders_of_the_mean() -> None:
 @pytest.mark.slow
 def test_default_steps_are_converged() -> None:
     """Twice as many steps change the mean by less than a tenth of the error that order 2 leaves."""
-    members, _ = _members(0.2, 1_000_000)
-    whole, error = _paths(0.2, 200_000)
-    half, error_of_half = _paths(0.2, 200_000, substeps=8)
+    members, _ = _members(0.2, 500_000)
+    whole, error = _paths(0.2, 60_000)
+    half, error_of_half = _paths(0.2, 60_000, substeps=8)
     left = np.linalg.norm(half - members)
     assert np.linalg.norm(whole - half) < 0.1 * left + ALARM * np.hypot(error, error_of_half)

@@ -82,8 +82,8 @@ def bend_drift(room, sizes, x, scale, variance, train):
     dz, dh, by_z = room.rows[0][:pitch], room.rows[1][:pitch], room.rows[2][:pitch]
     for o in range(outputs):
         db, g = room.db[o], room.gradient[o]
-        for j in range(pitch):
-            db[j] = scale * g[j]
+        for j in range(pitch):  # nothing in what pads the width, where h need not be 0
+            db[j] = scale * g[j] if j < sizes.width else 0
     for i in range(sizes.samples):
         h, h1, h2 = room.h[i], room.h1[i], room.h2[i]
         mix(dz, sizes, room.gradient, x, i)
