@@ -4,8 +4,8 @@ One process for each environment, all contenders timed in turn within one case, 
 round by round. Every contender starts from the same parameters; mean and spread of its members' risks after training
 must agree with the NumPy backend's within 5 standard errors (6e-7 each, if normal), or the script exits with status 1.
 
-    python bench/compare_peers.py --quick     two minutes or three
-    python bench/compare_peers.py             all cases
+    python bench/compare_peers.py --quick     three minutes or four
+    python bench/compare_peers.py             all cases, a quarter of an hour
 """
 
 from __future__ import annotations
