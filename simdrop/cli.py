@@ -16,7 +16,7 @@ import click
 
 from . import __version__
 from .config import BenchSettings, CompareSettings, OrderSettings, ProblemSettings, as_toml
-from .errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
+from .errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput, check_choice
 from .flags import Command
 from .progress import Bars
 
@@ -216,10 +216,14 @@ def order(context: click.Context, /, **given: Any) -> None:
     from .report import prepare_folder
     from .report_order import write_order
     from .study.heatmap import heat_map
-    from .study.order import LRS
+    from .study.order import LRS, check_ladder
     from .study.order import order as measure
     from .study.theories import THEORIES
 
+    lrs = _learning_rates(settings.lrs) or LRS
+    check_ladder(lrs, settings.time)
+    for name in settings.theories:
+        check_choice("theory", name, THEORIES)
     folder = prepare_folder(settings.out, overwrite=settings.overwrite)
     (folder / "settings.toml").write_text(as_toml(settings), encoding="utf-8")
     common = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
@@ -227,7 +231,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     bars = Bars(quiet=given["quiet"])
     try:
         found = measure(
-            problem, theta0, lrs=_learning_rates(settings.lrs) or LRS, members=settings.members,
+            problem, theta0, lrs=lrs, members=settings.members,
             sme_members=settings.sme_members, paths=settings.paths, theories=settings.theories or tuple(THEORIES),
             groups=settings.groups, progress=bars, **common,
         )  # fmt: skip

@@ -92,6 +92,10 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     assert (out / "figure.png").stat().st_size > 10_000
     assert run([*arguments, "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    untouched = tmp_path / "untouched"
+    assert run(["order", "--lrs", "0.3", "--lrs", "0.1", "--lrs", "0.05", "--out", str(untouched)]) == 2
+    assert "0.3 does not" in capsys.readouterr().err
+    assert not untouched.exists()
 
 
 def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop.Problem) -> None:

@@ -101,7 +101,7 @@ def order(
     InvalidInput, simdrop_kernels.BackendError, Diverged : as `simulate`
     """
     theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
-    steps = _check_ladder(lrs, time)
+    steps = check_ladder(lrs, time)
     for name in theories:
         check_choice("theory", name, THEORIES)
     check_count("paths", paths, least=3)
@@ -136,8 +136,8 @@ def order(
     return Order(problem, errors, _summary(problem, errors, settings, failures, clock.perf_counter() - started))
 
 
-def _check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
-    """lr -> steps, from the largest lr down; raises InvalidInput."""
+def check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
+    """The learning rates and the steps that each takes to `time`, from the largest down; raises InvalidInput."""
     values = np.unique(check_finite("lrs", list(lrs)))[::-1]
     if values.size < WINDOW:
         raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {list(lrs)}")
