@@ -1,0 +1,103 @@
+"""`simdrop compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..config import CompareSettings, as_toml
+from ..errors import Diverged, FlowFailed
+from ..flags import Command
+from ..progress import Bars
+from .common import FAILED, INTERRUPTED, fail, problem_of, warnings_as_lines
+
+if TYPE_CHECKING:
+    from ..problem import Problem
+    from ..study.comparison import Plan
+
+#: products of samples, parameters and steps that the default number of members may take
+DEFAULT_WORK = 200_000_000_000
+
+
+@click.command(cls=Command, settings=CompareSettings)
+@click.pass_context
+def compare(context: click.Context, /, **given: Any) -> int:
+    """Train an ensemble of networks with dropout and measure how well gradient flows predict it.
+
+    Without arguments: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6), 1000 networks of 50
+    tanh neurons with keep_prob 0.5. They start from the same parameters and differ in their dropout masks alone. Their
+    mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean effect of dropout) and on
+    R_S + R_1 + R_2 (which adds that of a finite learning rate). Prints a table, and writes summary.json, the results
+    (Zarr) and figure.png to --out.
+
+    \b
+    simdrop compare
+    simdrop compare --keep-prob 0.5 --lr 0.002 --out half
+    simdrop compare --data table.csv --target price --standardize --standardize-targets
+    simdrop compare --config half/settings.toml --set seed=1 --out again
+
+    Flags win over --set, --set over --config. Exit status: 0 all went well, 1 the run failed or networks diverged,
+    2 bad input, 130 interrupted (what was recorded is then in results.zarr).
+    """
+    assert isinstance(context.command, Command)
+    settings = context.command.resolve(given)
+    problem, data = problem_of(settings)
+    plan = _plan(problem, settings)
+    from ..report import prepare_folder, table, write_comparison
+
+    folder = prepare_folder(settings.out, overwrite=settings.overwrite)
+    (folder / "settings.toml").write_text(as_toml(settings), encoding="utf-8")
+    bars = Bars(quiet=given["quiet"])
+    try:
+        with warnings_as_lines(bars):
+            comparison = plan.run(out=folder, progress=bars)
+            comparison.summary["data"] = {"name": data.name, "inputs": data.inputs, "targets": data.targets}
+            comparison.summary["data"]["notes"] = data.notes
+            bars("save", 0, 1)
+            write_comparison(comparison, folder)
+    except KeyboardInterrupt:
+        bars.close()
+        return fail(f"interrupted; {_recorded(folder)}", INTERRUPTED)
+    except (Diverged, FlowFailed) as error:
+        raise type(error)(f"{error}; {_recorded(folder)}") from error
+    finally:
+        bars.close()
+    if not given["quiet"]:
+        click.echo("\n".join([*(f"data: {note}" for note in data.notes), table(comparison.summary), ""]))
+        click.echo(f"written to {folder}: summary.json, figure.png, results.zarr, flows.zarr, distances.zarr")
+    return FAILED if comparison.summary["diverged"]["members"] else 0
+
+
+def _recorded(folder: Path) -> str:
+    results = folder / "results.zarr"
+    return f"what was recorded is in {results}" if results.exists() else "nothing was recorded yet"
+
+
+def _members(problem: Problem, steps: int) -> int:
+    """1000, or fewer, but at least 50, so that a run stays a matter of minutes."""
+    step = problem.n_samples * problem.width * (problem.n_inputs + problem.n_outputs)
+    return min(1000, max(50, DEFAULT_WORK // (step * max(steps, 1))))
+
+
+def _plan(problem: Problem, settings: CompareSettings) -> Plan:
+    from ..study.comparison import KINDS, Plan
+
+    return Plan.check(
+        problem,
+        problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma),
+        lr=settings.lr,
+        steps=settings.steps,
+        members=settings.members if settings.members is not None else _members(problem, settings.steps),
+        seed=settings.seed,
+        kinds=settings.kinds or tuple(KINDS),
+        record=settings.record,
+        spacing=settings.spacing,
+        grid=settings.grid,
+        groups=settings.groups,
+        backend=settings.backend,
+        dtype=settings.dtype,
+        threads=settings.threads,
+        memory=settings.memory << 20,
+    )
