@@ -1,6 +1,6 @@
 """The theory of dropout in closed form: pure functions of a problem and of theta, in float64."""
 
-from .curvature import hessian, hessian_product
+from .curvature import hessian, hessian_operator, hessian_product, hessian_trace
 from .exact import Quadratic, linear_moments
 from .flows import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
@@ -18,7 +18,9 @@ __all__ = [
     "flow",
     "gradient",
     "hessian",
+    "hessian_operator",
     "hessian_product",
+    "hessian_trace",
     "linear_moments",
     "loss",
     "mean_gradient",

@@ -13,6 +13,7 @@ parameters that are not trained are zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ from ._input import Array, check_point
 
 #: the losses whose Hessian is known
 OBJECTIVES = ("risk", "risk+r1")
+#: numbers of the arrays over (theta, sample, neuron) that are worked on at once
+_ROWS = 1 << 20
 
 
 def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Array:
@@ -36,10 +39,37 @@ def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -
 
 def hessian_product(problem: Problem, theta: ArrayLike, direction: ArrayLike, *, objective: str = "risk+r1") -> Array:
     """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it."""
+    return hessian_operator(problem, theta, objective=objective)(problem.check_theta(direction, "direction"))
+
+
+def hessian_operator(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Callable[[Array], Array]:
+    """`hessian_product` as a function of the direction (..., P) alone, for many products at one theta (P,)."""
     check_choice("objective", objective, OBJECTIVES)
-    net = _network(problem, check_point(problem, theta), order=2)
-    direction = problem.freeze(problem.check_theta(direction, "direction"))
-    return problem.freeze(net.mean_gradient_along(direction, _variance(problem, objective)))
+    net, v = _network(problem, check_point(problem, theta), order=2), _variance(problem, objective)
+    return lambda direction: problem.freeze(net.mean_gradient_along(problem.freeze(direction), v))
+
+
+def hessian_trace(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Array:
+    """Trace (...) of the Hessian at theta (..., P), exactly and for any P, in O(n m c) each:
+
+    Tr H = (1/n) Σ_ij [c (1 + v) s² h_ij² + |x_i|² ((1 + v) bb_j h1_ij² + c_ij h2_ij)]
+    """
+    check_choice("objective", objective, OBJECTIVES)
+    theta, v = problem.check_theta(theta), _variance(problem, objective)
+    flat = theta.reshape(-1, problem.n_params)
+    rows = max(1, _ROWS // (problem.n_samples * problem.width))
+    parts = [_trace(problem, flat[k : k + rows], v) for k in range(0, len(flat), rows)]
+    return np.concatenate(parts).reshape(theta.shape[:-1]) if parts else np.zeros(theta.shape[:-1])
+
+
+def _trace(problem: Problem, theta: Array, v: float) -> Array:
+    """`hessian_trace` (K,) of a few theta (K, P)."""
+    net = _network(problem, theta, order=2)
+    size = np.square(net.x).sum(axis=-1)[:, None]  # (n, 1)
+    by_a = problem.n_outputs * (1 + v) * net.scale**2 * np.square(net.h)
+    by_w = size * ((1 + v) * net.bb * np.square(net.h1) + net.by_h(net.e, v) * net.h2)
+    total = (problem.train != "input") * by_a + (problem.train != "output") * by_w
+    return np.asarray(total.sum(axis=(-1, -2)) / problem.n_samples)
 
 
 @dataclass(frozen=True, slots=True)
