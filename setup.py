@@ -20,7 +20,7 @@ INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 e
 FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-HEADERS = "activation coefficients dtype entry fused gemm general isa lanes panels philox sine space step task"
+HEADERS = "activation coefficients dtype entry fused gemm general isa kept lanes panels philox sine space step task"
 
 
 class BuildNative(build_ext):

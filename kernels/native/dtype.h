@@ -6,6 +6,7 @@
 #include "gemm.h"
 #include "general.h"
 #include "fused.h"
+#include "kept.h"
 #include "step.h"
 #include "entry.h"
 #undef vec

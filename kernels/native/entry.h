@@ -4,7 +4,7 @@ static void N(train)(const simdrop_task *t, N(space) * s, int64_t number) {
     const int kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer == OPTIMIZER_MOMENTUM ? 1 : 0;
     const int64_t params = s->rows * s->width;
     REAL *theta = (REAL *)t->theta + number * params, *moments = (REAL *)t->moments + number * kept_moments * params;
-    const N(member) one = N(member_of)(t, number);
+    N(member) one = N(member_of)(t, number);
     N(load_rows)(s, theta, s->theta);
     for (int k = 0; k < kept_moments; k++) N(load_rows)(s, moments + k * params, s->moment[k]);
     for (int64_t step = t->first_step; step < t->first_step + t->steps; step++) {

@@ -34,6 +34,8 @@
 #define U64_LANES (VBYTES / 8)
 
 typedef uint64_t u64v __attribute__((vector_size(VBYTES)));
+typedef uint32_t u32v __attribute__((vector_size(VBYTES)));
+typedef int32_t i32v __attribute__((vector_size(VBYTES)));
 
 INLINE u64v u64_splat(uint64_t value) { return (u64v){0} + value; }
 
@@ -51,30 +53,36 @@ INLINE u64v u64_multiply_low(u64v a, u64v b) {
 #endif
 }
 
-/* Bit l is the sign bit of lane l. */
-INLINE uint32_t u64_signs(u64v a) {
+/* Bits 2 l and 2 l + 1: whether the low halves of lane l of a and of b are above `limit`. */
+INLINE uint32_t u64_above(u64v a, u64v b, uint32_t limit) {
 #if defined(SIMDROP_AVX512)
-    return (uint32_t)_mm512_movepi64_mask((__m512i)a);
-#elif defined(SIMDROP_AVX2)
-    return (uint32_t)_mm256_movemask_pd((__m256d)a);
+    const __m512i both = _mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, _MM_PERM_CCAA);
+    return _mm512_cmpgt_epu32_mask(both, _mm512_set1_epi32((int)limit));
+#else
+    const uint32_t sign = UINT32_C(1) << 31; /* unsigned numbers in the order of signed ones */
+    const u64v both = (a & u64_splat(UINT64_C(0xFFFFFFFF))) | b << 32;
+    const i32v above = (i32v)((u32v)both ^ sign) > (i32v)(((u32v){0} + limit) ^ sign);
+#if defined(SIMDROP_AVX2)
+    return (uint32_t)_mm256_movemask_ps((__m256)above);
 #elif defined(SIMDROP_SSE2)
-    return (uint32_t)_mm_movemask_pd((__m128d)a);
+    return (uint32_t)_mm_movemask_ps((__m128)above);
 #else
     uint32_t bits = 0;
-    for (int l = 0; l < U64_LANES; l++) bits |= (uint32_t)(a[l] >> 63) << l;
+    for (int l = 0; l < 2 * U64_LANES; l++) bits |= (uint32_t)(above[l] & 1) << l;
     return bits;
+#endif
 #endif
 }
 
-/* Bit l of `bits` (8 of them) at place 4 l + word. */
-INLINE uint32_t spread_by_four(uint32_t bits, int word) {
+/* Bits 2 l and 2 l + 1 of `bits` (8 pairs) at places 4 l + first and the next. */
+INLINE uint32_t spread_pairs(uint32_t bits, int first) {
 #if defined(SIMDROP_AVX512) || defined(SIMDROP_AVX2)
-    return _pdep_u32(bits, UINT32_C(0x11111111) << word);
+    return _pdep_u32(bits, UINT32_C(0x33333333) << first);
 #else
-    bits = (bits | bits << 12) & UINT32_C(0x000F000F);
-    bits = (bits | bits << 6) & UINT32_C(0x03030303);
-    bits = (bits | bits << 3) & UINT32_C(0x11111111);
-    return bits << word;
+    bits = (bits | bits << 8) & UINT32_C(0x00FF00FF);
+    bits = (bits | bits << 4) & UINT32_C(0x0F0F0F0F);
+    bits = (bits | bits << 2) & UINT32_C(0x33333333);
+    return bits << first;
 #endif
 }
 

@@ -15,23 +15,40 @@
 #define PHILOX_WEYL_0 UINT32_C(0x9E3779B9)
 #define PHILOX_WEYL_1 UINT32_C(0xBB67AE85)
 
-/* Words 2, 3 of the counter, and the key. */
+/* words of masks drawn side by side: as many as the registers hold */
+#if defined(SIMDROP_AVX512)
+#define WORDS_AT_ONCE 4
+#else
+#define WORDS_AT_ONCE 2
+#endif
+
+/* Words 2, 3 of the counter, and the keys of all rounds, as 64-bit lanes take them. */
 typedef struct {
     uint32_t step, member;
-    uint32_t key[2];
+    uint64_t key[PHILOX_ROUNDS][2];
 } philox_place;
 
+INLINE philox_place philox_at(uint64_t seed, uint64_t member) {
+    philox_place at;
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    at.step = 0;
+    at.member = (uint32_t)member;
+    for (int round = 0; round < PHILOX_ROUNDS; round++, k0 += PHILOX_WEYL_0, k1 += PHILOX_WEYL_1) {
+        at.key[round][0] = k0;
+        at.key[round][1] = k1;
+    }
+    return at;
+}
+
 /* The four words of one block, for sample 0. */
-INLINE void philox_block(philox_place at, uint32_t word0, uint32_t out[4]) {
-    uint32_t c0 = word0, c1 = 0, c2 = at.step, c3 = at.member, k0 = at.key[0], k1 = at.key[1];
+INLINE void philox_block(const philox_place *at, uint32_t word0, uint32_t out[4]) {
+    uint32_t c0 = word0, c1 = 0, c2 = at->step, c3 = at->member;
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
         const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * c0, p1 = (uint64_t)PHILOX_MULTIPLIER_1 * c2;
-        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ (uint32_t)at->key[round][0];
         c1 = (uint32_t)p1;
-        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ (uint32_t)at->key[round][1];
         c3 = (uint32_t)p0;
-        k0 += PHILOX_WEYL_0;
-        k1 += PHILOX_WEYL_1;
     }
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
@@ -41,12 +58,12 @@ INLINE void philox_block(philox_place at, uint32_t word0, uint32_t out[4]) {
 
    64-bit lanes carry 32-bit words; what the products leave in the upper halves is never read, for
    multiplications take the lower halves alone. */
-INLINE void philox_words(const int count, philox_place at, uint32_t stream, const uint32_t *sample,
+INLINE void philox_words(const int count, const philox_place *at, uint32_t stream, const uint32_t *sample,
                          const uint32_t *word, uint32_t threshold, uint32_t *bits) {
     enum { PARTS = 8 / U64_LANES }; /* a word takes 8 blocks */
-    const u64v low = u64_splat(UINT64_C(0xFFFFFFFF)), limit = u64_splat(threshold);
     const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0), multiplier_1 = u64_splat(PHILOX_MULTIPLIER_1);
-    u64v lane, c0[2 * PARTS], c1[2 * PARTS], c2[2 * PARTS], c3[2 * PARTS];
+    enum { CHAINS = WORDS_AT_ONCE * PARTS };
+    u64v lane, c0[CHAINS], c1[CHAINS], c2[CHAINS], c3[CHAINS];
     for (int l = 0; l < U64_LANES; l++) lane[l] = (uint64_t)l;
     const int chains = count * PARTS;
 #pragma GCC unroll 16
@@ -54,56 +71,56 @@ INLINE void philox_words(const int count, philox_place at, uint32_t stream, cons
         const uint32_t block = 8 * word[q / PARTS] + (uint32_t)(q % PARTS * U64_LANES);
         c0[q] = lane + (uint64_t)(stream << 28 | block);
         c1[q] = u64_splat(sample[q / PARTS]);
-        c2[q] = u64_splat(at.step);
-        c3[q] = u64_splat(at.member);
+        c2[q] = u64_splat(at->step);
+        c3[q] = u64_splat(at->member);
     }
-    uint32_t k0 = at.key[0], k1 = at.key[1];
 #pragma GCC unroll 10
     for (int round = 0; round < PHILOX_ROUNDS; round++) {
 #pragma GCC unroll 16
         for (int q = 0; q < chains; q++) {
             const u64v p0 = u64_multiply_low(multiplier_0, c0[q]), p1 = u64_multiply_low(multiplier_1, c2[q]);
-            c0[q] = (p1 >> 32) ^ c1[q] ^ u64_splat(k0);
+            c0[q] = (p1 >> 32) ^ c1[q] ^ u64_splat(at->key[round][0]);
             c1[q] = p1;
-            c2[q] = (p0 >> 32) ^ c3[q] ^ u64_splat(k1);
+            c2[q] = (p0 >> 32) ^ c3[q] ^ u64_splat(at->key[round][1]);
             c3[q] = p0;
         }
-        k0 += PHILOX_WEYL_0;
-        k1 += PHILOX_WEYL_1;
     }
-#pragma GCC unroll 2
-    for (int w = 0; w < count; w++) {
-        uint32_t dropped[4] = {0, 0, 0, 0};
 #pragma GCC unroll 4
-        for (int q = 0; q < PARTS; q++) {
-            const int at_part = w * PARTS + q, place = q * U64_LANES;
-            dropped[0] |= u64_signs(limit - (c0[at_part] & low)) << place;
-            dropped[1] |= u64_signs(limit - (c1[at_part] & low)) << place;
-            dropped[2] |= u64_signs(limit - (c2[at_part] & low)) << place;
-            dropped[3] |= u64_signs(limit - (c3[at_part] & low)) << place;
+    for (int w = 0; w < count; w++) {
+        uint32_t dropped[2] = {0, 0};
+#pragma GCC unroll 4
+        for (int q = w * PARTS; q < (w + 1) * PARTS; q++) {
+            const int place = 2 * (q % PARTS) * U64_LANES;
+            dropped[0] |= u64_above(c0[q], c1[q], threshold) << place;
+            dropped[1] |= u64_above(c2[q], c3[q], threshold) << place;
         }
-        bits[w] = ~(spread_by_four(dropped[0], 0) | spread_by_four(dropped[1], 1) | spread_by_four(dropped[2], 2) |
-                    spread_by_four(dropped[3], 3));
+        bits[w] = ~(spread_pairs(dropped[0], 0) | spread_pairs(dropped[1], 2));
     }
 }
 
 /* The masks of `samples` samples as bits of 32-bit words, bits past the width 0. Returns how many are kept. */
-static int64_t philox_masks(philox_place at, uint32_t stream, int64_t samples, int64_t width, uint32_t threshold,
-                            uint32_t *bits) {
+static int64_t philox_masks(const philox_place *at, uint32_t stream, int64_t samples, int64_t width,
+                            uint32_t threshold, uint32_t *bits) {
     const uint32_t words = (uint32_t)((width + 31) / 32);
     const int64_t all = samples * words;
     uint32_t next_sample = 0, next_word = 0;
     int64_t kept = 0;
-    for (int64_t number = 0; number < all; number += 2) {
-        uint32_t sample[2], word[2];
-#pragma GCC unroll 2
-        for (int q = 0; q < 2; q++) {
+    for (int64_t number = 0; number < all; number += WORDS_AT_ONCE) {
+        uint32_t sample[WORDS_AT_ONCE], word[WORDS_AT_ONCE];
+#pragma GCC unroll 4
+        for (int q = 0; q < WORDS_AT_ONCE; q++) {
             sample[q] = next_sample;
             word[q] = next_word++;
             if (next_word == words) next_word = 0, next_sample++;
         }
-        if (number + 1 < all) philox_words(2, at, stream, sample, word, threshold, bits + number);
-        else philox_words(1, at, stream, sample, word, threshold, bits + number);
+        switch (all - number) {
+        case 1: philox_words(1, at, stream, sample, word, threshold, bits + number); break;
+#if defined(SIMDROP_AVX512)
+        case 2: philox_words(2, at, stream, sample, word, threshold, bits + number); break;
+        case 3: philox_words(3, at, stream, sample, word, threshold, bits + number); break;
+#endif
+        default: philox_words(WORDS_AT_ONCE, at, stream, sample, word, threshold, bits + number);
+        }
     }
     if (width % 32) {
         for (int64_t i = 1; i <= samples; i++) bits[i * words - 1] &= (UINT32_C(1) << (width % 32)) - 1;
@@ -114,7 +131,7 @@ static int64_t philox_masks(philox_place at, uint32_t stream, int64_t samples, i
 
 /* The sample numbers of a minibatch. Without replacement `order` must hold 0, ..., samples - 1; the first
    `count` exchanges of a Fisher-Yates shuffle are made in it, noted in `swapped`, and undone. */
-INLINE void philox_batch(philox_place at, int64_t samples, int64_t count, int replace, int64_t *order,
+INLINE void philox_batch(const philox_place *at, int64_t samples, int64_t count, int replace, int64_t *order,
                          int64_t *swapped, int64_t *chosen) {
     uint32_t words[4] = {0, 0, 0, 0};
     for (int64_t b = 0; b < count; b++) {

@@ -19,7 +19,7 @@ typedef struct {
     REAL *x, *y;     /* (n, D), (n, c) of the step; y with zeros up to a whole vector */
     REAL *x_rows, *x_columns, *panel; /* what gemm.h multiplies */
     uint32_t *bits;    /* masks: one of `words` words, or one per sample */
-    int32_t *index;    /* numbers of the kept neurons; with AVX-512 their count before each vector */
+    int32_t *index;    /* numbers of the kept neurons; not with AVX-512 */
     int64_t *order, *swapped, *chosen;
     void *memory;
 } N(space);

@@ -20,10 +20,7 @@ static N(member) N(member_of)(const simdrop_task *t, int64_t number) {
     const double words = rint(one.keep_prob * 4294967296.0);
     one.threshold = (uint32_t)((words > 1 ? words : 1) - 1);
     one.draws = t->objective == OBJECTIVE_DROPOUT && one.threshold != UINT32_MAX;
-    one.place.step = 0;
-    one.place.member = (uint32_t)t->member[number];
-    one.place.key[0] = (uint32_t)t->seed;
-    one.place.key[1] = (uint32_t)(t->seed >> 32);
+    one.place = philox_at(t->seed, t->member[number]);
     return one;
 }
 
@@ -37,45 +34,6 @@ static void N(take_samples)(const simdrop_task *t, N(space) * s, const int64_t *
     }
     if (!N(has_fused_forward)(t->activation, s)) N(pack_blocks)(s->x, s->n, s->inputs, s->inputs, 1, s->x_rows);
     if (!N(has_fused)(s)) N(pack_blocks)(s->x, s->inputs, s->n, 1, s->inputs, s->x_columns);
-}
-
-/* theta's kept neurons, side by side, filled up with zeros; returns whether every parameter is finite.
-   AVX-512 notes for each vector how many are kept before it, the others the numbers of the kept. */
-static int N(pack_kept)(N(space) * s, int64_t kept) {
-    const int64_t vectors = N(round_up)(s->width, VL) / VL;
-    const int64_t end = N(round_up)(kept, VL);
-    vec watch = N(splat)(0);
-    int32_t count = 0;
-#if defined(SIMDROP_AVX512)
-    for (int64_t v = 0; v < vectors; v++) {
-        s->index[v] = count;
-        count += __builtin_popcount(N(bits_of)(s->bits, v));
-    }
-#else
-    for (int64_t j = 0; j < s->words; j++) {
-        for (uint32_t word = s->bits[j]; word; word &= word - 1) {
-            s->index[count++] = (int32_t)(32 * j) + __builtin_ctz(word);
-        }
-    }
-#endif
-    for (int64_t r = 0; r < s->rows; r++) {
-        const REAL *from = s->theta + r * s->row;
-        REAL *to = s->packed + r * s->row;
-        for (int64_t v = 0; v < vectors; v++) {
-            const vec p = N(load)(from + v * VL);
-            watch += (REAL)0 * p;
-#if defined(SIMDROP_AVX512)
-            N(store_loose)(to + s->index[v], (vec)MMR(maskz_compress)((N(bitmask))N(bits_of)(s->bits, v), p));
-#endif
-        }
-#if defined(SIMDROP_AVX512)
-        if (kept < end) N(store_loose)(to + kept, N(splat)(0));
-#else
-        for (int64_t q = 0; q < kept; q++) to[q] = from[s->index[q]];
-        for (int64_t q = kept; q < end; q++) to[q] = 0;
-#endif
-    }
-    return N(sum_of_lanes)(watch) == 0;
 }
 
 /* Residuals times `scale`, from the sums of a step whose outputs are multiplied by `gain`; returns Σ e². */
@@ -109,19 +67,18 @@ static REAL N(square_of_gradient)(const N(space) * s) {
 }
 
 /* The gradient and the number whose finiteness is watched; `choice` tells which neurons grad holds. */
-static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * one, int64_t number,
+static REAL N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, int64_t number,
                         enum N(choice) * choice) {
     int64_t kept = s->width;
-    N(member) at = *one;
-    at.place.step = (uint32_t)number;
+    one->place.step = (uint32_t)number;
     *choice = N(ALL);
     if (t->minibatch) {
-        philox_batch(at.place, t->samples, t->batch, t->replace, s->order, s->swapped, s->chosen);
+        philox_batch(&one->place, t->samples, t->batch, t->replace, s->order, s->swapped, s->chosen);
         N(take_samples)(t, s, s->chosen, 0);
     }
     if (one->draws && t->mask == MASK_STEP) {
         *choice = N(KEPT);
-        kept = philox_masks(at.place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
+        kept = philox_masks(&one->place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
         if (!N(pack_kept)(s, kept)) { /* 0 times a dropped infinity is NaN: let the arithmetic say so */
             *choice = N(MASKED);
             for (int64_t i = 1; i < s->n; i++) {
@@ -130,7 +87,7 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * o
         }
     } else if (one->draws) {
         *choice = N(MASKED);
-        philox_masks(at.place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
+        philox_masks(&one->place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
     }
     const REAL *p = *choice == N(KEPT) ? s->packed : s->theta;
     const int64_t vectors = N(round_up)(*choice == N(KEPT) ? kept : s->width, VL) / VL;
@@ -149,51 +106,18 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, const N(member) * o
 
 /* theta -= lr g for the neurons that grad holds. */
 static void N(descend)(N(space) * s, REAL lr, enum N(choice) choice) {
+    if (choice == N(KEPT)) {
+        N(descend_kept)(s, lr);
+        return;
+    }
     for (int64_t r = 0; r < s->rows; r++) {
         REAL *theta = s->theta + r * s->row;
         const REAL *grad = s->grad + r * s->row;
-#if !defined(SIMDROP_AVX512)
-        if (choice == N(KEPT)) {
-            int64_t q = 0;
-            for (int64_t j = 0; j < s->words; j++) {
-                for (uint32_t word = s->bits[j]; word; word &= word - 1, q++) theta[s->index[q]] -= lr * grad[q];
-            }
-            continue;
-        }
-#endif
         for (int64_t v = 0; v * VL < s->width; v++) {
-            vec g;
-#if defined(SIMDROP_AVX512)
-            if (choice == N(KEPT)) {
-                const N(bitmask) bits = (N(bitmask))N(bits_of)(s->bits, v);
-                g = (vec)MMR(maskz_expand)(bits, N(load_loose)(grad + s->index[v]));
-            } else
-#endif
-                g = N(keep_lanes)(N(valid_bits)(s, v), N(load)(grad + v * VL));
+            const vec g = N(keep_lanes)(N(valid_bits)(s, v), N(load)(grad + v * VL));
             N(store)(theta + v * VL, N(load)(theta + v * VL) - lr * g);
         }
     }
-}
-
-/* The gradient of all neurons in rows of full width: zeros for those that grad does not hold. */
-static const REAL *N(spread_gradient)(N(space) * s, enum N(choice) choice) {
-    if (choice != N(KEPT)) return s->grad;
-    for (int64_t r = 0; r < s->rows; r++) {
-        const REAL *grad = s->grad + r * s->row;
-        REAL *spread = s->spread + r * s->row;
-        int64_t q = 0;
-        for (int64_t v = 0; v * VL < s->width; v++) {
-            const uint32_t bits = N(bits_of)(s->bits, v);
-#if defined(SIMDROP_AVX512)
-            const vec g = N(load_loose)(grad + q);
-            N(store)(spread + v * VL, (vec)MMR(maskz_expand)((N(bitmask))bits, g));
-            q += __builtin_popcount(bits);
-#else
-            for (int l = 0; l < VL; l++) spread[v * VL + l] = bits >> l & 1 ? grad[q++] : 0;
-#endif
-        }
-    }
-    return s->spread;
 }
 
 /* One row's update with momentum. */
@@ -229,7 +153,7 @@ static void N(update)(const simdrop_task *t, N(space) * s, const N(member) * one
         N(descend)(s, one->lr, choice);
         return;
     }
-    const REAL *g = N(spread_gradient)(s, choice);
+    const REAL *g = choice == N(KEPT) ? N(spread_gradient)(s) : s->grad;
     const REAL unbias[2] = {(REAL)(1 / (1 - pow(t->beta1, (double)(number + 1)))),
                             (REAL)(1 / (1 - pow(t->beta2, (double)(number + 1))))};
     for (int64_t r = 0; r < s->rows; r++) {
