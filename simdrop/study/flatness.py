@@ -236,7 +236,7 @@ def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "
     """
     import xarray as xr
 
-    dims, coords, values = _trajectory(problem, theta)
+    dims, coords, values = trajectory(problem, theta)
     flat = values.reshape(-1, problem.n_params)
     alive = np.isfinite(flat).all(axis=1)
     trace, largest = np.full(len(flat), np.nan), np.full(len(flat), np.nan)
@@ -249,7 +249,7 @@ def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "
     return xr.Dataset(found, coords, {"objective": objective})
 
 
-def _trajectory(problem: Problem, theta: ArrayLike | xr.Dataset) -> tuple[tuple[str, ...], dict[str, Any], Array]:
+def trajectory(problem: Problem, theta: ArrayLike | xr.Dataset) -> tuple[tuple[str, ...], dict[str, Any], Array]:
     """Names and coordinates of the leading axes, and theta (..., P) with NaN for members that diverged."""
     import xarray as xr
 
