@@ -173,7 +173,7 @@ def top_eigenvalues(
         if params > MOST:
             raise InvalidInput(f"all eigenvalues need a matrix of {params} x {params}: at most {MOST} parameters")
         found = np.linalg.eigvalsh(theory.hessian(problem, theta, objective=objective))
-        return found[::-1][:count] if end == "largest" else found[:count]
+        return np.array(found[::-1][:count] if end == "largest" else found[:count], dtype=np.float64)
     values, _ = _lanczos(theory.hessian_operator(problem, theta, objective=objective), params, count, end)
     return np.sort(values)[::-1] if end == "largest" else np.sort(values)
 
@@ -290,7 +290,7 @@ def _lanczos(
     if not np.any(product(start)):  # almost surely no operator but 0 does that
         return np.zeros(count), np.eye(params, count)
     operator = LinearOperator((params, params), matvec=lambda v: product(np.ravel(v)), dtype=np.float64)
-    known = {"k": count, "which": "LA" if end == "largest" else "SA", "v0": start, "tol": tolerance}
+    known: dict[str, Any] = {"k": count, "which": "LA" if end == "largest" else "SA", "v0": start, "tol": tolerance}
     basis = min(params, max(2 * count + 1, 20))
     try:
         return eigsh(operator, ncv=basis, **known)
