@@ -62,7 +62,7 @@ def advance(
         np.array([stage.weight for stage in stages], dtype=np.float64),
         real(equation.output_scale),
     )
-    members = (ensemble.lr, ensemble.member, numbers(equation, ensemble, len(x)).astype(real))
+    members = (ensemble.lr, equation.drawn_by(ensemble.member), numbers(equation, ensemble, len(x)).astype(real))
     # both arrays anew: kernels are compiled for arrays that can be written to
     even, targets = np.pad(x, ((0, 0), (0, x.shape[1] % 2))), np.array(y)
     with one_thread_each(threads):
@@ -72,6 +72,10 @@ def advance(
 
 
 def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:
-    """The fields of `room.Numbers` of all paths: (M, 11)."""
-    fields = (*Noises.of(equation, ensemble.keep_prob, samples), equation.parameter_noise)
+    """The fields of `room.Numbers` of all paths: (M, 12)."""
+    fields = (
+        *Noises.of(equation, ensemble.keep_prob, samples),
+        equation.parameter_noise,
+        equation.signs(ensemble.member),
+    )
     return np.stack(np.broadcast_arrays(*fields), axis=1)

@@ -48,7 +48,7 @@ SHARE = 8  # paths that one thread takes at a time, in the same arrays
 def build(activation: str, real: type) -> Any:
     """The kernel `follow(theta, diverged, members, data, settings_of, run)`.
 
-    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 11). data:
+    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
     x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
     step sizes in double, `ahead` and `weight` of the stages, output scale.
     """
@@ -74,7 +74,7 @@ def build(activation: str, real: type) -> Any:
                 for q in range(room.total.shape[0]):
                     add(room.total[q], real(weight[stage]), room.drift[q])
             if stage == settings.noise_at and settings.part != DRIFT_ALONE:
-                size = real(np.sqrt(lr * h))
+                size = numbers.sign * real(np.sqrt(lr * h))
                 fill_noise(room, sizes, x, scale, size, numbers, gaussian, train, clock, counts)
         return commit(room, sizes, real(h), largest)
 

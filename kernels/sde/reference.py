@@ -65,8 +65,9 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
             k = drift(equation, net, ensemble.lr, noises.variance)
             total += real(stage.weight) * k
         if stage.noise and equation.part != "drift":
-            size = np.sqrt(ensemble.lr * h).astype(real)[:, None]
-            noise = size * gradient_noise(equation, net, noises, member=ensemble.member, step=number, seed=seed)
+            size = (equation.signs(ensemble.member) * np.sqrt(ensemble.lr * h)).astype(real)[:, None]
+            drawn_by = equation.drawn_by(ensemble.member)
+            noise = size * gradient_noise(equation, net, noises, member=drawn_by, step=number, seed=seed)
     return theta + real(h) * total + noise
 
 

@@ -81,6 +81,7 @@ class Numbers(NamedTuple):
     batch: Any
     repeat: Any
     parameter: Any
+    sign: Any  # of the noise: -1 on the second path of a pair
 
 
 class Settings(NamedTuple):
@@ -102,7 +103,7 @@ class Settings(NamedTuple):
 @inner
 def as_numbers(v):
     """`Numbers` of an array."""
-    return Numbers(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10])
+    return Numbers(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
 
 
 @inner

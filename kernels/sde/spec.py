@@ -66,6 +66,15 @@ class Equation:
     replace: bool = False
     part: Part = "both"
     train: Train = "both"
+    antithetic: bool = False  # paths 2k and 2k + 1 are driven by W_k and -W_k
+
+    def drawn_by(self, member: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The numbers (M,) in the generator's counter of the paths `member` (M,)."""
+        return member // np.uint64(2) if self.antithetic else member
+
+    def signs(self, member: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """What multiplies their noise (M,): 1, or -1 on the second path of a pair."""
+        return 1.0 - 2.0 * (member % np.uint64(2)) if self.antithetic else np.ones(len(member))
 
     @property
     def gaussian(self) -> bool:

@@ -55,6 +55,7 @@ def sme(
     members: int | None = None,
     seed: int = 0,
     noise: Noise | None = None,
+    antithetic: bool = False,
     scheme: sde.Scheme = "rk4",
     substeps: int | None = None,
     backend: str = "auto",
@@ -82,6 +83,8 @@ def sme(
     seed : of the Brownian motion; path k draws the numbers of member k, whatever the block
     noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`; there is no equation for
         its DropConnect here
+    antithetic : drive paths 2k and 2k + 1 by W_k and -W_k: the law of each stays, and in means over pairs all odd
+        orders of the noise cancel. Standard errors are then those of groups, of whole pairs each
     scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
     substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
         by default as many as make the error of the scheme small beside that of order 2, by the curvature at theta0
@@ -99,7 +102,11 @@ def sme(
     """
     theta0, members = _check_start(problem, theta0, members)
     lr, times, noise = check_lr(lr), check_times(times), _check_noise(problem, noise)
-    equation = _check_equation(problem, noise, order, scheme)
+    equation = _check_equation(problem, noise, order, scheme, antithetic)
+    if antithetic and members % (2 * max(groups, 1)):
+        raise InvalidInput(
+            f"antithetic paths come in pairs: members must be a multiple of {2 * max(groups, 1)}, got {members}"
+        )
     substeps = default_substeps(problem, theta0, lr, scheme) if substeps is None else check_count("substeps", substeps)
     steps, sizes = schedule(times, lr / substeps)
     wanted = Wanted.check(
@@ -227,7 +234,7 @@ def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
     return noise
 
 
-def _check_equation(problem: Problem, noise: Noise, order: int, scheme: str) -> sde.Equation:
+def _check_equation(problem: Problem, noise: Noise, order: int, scheme: str, antithetic: bool) -> sde.Equation:
     if isinstance(order, bool) or order not in (1, 2):
         raise InvalidInput(f"order must be 1 or 2, got {order!r}")
     check_choice("scheme", scheme, sde.SCHEMES)
@@ -240,6 +247,7 @@ def _check_equation(problem: Problem, noise: Noise, order: int, scheme: str) -> 
         order=order,  # type: ignore[arg-type]  # narrowed above
         scheme=scheme,  # type: ignore[arg-type]  # check_choice has narrowed it
         train=problem.train,
+        antithetic=bool(antithetic),
         **fields,
     )
 
@@ -262,6 +270,7 @@ def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupt
         "lr": paths.lr,
         "order": equation.order,
         "scheme": equation.scheme,
+        "antithetic": int(equation.antithetic),
         "substeps": substeps,
         **{name: getattr(equation, name) for name in noise},
         "replace": int(equation.replace),
