@@ -14,7 +14,10 @@ from .experiment import Experiment, Outcome, Row, Settings
 __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experiment"]
 
 #: experiment name -> module; the order is that of the papers
-EXPERIMENTS: dict[str, str] = {}
+EXPERIMENTS: dict[str, str] = {
+    "relu-fit": "relu_fit",
+    "flatness": "flatness",
+}
 
 
 def experiment(name: str) -> Experiment:
