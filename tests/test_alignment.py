@@ -80,6 +80,15 @@ def test_null_model_by_scipys_orthogonal_group():
     assert stats.ks_2samp(null, leaning).pvalue < 1e-4
 
 
+def test_variances_under_the_null_model():
+    """Their sum is the trace; each is the same on average, within 4.5 standard errors: by chance once in 20 000."""
+    values = np.array([3.0, 1, 0.1, 0, 0])
+    found = alignment.null_variances(values, draws=2000, seed=8)
+    np.testing.assert_allclose(found.sum(axis=1), 4.1, **EXACT)
+    assert (np.abs(found.mean(axis=0) - 0.82) < 4.5 * found.std(axis=0) / np.sqrt(2000)).all()
+    assert (np.abs(found[:, :2].mean(axis=0) - values[:2]) > 4.5 * found[:, :2].std(axis=0) / np.sqrt(2000)).all()
+
+
 def test_p_values():
     """Uniform where the null model holds (KS, false alarm 1e-3, 60 pairs), small where the axes are shared."""
     values = np.array([4.0, 2, 1, 0.5, 0.1])
@@ -267,6 +276,7 @@ def short_run(problem, **more):
         (lambda p, t: alignment.align(np.eye(2), [[1, np.nan], [0, 1]]), "covariance has 1 non-finite"),
         (lambda p, t: alignment.align(np.eye(2), np.eye(2), draws=-1), "draws must be a whole number"),
         (lambda p, t: alignment.null_sample([0, 0], [1, 1], draws=3), "not all 0"),
+        (lambda p, t: alignment.null_variances([[1, 1]], draws=3), "must be a list of eigenvalues"),
         (lambda p, t: alignment.measure(p, t[:-1]), "theta must have 16 parameters"),
         (lambda p, t: alignment.measure(p, t, objective="r1"), "unknown objective 'r1'"),
         (lambda p, t: alignment.exponent([1, 2], [1, 2, 3]), "equally many numbers"),

@@ -33,6 +33,8 @@ from .flatness import MOST, trajectory
 if TYPE_CHECKING:
     import xarray as xr
 
+#: eigenvalues below this share of the largest are 0
+_ZERO = 1e-15
 #: numbers below this share of the largest are rounding: they enter no fit of exponents
 _ROUNDING = 1e-10
 #: residuals below this share of the targets are rounding
@@ -84,14 +86,22 @@ def null_sample(h: ArrayLike, covariance: ArrayLike, *, draws: int, seed: int = 
     one, two = check_finite("h", h), check_finite("covariance", covariance)
     if one.ndim != 1 or one.shape != two.shape or not (one.any() and two.any()):
         raise InvalidInput(f"h and covariance must be equally many eigenvalues, not all 0: {one.shape}, {two.shape}")
-    count, random = check_count("draws", draws), np.random.default_rng(check_seed(seed))
-    few, all_ = sorted((one, two), key=lambda v: int((np.abs(v) > 1e-15 * np.abs(v).max()).sum()))
-    few = few[np.abs(few) > 1e-15 * np.abs(few).max()]
+    few, all_ = sorted((one, two), key=lambda v: int((np.abs(v) > _ZERO * np.abs(v).max()).sum()))
     unit = np.linalg.norm(few) * np.linalg.norm(all_)
-    found = np.empty(count)
+    return null_variances(few, draws=draws, seed=seed) @ all_ / unit
+
+
+def null_variances(covariance: ArrayLike, *, draws: int, seed: int = 0) -> Array:
+    """Variances (draws, P) along P given directions of matrices with the eigenvalues (P,) and random axes."""
+    values = check_finite("covariance", covariance)
+    if values.ndim != 1 or not values.any():
+        raise InvalidInput(f"covariance must be a list of eigenvalues, not all 0, got shape {values.shape}")
+    count, random = check_count("draws", draws), np.random.default_rng(check_seed(seed))
+    counted = values[np.abs(values) > _ZERO * np.abs(values).max()]
+    found = np.empty((count, len(values)))
     for k in range(count):
-        axes = np.linalg.qr(random.standard_normal((len(all_), len(few))))[0]
-        found[k] = all_ @ np.square(axes) @ few / unit
+        axes = np.linalg.qr(random.standard_normal((len(values), len(counted))))[0]
+        found[k] = np.square(axes) @ counted
     return found
 
 
