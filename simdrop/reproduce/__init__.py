@@ -17,6 +17,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experimen
 EXPERIMENTS: dict[str, str] = {
     "relu-fit": "relu_fit",
     "flatness": "flatness",
+    "noise-alignment": "noise_alignment",
 }
 
 
