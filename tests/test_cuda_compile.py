@@ -21,6 +21,8 @@ from simdrop_kernels import reference
 from simdrop_kernels.device import plan
 from simdrop_kernels.spec import MOMENTS, Ensemble, Step
 
+pytestmark = pytest.mark.compiled
+
 REALS = {"float32": np.float32, "float64": np.float64}
 
 
@@ -102,10 +104,14 @@ def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
 
     shape = plan.wide_shape(10, 4)
     assert shape is not None
-    kind = wide.Kind("tanh", True, False, "adam", True, np.float32)
+    kind = wide.Kind("tanh", True, False, "adam", False, np.float32)
     result = _compile(cuda, wide.build(kind, shape).py_func, _arguments(cuda, "float32", True))
     assert ".f64" not in result.ptx
     assert result.spilled == 0
+    minibatch = _compile(
+        cuda, wide.build(kind._replace(minibatch=True), shape).py_func, _arguments(cuda, "float32", True)
+    )
+    assert ".f64" not in minibatch.ptx
     real, i64 = cuda.types.float64[::1], cuda.types.int64
     run = cuda.types.Tuple((i64, i64, i64, real.dtype))
     _compile(cuda, wide.build_outputs("gelu", 3, np.float64).py_func, (real, real, real, run))
