@@ -112,12 +112,12 @@ class OrderSettings(ProblemSettings):
     output_scale: float | str = replace_default(ProblemSettings, "output_scale", 1.0)
     init_seed: int = replace_default(ProblemSettings, "init_seed", 3)
     lrs: tuple[str, ...] = _comparison(
-        (), "learning rate of the ladder, at least three [default: 0.2, 0.1, 0.05, 0.025]"
+        (), "learning rate of the ladder, at least three [default: 0.2, halved down to 0.00625]"
     )
     time: float = _comparison(1.0, "time lr x step at which means are compared")
-    members: int = _comparison(1_000_000, "networks of the ensemble at each learning rate")
-    sme_members: int = _comparison(250_000, "paths of each stochastic modified equation")
-    paths: int = _comparison(100, "members that pathwise flows follow")
+    members: int = _comparison(400_000, "networks of the ensemble at each learning rate")
+    sme_members: int = _comparison(40_000, "paths of each stochastic modified equation")
+    paths: int = _comparison(40, "members that pathwise flows follow")
     theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = _comparison(None, "points at which functions are compared")

@@ -85,6 +85,7 @@ def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "order"
     arguments = ["order", "--members", "400", "--paths", "3", "--theories", "averaged", "--theories", "pathwise"]
+    arguments += ["--lrs", "0.2", "--lrs", "0.1", "--lrs", "0.05"]
     assert run([*arguments, "--out", str(out)]) == 0
     assert "averaged flow R_S + R_1" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())

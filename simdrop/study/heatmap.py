@@ -35,8 +35,8 @@ KEEP_PROBS = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 RTOL = 1e-5
 #: evaluations of a flow at most: one that needs more in a cell is on its way to infinity
 EVALUATIONS = 2000
-#: theories shown by default: those that cost milliseconds a cell
-KINDS = ("gradient", "averaged", "modified", "mean-covariance")
+#: theories shown by default
+KINDS = ("gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def heat_map(
     keep_probs: Sequence[float] = KEEP_PROBS,
     time: float = 1.0,
     members: int = 2000,
+    sme_members: int = 400,
     theories: Sequence[str] = KINDS,
     groups: int = 20,
     seed: int = 0,
@@ -67,6 +68,8 @@ def heat_map(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> HeatMap:
     """Measure the distance of every theory from the ensemble in every cell of lrs x keep_probs, `members` in each.
+
+    A stochastic equation has `sme_members` paths in a cell, and no value where one of them goes to infinity.
 
     A cell is compared after round(time / lr) steps, one at least. Raises InvalidInput, BackendError.
     """
@@ -92,7 +95,7 @@ def heat_map(
         case = Case(
             problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]), steps=int(steps[j]),
             points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
-            max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
+            sme_members=sme_members, max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
         )  # fmt: skip
         found = _cell(case, runs, record, own, theories)
         for (name, k), estimate in found.items():
@@ -135,9 +138,11 @@ def _cell(
         except FAILURES:
             continue
         for k, quantity in enumerate(QUANTITIES):
-            estimate = distance(simulated, prediction, quantity)
-            value, error = root(estimate.value, estimate.error)
-            found[name, k] = float(value), float(error)
+            with np.errstate(over="ignore", invalid="ignore"):  # means on their way to infinity
+                estimate = distance(simulated, prediction, quantity)
+                value, error = root(estimate.value, estimate.error)
+            if np.isfinite(value) and np.isfinite(error):
+                found[name, k] = float(value), float(error)
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import theory
-from ..errors import Diverged, FlowFailed
+from ..errors import Diverged, DivergenceWarning, FlowFailed
 from ..problem import Problem
 from ..theory.flows import LOSSES
 from ..theory.sme import sme
@@ -58,7 +59,7 @@ class Case:
     backend: str = "auto"
     rtol: float = 1e-8
     max_evaluations: int | None = None  # of a flow
-    sme_members: int | None = None  # None: as many as the ensemble has
+    sme_members: int | None = None  # as many as the ensemble has, or this; both to whole pairs of paths in a group
 
     @property
     def time(self) -> float:
@@ -69,19 +70,12 @@ class Case:
 def predict(name: str, case: Case) -> Means:
     """The prediction of a theory that is not pathwise. Raises FlowFailed, Diverged."""
     if name in EQUATIONS:
-        runs = sme(
-            case.problem,
-            case.theta0,
-            lr=case.lr,
-            times=[case.time],
-            order=EQUATIONS[name],  # type: ignore[arg-type]
-            members=case.sme_members or case.members,
-            seed=case.seed + OTHER_SEED,
-            groups=case.groups,
-            grid=case.points,
-            quantiles=(),
-            threads=case.threads,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DivergenceWarning)  # an error below
+            runs = _paths(name, case)
+        lost = int((runs["diverged"].values >= 0).sum())
+        if lost:
+            raise Diverged(f"{lost} of {runs.sizes['member']} paths went to infinity")
         return group_means(runs, -1, slice(None))
     found = theory.flow(
         case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol,
@@ -92,7 +86,17 @@ def predict(name: str, case: Case) -> Means:
         return _of_network(case, theta)
     f = theory.mean_output(case.problem, theta, found["neuron_covariance"].values[-1], case.points)
     risk = found["risk_mean"].values[-1]
-    return Means(np.ones(1), {"parameters": theta[None], "function": _rms(f[None]), "risk": np.array([[risk]])})
+    return Means(np.ones(1), {"parameters": theta[None], "function": rms(f[None]), "risk": np.array([[risk]])})
+
+
+def _paths(name: str, case: Case) -> Any:
+    """Antithetic paths of a stochastic equation, as many pairs in each group."""
+    pairs = max((case.sme_members or case.members) // (2 * case.groups), 1)
+    return sme(
+        case.problem, case.theta0, lr=case.lr, times=[case.time], order=EQUATIONS[name],  # type: ignore[arg-type]
+        members=2 * pairs * case.groups, antithetic=True, seed=case.seed + OTHER_SEED, groups=case.groups,
+        grid=case.points, quantiles=(), threads=case.threads,
+    )  # fmt: skip
 
 
 def still(case: Case) -> Means:
@@ -102,7 +106,7 @@ def still(case: Case) -> Means:
 
 def _of_network(case: Case, theta: Array) -> Means:
     f, risk = case.problem.predict(theta, case.points), theory.risk(case.problem, theta)
-    return Means(np.ones(1), {"parameters": theta[None], "function": _rms(f[None]), "risk": np.array([[risk]])})
+    return Means(np.ones(1), {"parameters": theta[None], "function": rms(f[None]), "risk": np.array([[risk]])})
 
 
 def group_means(runs: Any, time: int, groups: slice) -> Means:
@@ -113,13 +117,13 @@ def group_means(runs: Any, time: int, groups: slice) -> Means:
     f = runs["group_f_mean"].values[time, groups]
     values = {
         "parameters": runs["group_theta_mean"].values[time, groups],
-        "function": _rms(f),
+        "function": rms(f),
         "risk": runs["group_risk_mean"].values[time, groups, None],
     }
     return Means(counts, values)
 
 
-def _rms(f: Array) -> Array:
+def rms(f: Array) -> Array:
     """Outputs (G, k, c) as rows (G, k c), in units in which the 2-norm is the root mean square."""
     flat = f.reshape(len(f), -1)
     return flat / np.sqrt(flat.shape[1])
