@@ -74,7 +74,7 @@ class Equation:
 
     def signs(self, member: NDArray[np.uint64]) -> NDArray[np.float64]:
         """What multiplies their noise (M,): 1, or -1 on the second path of a pair."""
-        return 1.0 - 2.0 * (member % np.uint64(2)) if self.antithetic else np.ones(len(member))
+        return np.ones(len(member)) - 2.0 * self.antithetic * (member % np.uint64(2)).astype(np.float64)
 
     @property
     def gaussian(self) -> bool:

@@ -67,7 +67,7 @@ def _noise(case: Case, path: Array) -> Array:
     u = net.h[..., None, :] * net.b[..., None, :, :]  # (T, n, c, m)
     bounds = np.arange(case.groups + 1) * case.members // case.groups
     found = np.empty((case.groups, *path.shape))
-    for group, (first, last) in enumerate(pairwise(bounds)):
+    for group, (first, last) in enumerate(pairwise(bounds.tolist())):
         both = count_pairs(
             seed=case.seed, first=first, last=last, steps=len(path), width=problem.width, keep_prob=p,
             samples=problem.n_samples if problem.mask == "sample" else None,
