@@ -76,34 +76,64 @@ def _guides(panel: Any, lrs: Any) -> None:
 
 
 def heat_map(found: HeatMap) -> Figure:
-    """Relative error of the mean parameters, a panel for each theory; crosses: no value, dots: below the noise."""
+    """Relative error of the mean parameters, a panel for each theory.
+
+    Crosses: the theory has no value; dots: below the noise; hatched: the ensemble itself has no mean to speak of.
+    """
     import matplotlib
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
     errors = found.errors.sel(quantity="parameters")
     names = [str(name) for name in errors["theory"].values]
-    lrs, kept = errors["lr"].values, errors["keep_prob"].values
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(names) + 0.9, 3.6), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
-        image: Any = None
-        for panel, name in zip(panels, names, strict=True):
-            row = errors.sel(theory=name)
-            size = np.where(errors["size"].values > 0, errors["size"].values, np.nan)
-            relative = np.maximum(row["distance"].values, row["error"].values) / size
-            image = panel.imshow(relative, norm=LogNorm(1e-3, 10), cmap="viridis", origin="lower", aspect="auto")
-            for marker, where in (("x", np.isnan(relative)), (".", row["distance"] < RESOLVED * row["error"])):
-                y, x = np.nonzero(np.asarray(where))
-                panel.scatter(x, y, marker=marker, color="#D55E00" if marker == "x" else "white", s=18, lw=1)
-            panel.set_title(THEORIES[name], fontsize=8.5)
-            panel.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs], rotation=60)
-            panel.set_yticks(range(len(kept)), [f"{p:g}" for p in kept])
+        figure = Figure(figsize=(3.3 * columns + 1.1, 3.1 * rows + 0.7), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        norm = LogNorm(1e-3, 10)
+        for panel, name in zip(panels.flat, names, strict=False):
+            image = _cells(panel, errors.sel(theory=name), norm)
+            panel.set_title(THEORIES[name])
+        for panel in panels.flat[len(names) :]:
+            panel.set_axis_off()
+        for panel in panels[-1]:
             panel.set_xlabel("learning rate")
-        panels[0].set_ylabel("keep_prob")
-        figure.colorbar(image, ax=panels, label="distance / distance moved by the ensemble")
+        for panel in panels[:, 0]:
+            panel.set_ylabel("keep_prob")
+        label = "distance of theory from ensemble / distance moved by ensemble"
+        figure.colorbar(image, ax=panels, label=label, extend="both", aspect=40)
         figure.suptitle(
-            f"Mean parameters at t = {found.errors.attrs['time']:g}; x: diverged or no value, dot: within the noise",
+            f"Mean parameters at t = {errors.attrs['time']:g}. Cross: the theory blows up; dot: error within the noise;"
+            "\nhatched: a few runaway members make the ensemble's mean",
             x=0.01, ha="left", fontsize=10,
         )  # fmt: skip
     return figure
+
+
+def _cells(panel: Any, errors: Any, norm: Any) -> Any:
+    """One theory's cells (keep_prob, lr); returns the image."""
+    size, value, noise = (errors[name].values for name in ("size", "distance", "error"))
+    lrs, kept = errors["lr"].values, errors["keep_prob"].values
+    with np.errstate(invalid="ignore"):
+        usable = size >= RESOLVED * errors["size_error"].values
+        hidden = value < RESOLVED * noise
+    relative = np.where(usable, np.maximum(value, noise), np.nan) / np.where(usable, size, 1)
+    image = panel.imshow(relative, norm=norm, cmap="viridis", origin="lower", aspect="auto")
+    for look, where in (
+        ({"marker": "x", "color": "#D55E00"}, usable & np.isnan(value)),
+        ({"marker": ".", "color": "white"}, usable & hidden),
+    ):
+        y, x = np.nonzero(where)
+        panel.scatter(x, y, s=18, lw=1, **look)
+    for y, x in np.argwhere(~usable):
+        panel.add_patch(_hatched(x, y))
+    panel.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs], rotation=60)
+    panel.set_yticks(range(len(kept)), [f"{p:g}" for p in kept])
+    return image
+
+
+def _hatched(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, hatch="////", facecolor="#EEEEEE", edgecolor="#999999", lw=0)

@@ -101,8 +101,8 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop.Problem) -> None:
     found = heat_map(
-        problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000,
-        theories=("averaged", "mean-covariance"),
+        problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000, sme_members=400,
+        theories=("averaged", "mean-covariance", "sme2"),
     )  # fmt: skip
     errors = found.errors.sel(quantity="parameters")
     assert errors["alive"].sel(keep_prob=0.7, lr=0.1) == 1
@@ -110,6 +110,10 @@ def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop
     one = errors.sel(theory="averaged", keep_prob=0.7, lr=0.1)
     assert abs(float(one["distance"]) - 0.289) < 5 * float(one["error"]) + 5e-4
     assert float(one["size"]) > float(one["distance"])
+    second = errors.sel(theory="sme2", keep_prob=0.7, lr=0.1)
+    assert abs(float(second["distance"]) - 0.027) < 5 * float(second["error"])
+    assert np.isnan(errors["distance"].sel(theory="sme2", keep_prob=0.05, lr=20.0)), "its paths go to infinity"
+    assert errors["size"].sel(keep_prob=0.05, lr=0.1) < 3 * errors["size_error"].sel(keep_prob=0.05, lr=0.1)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ KINDS = ("gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2")
 class HeatMap:
     """What heat_map() found: over (theory, quantity, keep_prob, lr) distance and standard error, NaN where a flow
     does not reach the time or all members diverged; `alive` (keep_prob, lr), the share of members that stayed finite;
-    `size` (quantity, keep_prob, lr), how far the ensemble's mean has moved from the start: the unit for the distances.
+    `size` (quantity, keep_prob, lr), how far the ensemble's mean has moved from the start: the unit for the distances;
+    below three times `size_error` a few runaway members make the mean, and no theory is held against it.
     """  # fmt: skip
 
     problem: Problem
@@ -87,7 +88,7 @@ def heat_map(
     runs = _train(problem, theta0, rates, kept, steps, members, groups, seed, points, backend, threads, tell)
     shape = (len(theories), len(QUANTITIES), len(kept), len(rates))
     value, error = np.full(shape, np.nan), np.full(shape, np.nan)
-    alive, size = np.zeros(shape[2:]), np.full(shape[1:], np.nan)
+    alive, size = np.zeros(shape[2:]), np.full((2, *shape[1:]), np.nan)  # distance and standard error
     for cell, (i, j) in enumerate(cells):
         own = slice(cell * groups, (cell + 1) * groups)
         record = int(np.flatnonzero(runs["step"].values == steps[j])[0])
@@ -102,7 +103,7 @@ def heat_map(
             if name:
                 value[theories.index(name), k, i, j], error[theories.index(name), k, i, j] = estimate
             else:
-                size[k, i, j] = estimate[0]
+                size[:, k, i, j] = estimate
         tell("cells", cell + 1, len(cells))
     return HeatMap(problem, _dataset(problem, theories, rates, kept, value, error, alive, size, time, members))
 
@@ -157,7 +158,8 @@ def _dataset(
         "distance": (axes, value),
         "error": (axes, error, {"long_name": "standard error of distance"}),
         "alive": (axes[2:], alive, {"long_name": "share of members that stayed finite"}),
-        "size": (axes[1:], size, {"long_name": "distance of the ensemble's mean from its start"}),
+        "size": (axes[1:], size[0], {"long_name": "distance of the ensemble's mean from its start"}),
+        "size_error": (axes[1:], size[1], {"long_name": "standard error of size"}),
     }
     coords = {"theory": texts(theories), "quantity": texts(QUANTITIES), "keep_prob": kept, "lr": rates}
     attrs = {"time": time, "members": members} | provenance.of_problem(problem) | provenance.versions()
