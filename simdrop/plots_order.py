@@ -78,7 +78,8 @@ def _guides(panel: Any, lrs: Any) -> None:
 def heat_map(found: HeatMap) -> Figure:
     """Relative error of the mean parameters, a panel for each theory.
 
-    Crosses: the theory has no value; dots: below the noise; hatched: the ensemble itself has no mean to speak of.
+    Crosses: the theory has no value, or a few runaway paths make it; dots: below the noise; hatched: a few runaway
+    members make the ensemble's mean.
     """
     import matplotlib
     from matplotlib.colors import LogNorm
@@ -118,11 +119,12 @@ def _cells(panel: Any, errors: Any, norm: Any) -> Any:
     with np.errstate(invalid="ignore"):
         usable = size >= RESOLVED * errors["size_error"].values
         hidden = value < RESOLVED * noise
-    relative = np.where(usable, np.maximum(value, noise), np.nan) / np.where(usable, size, 1)
+        away = np.isnan(value) | (hidden & (noise > size))  # nor has the theory a mean
+    relative = np.where(usable & ~away, np.maximum(value, noise), np.nan) / np.where(usable, size, 1)
     image = panel.imshow(relative, norm=norm, cmap="viridis", origin="lower", aspect="auto")
     for look, where in (
-        ({"marker": "x", "color": "#D55E00"}, usable & np.isnan(value)),
-        ({"marker": ".", "color": "white"}, usable & hidden),
+        ({"marker": "x", "color": "#D55E00"}, usable & away),
+        ({"marker": ".", "color": "white"}, usable & hidden & ~away),
     ):
         y, x = np.nonzero(where)
         panel.scatter(x, y, s=18, lw=1, **look)

@@ -77,7 +77,7 @@ def order(
     time: float = 1.0,
     members: int = 400_000,
     sme_members: int = 40_000,
-    paths: int = 40,
+    paths: int = 24,
     theories: Sequence[str] = tuple(THEORIES),
     seed: int = 0,
     grid: int | ArrayLike | None = None,
