@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 import simdrop
 from simdrop.cli import run
-from simdrop.errors import InvalidInput
+from simdrop.errors import Diverged, InvalidInput
+from simdrop.report_order import concise
 from simdrop.study import heat_map, order
 from simdrop.study.order import Slope, fit_slope
+from simdrop.study.theories import Case, predict
 
 LRS = np.array([0.2, 0.1, 0.05, 0.025])
 
@@ -61,6 +64,31 @@ def test_what_an_interval_supports() -> None:
     assert Slope(1.5, 0.3, ()).order is None  # too wide
     assert Slope(1.62, 0.05, ()).order == 1  # its lower end is too far below 2
     assert Slope(1.75, 0.05, ()).order == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.28855, 0.00023, "0.28855(23)"),
+        (1.109, 0.0009, "1.1090(9)"),
+        (0.000414, 0.000013, "4.14(13)e-4"),
+        (0.0, 0.0002, "0.0(2.0)e-4"),
+        (12.3, 1.5, "12.3(1.5)"),
+        (123.0, 40.0, "123(40)"),
+        (0.5, 0.0, "0.5(0)"),
+    ],
+)
+def test_a_number_is_written_with_its_error(value: float, error: float, text: str) -> None:
+    assert concise(value, error) == text
+
+
+def test_an_equation_whose_paths_are_lost_has_no_value(problem: simdrop.Problem) -> None:
+    case = Case(
+        problem=replace(problem, keep_prob=0.05), theta0=problem.init(seed=3), lr=2.0, steps=10, groups=10, seed=0,
+        points=np.zeros((1, 1)), members=200,
+    )  # fmt: skip
+    with pytest.raises(Diverged, match="paths went to infinity"):
+        predict("sme2", case)
 
 
 def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -> None:
