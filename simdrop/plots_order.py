@@ -87,7 +87,7 @@ def heat_map(found: HeatMap) -> Figure:
 
     errors = found.errors.sel(quantity="parameters")
     names = [str(name) for name in errors["theory"].values]
-    columns = min(len(names), 3)
+    columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.3 * columns + 1.1, 3.1 * rows + 0.7), layout="constrained")

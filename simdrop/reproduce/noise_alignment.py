@@ -169,7 +169,7 @@ def draw(outcome: Outcome) -> Figure:
         first.set_xscale("symlog", linthresh=1, linscale=0.4)
         first.set(xlabel="step", ylabel=r"Tr$(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$", ylim=(0, 1.05), title="Alignment")
         first.set_xlim(0, steps[-1])
-        first.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
+        first.legend(loc="lower right", bbox_to_anchor=(1, 0.12), frameon=True, framealpha=0.85, edgecolor="none")
         _panels(second, third, data.sel(mask="step"))
     return figure
 
