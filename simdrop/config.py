@@ -117,7 +117,7 @@ class OrderSettings(ProblemSettings):
     time: float = _comparison(1.0, "time lr x step at which means are compared")
     members: int = _comparison(400_000, "networks of the ensemble at each learning rate")
     sme_members: int = _comparison(40_000, "paths of each stochastic modified equation")
-    paths: int = _comparison(40, "members that pathwise flows follow")
+    paths: int = _comparison(24, "members that pathwise flows follow")
     theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = _comparison(None, "points at which functions are compared")
@@ -127,6 +127,19 @@ class OrderSettings(ProblemSettings):
     threads: int | None = _machine(None, "processor threads [default: all cores]")
     out: str = _output("simdrop-order", "folder for results, summary and figures")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceSettings:
+    """Settings of `simdrop reproduce`."""
+
+    full: bool = _training(False, "the published sizes; tens of minutes for some, see --list")
+    seeds: int | None = _training(None, "independent initialisations [default: the experiment's own, 3 to 10]")
+    mnist: str | None = _data(None, "folder with MNIST's IDX files [default: the 8x8 digits of scikit-learn]")
+    backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
+    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    out: str = _output("simdrop-reproduce", "folder that gets a folder for each experiment")
+    overwrite: bool = _output(False, "replace earlier results there")
 
 
 @dataclass(frozen=True, kw_only=True)

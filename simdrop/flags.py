@@ -50,7 +50,7 @@ class Command(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):  # the usage line shows those
                 name = parameter.field.metadata["section"] if isinstance(parameter, Flag) else "Options"
                 sections.setdefault(name, []).append(record)
         for name, records in sections.items():

@@ -18,6 +18,7 @@ from .common import BAD_INPUT, FAILED, INTERRUPTED, fail
 from .compare import compare
 from .info import info
 from .order import order
+from .reproduce import reproduce
 
 
 def main() -> NoReturn:
@@ -54,5 +55,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (compare, order, bench, info):
+for command in (compare, order, reproduce, bench, info):
     cli.add_command(command)

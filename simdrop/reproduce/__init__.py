@@ -16,7 +16,12 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experimen
 #: experiment name -> module; the order is that of the papers
 EXPERIMENTS: dict[str, str] = {
     "relu-fit": "relu_fit",
+    "condensation": "condensation",
+    "batch": "batch",
+    "orientation-similarity": "orientation_similarity",
+    "small-init": "small_init",
     "flatness": "flatness",
+    "sme": "sme",
     "noise-alignment": "noise_alignment",
 }
 

@@ -1,0 +1,95 @@
+"""`simdrop reproduce`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import ReproduceSettings
+from ..errors import Diverged, InvalidInput
+from ..flags import Command
+from ..progress import Bars
+from .common import FAILED, fail
+
+
+@click.command(cls=Command, settings=ReproduceSettings)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "every", is_flag=True, help="all experiments, one after the other")
+@click.option("--list", "listed", is_flag=True, help="show the experiments and what they take")
+@click.pass_context
+def reproduce(context: click.Context, /, names: Sequence[str], every: bool, listed: bool, **given: Any) -> int:
+    """Run experiments of the papers by name and set their numbers beside the published ones.
+
+    Each runs by default at a size that takes minutes on two cores, with --full at the published one. Prints a table:
+    what was published, what came out here with its standard error over seeds, and whether the stated rule
+    holds; writes NAME/summary.json, NAME/results.zarr and NAME/figure.png to --out.
+
+    \b
+    simdrop reproduce --list
+    simdrop reproduce condensation
+    simdrop reproduce flatness relu-fit --seeds 10 --out minima
+
+    Exit status: 0 every rule holds, 1 one does not or a run failed, 2 bad input, 130 interrupted.
+    """
+    assert isinstance(context.command, Command)
+    settings = context.command.resolve(given)
+    from ..reproduce import EXPERIMENTS, experiment
+    from ..reproduce.report import listing
+
+    if listed:
+        click.echo(listing(experiment(name) for name in EXPERIMENTS))
+        return 0
+    if every == bool(names):
+        raise InvalidInput("name experiments or give --all; `simdrop reproduce --list` shows them")
+    chosen = [experiment(name) for name in (EXPERIMENTS if every else dict.fromkeys(names))]
+    from ..report import prepare_folder
+
+    plain = _settings(settings, Bars(quiet=given["quiet"]))
+    folders = [prepare_folder(Path(settings.out) / one.name, overwrite=settings.overwrite) for one in chosen]
+    results = [_one(one, plain, folder, given) for one, folder in zip(chosen, folders, strict=True)]
+    return 0 if all(results) else FAILED
+
+
+def _settings(given: ReproduceSettings, progress: Bars) -> Any:
+    """The settings of an experiment; raises InvalidInput."""
+    from simdrop_kernels import registry
+
+    from ..errors import check_choice
+    from ..problem import check_count
+    from ..reproduce import Settings
+
+    check_choice("backend", given.backend, ("auto", *registry.names()))
+    mnist = None if given.mnist is None else Path(given.mnist)
+    if mnist is not None and not mnist.is_dir():
+        raise InvalidInput(f"mnist must be a folder that holds MNIST's IDX files, got {given.mnist!r}")
+    return Settings(
+        full=given.full,
+        seeds=None if given.seeds is None else check_count("seeds", given.seeds, least=2),
+        mnist=mnist,
+        backend=given.backend,
+        threads=None if given.threads is None else check_count("threads", given.threads),
+        progress=progress,
+    )
+
+
+def _one(experiment: Any, settings: Any, folder: Path, given: Any) -> bool:
+    """Run one experiment and leave its folder; whether every rule held. One that fails does not stop the others."""
+    from ..reproduce.report import table, write
+
+    try:
+        outcome = experiment.run(settings)
+        settings.progress("save", 0, 1)
+        write(experiment, outcome, settings, folder)
+    except Diverged as error:
+        settings.progress.close()
+        fail(f"{experiment.name}: {error}", FAILED, debug=given["debug"])
+        return False
+    finally:
+        settings.progress.close()
+    if not given["quiet"]:
+        click.echo(table(experiment, outcome))
+        click.echo(f"\nwritten to {folder}: summary.json, results.zarr, figure.png\n")
+    return outcome.passed

@@ -1,0 +1,74 @@
+"""The table of an experiment, and the files that it leaves."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..provenance import machine, versions
+from ..report import write_json
+from ..storage import save
+from ..study.summary import plus_minus
+from .experiment import Experiment, Outcome, Row, Settings
+
+COLUMNS = 118
+
+
+def listing(experiments: Iterable[Experiment]) -> str:
+    """All experiments by name: source, what they show, minutes on two cores by default and with --full."""
+    lines = [f"{'name':<24}{'source':<34}{'minutes':>8}{'--full':>8}", ""]
+    for one in experiments:
+        lines.append(f"{one.name:<24}{one.source:<34}{one.minutes:>8g}{one.full_minutes:>8g}")
+        lines += textwrap.wrap(one.shows, COLUMNS, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def table(experiment: Experiment, outcome: Outcome) -> str:
+    """The rows of an outcome as text: quantity, published, ours ± standard error over seeds, and the verdict."""
+    lines = [f"{experiment.name}: {experiment.shows} ({experiment.source})", ""]
+    widest = max(len(row.quantity) for row in outcome.rows) + 2
+    between = max(len("published"), *(len(row.published) for row in outcome.rows)) + 2
+    lines.append(f"  {'quantity':<{widest}}{'published':<{between}}{'ours':<22}rule")
+    for row in outcome.rows:
+        rule = f"{row.verdict}: {row.rule}" if row.rule else ""
+        lines.append(f"  {row.quantity:<{widest}}{row.published:<{between}}{_ours(row):<22}{rule}".rstrip())
+    lines.append("")
+    for note in outcome.notes:
+        lines += textwrap.wrap(note, COLUMNS, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _ours(row: Row) -> str:
+    known = math.isfinite(row.error) and row.error > 0
+    return f"{plus_minus(row.ours, row.error) if known else f'{row.ours:.4g}'} {row.unit}".rstrip()
+
+
+def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: Path) -> None:
+    """Write summary.json, results.zarr and figure.png into `folder`."""
+    from ..plots import save as save_figure
+
+    rows = [
+        {
+            "quantity": row.quantity, "ours": row.ours, "error": row.error, "unit": row.unit,
+            "published": row.published, "rule": row.rule, "verdict": row.verdict,
+        }
+        for row in outcome.rows
+    ]  # fmt: skip
+    summary = {
+        "experiment": experiment.name,
+        "source": experiment.source,
+        "shows": experiment.shows,
+        "full": settings.full,
+        "seeds": settings.seeds,
+        "passed": outcome.passed,
+        "rows": rows,
+        "notes": list(outcome.notes),
+        "settings": dict(outcome.data.attrs),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    write_json(summary, folder / "summary.json")
+    save(outcome.data, folder / "results.zarr")
+    save_figure(experiment.draw(outcome), folder / "figure.png")
