@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, str] = {
     "flatness": "flatness",
     "sme": "sme",
     "noise-alignment": "noise_alignment",
+    "noises": "noises",
 }
 
 

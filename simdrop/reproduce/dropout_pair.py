@@ -26,11 +26,12 @@ def train(problem: Problem, settings: Settings, *, what: str, seeds: int, steps:
     The two arms of a seed start from the same parameters. `known` goes to `simdrop.simulate`.
     """
     theta0 = problem.init(seed=0, gamma=0.2, members=seeds)
+    options: dict[str, Any] = {"optimizer": "adam", "dtype": "float32", "seed": 0} | known
     runs = simulate(
         problem, np.repeat(theta0, 2, axis=0), steps=steps, keep_prob=np.tile(ARMS, seeds), keep_theta=True, record=2,
         quantiles=(), backend=settings.backend, threads=settings.threads,
         progress=lambda done, total: settings.progress(f"train: {what}", done, total),
-        **({"optimizer": "adam", "dtype": "float32", "seed": 0} | known),
+        **options,
     )  # fmt: skip
     theta = runs["theta"].values[-1].astype(np.float64)
     return np.asarray(theta.reshape(seeds, 2, problem.n_params))

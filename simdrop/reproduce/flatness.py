@@ -63,9 +63,9 @@ def run(settings: Settings) -> Outcome:
         {"case": list(CASES), "measure": list(MEASURES), "arm": list(ARMS), "alpha": flatness.LINE},
         {"width": 1000, "optimizer": "adam", "lr": 1e-3, "mask": "sample", "seeds": seeds, **STEPS[settings.full]},
     )
-    steps = " and ".join(map(str, STEPS[settings.full].values()))
+    lengths = " and ".join(map(str, STEPS[settings.full].values()))
     notes = [
-        f"Width 1000, Adam 1e-3, {steps} steps, sample masks, weights N(0, m^-0.2) read as a variance.",
+        f"Width 1000, Adam 1e-3, {lengths} steps, sample masks, weights N(0, m^-0.2) read as a variance.",
         "H: the Hessian of R_S at the end of training, its trace exact; for relu that almost everywhere.",
         f"Highest rise: over |δ / |theta|| <= {RADIUS:g}, the ball of ASAM; R_1 is that of p = 0.9 in both arms.",
         "Rise along random directions: at alpha = ±0.5 along filter-normalised ones. It and the highest rise measure in"

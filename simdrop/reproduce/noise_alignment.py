@@ -82,7 +82,7 @@ def _directions(problem: Problem, theta: Array, settings: Settings, mask: str) -
     )  # fmt: skip
     parts = []
     for seed, point in enumerate(theta):
-        known = {"backend": settings.backend, "threads": settings.threads}
+        known: dict[str, Any] = {"backend": settings.backend, "threads": settings.threads}
         covariances = {
             "exact": theory.noise_covariance(problem, point),
             "sampled": alignment.sampled_covariance(problem, point, draws=SAMPLES, seed=2 + seed, **known),

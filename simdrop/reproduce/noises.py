@@ -165,10 +165,10 @@ def _notes(data: Any, noises: dict[str, Noise]) -> list[str]:
         f"6 points of the relu-fit target, relu, width {size['width']}, p = {KEEP_PROB:g}, one mask a step, SGD at"
         f" {size['lr']:g} for {size['steps']} steps, weights N(0, m^-0.2) read as a variance.",
         f"Equal noise: Tr Σ averaged over {POINTS - 1} evenly spaced points of dropout's path, the start left out."
-        f" Label noise of {noises['label'].label:.3g} and parameter noise of {noises['parameter'].parameter:.3g} (standard"
-        " deviations) have as much there as dropout.",
-        f"Minibatches of {noises['minibatch'].batch_size}, with replacement, come nearest: {share:.2f} of dropout's Tr Σ"
-        " there. On their own path their noise goes to 0 with the residuals.",
+        f" Label noise of {noises['label'].label:.3g} and parameter noise of {noises['parameter'].parameter:.3g}"
+        " (standard deviations) have as much there as dropout.",
+        f"Minibatches of {noises['minibatch'].batch_size}, with replacement, come nearest: {share:.2f} of dropout's"
+        " Tr Σ there. On their own path their noise goes to 0 with the residuals.",
         "R_S + R_1 without any noise stands beside dropout to tell its mean step from its noise.",
     ]
 

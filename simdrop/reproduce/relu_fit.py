@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: steps and learning rate of Adam: the figures' captions, and the appendix with as much time
-SIZES = {False: {"steps": 100_000, "lr": 1e-3}, True: {"steps": 1_000_000, "lr": 1e-4}}
+SIZES: dict[bool, dict[str, Any]] = {False: {"steps": 100_000, "lr": 1e-3}, True: {"steps": 1_000_000, "lr": 1e-4}}
 MASKS = ("sample", "step")
 DIRECTIONS = 10
 #: where along a direction the rise of the loss is compared: halfway to parameters of another size
