@@ -47,9 +47,10 @@ def arms(quantity: str, values: ArrayLike, **rest: Any) -> list[Row]:
 def ratio(quantity: str, above: ArrayLike, below: ArrayLike, *, published: str = "", bound: float = 1.0) -> Row:
     """A row for the geometric mean over seeds of above / below (seeds,), claimed to be less than `bound`.
 
-    The claim must hold by two standard errors of the mean logarithm.
+    The claim must hold by two standard errors of the mean logarithm, and fails where a number is not positive.
     """
-    logs = np.log(np.asarray(above, dtype=np.float64) / np.asarray(below, dtype=np.float64))
+    pair = np.array([above, below], dtype=np.float64)
+    logs = np.diff(np.log(np.where(pair > 0, pair, np.nan)), axis=0)[0] * -1
     error = float(logs.std(ddof=1) / np.sqrt(logs.size)) if logs.size > 1 else float("nan")
     mean = float(logs.mean())
     return Row(

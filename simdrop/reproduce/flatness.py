@@ -23,7 +23,7 @@ STEPS = {
     False: {"relu-fit": 100_000, "condensation": 200_000},
     True: {"relu-fit": 1_000_000, "condensation": 1_000_000},
 }
-DIRECTIONS = 10
+WIDTH, DIRECTIONS = 1000, 10
 #: radius of the balls in which the loss is maximised: |δ / |theta|| <= RADIUS
 RADIUS = 0.1
 OBJECTIVES = ("risk", "risk+r1")
@@ -46,7 +46,7 @@ def run(settings: Settings) -> Outcome:
     for name, activation in CASES.items():
         target, steps = TARGETS[name], STEPS[settings.full][name]
         problem = Problem(
-            target.points, target.function(target.points), width=1000, activation=activation, mask="sample",
+            target.points, target.function(target.points), width=WIDTH, activation=activation, mask="sample",
             keep_prob=ARMS[0],
         )  # fmt: skip
         theta = train(problem, settings, what=name, seeds=seeds, steps=steps, lr=1e-3)
@@ -61,11 +61,11 @@ def run(settings: Settings) -> Outcome:
     data = xr.Dataset(
         {"value": (axes, np.array(found)), "loss": ((*axes[:1], *axes[2:], "direction", "alpha"), np.array(lines))},
         {"case": list(CASES), "measure": list(MEASURES), "arm": list(ARMS), "alpha": flatness.LINE},
-        {"width": 1000, "optimizer": "adam", "lr": 1e-3, "mask": "sample", "seeds": seeds, **STEPS[settings.full]},
+        {"width": WIDTH, "optimizer": "adam", "lr": 1e-3, "mask": "sample", "seeds": seeds, **STEPS[settings.full]},
     )
     lengths = " and ".join(map(str, STEPS[settings.full].values()))
     notes = [
-        f"Width 1000, Adam 1e-3, {lengths} steps, sample masks, weights N(0, m^-0.2) read as a variance.",
+        f"Width {WIDTH}, Adam 1e-3, {lengths} steps, sample masks, weights N(0, m^-0.2) read as a variance.",
         "H: the Hessian of R_S at the end of training, its trace exact; for relu that almost everywhere.",
         f"Highest rise: over |δ / |theta|| <= {RADIUS:g}, the ball of ASAM; R_1 is that of p = 0.9 in both arms.",
         "Rise along random directions: at alpha = ±0.5 along filter-normalised ones. It and the highest rise measure in"
@@ -123,8 +123,8 @@ def draw(outcome: Outcome) -> Figure:
             r"rise at $\alpha=0.5$",
         ]
         for offset, case, marker in ((-0.12, "relu-fit", "o"), (0.12, "condensation", "s")):
-            logs = np.log(data["value"].sel(case=case).values)  # (measure, seed, arm)
-            ratios = np.exp(logs[..., 0] - logs[..., 1])
+            values = data["value"].sel(case=case).values  # (measure, seed, arm)
+            ratios = values[..., 0] / np.where((values > 0).all(axis=-1), values[..., 1], np.nan)
             where = np.arange(len(labels)) + offset
             right.plot(ratios, np.repeat(where[:, None], ratios.shape[1], axis=1), marker, color="#999999", ms=3.5)
             middle = np.exp(np.log(ratios).mean(axis=1))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: steps and learning rate of Adam: the figures' captions, and the appendix with as much time
 SIZES: dict[bool, dict[str, Any]] = {False: {"steps": 100_000, "lr": 1e-3}, True: {"steps": 1_000_000, "lr": 1e-4}}
-MASKS = ("sample", "step")
+WIDTH, MASKS = 1000, ("sample", "step")
 DIRECTIONS = 10
 #: where along a direction the rise of the loss is compared: halfway to parameters of another size
 AT = 0.5
@@ -31,7 +31,7 @@ def run(settings: Settings) -> Outcome:
 
     target, seeds, size = TARGETS["relu-fit"], settings.seeds or 5, SIZES[settings.full]
     x = np.linspace(target.points[0], target.points[-1], 401)
-    problem = Problem(target.points, target.function(target.points), width=1000, activation="relu")
+    problem = Problem(target.points, target.function(target.points), width=WIDTH, activation="relu")
     outputs, losses, ends, rows = [], [], [], []
     for mask in MASKS:
         here = replace(problem, mask=mask)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def run(settings: Settings) -> Outcome:
             "risk": (axes, np.array(ends)),
         },
         {"mask": list(MASKS), "arm": list(ARMS), "x": x, "alpha": flatness.LINE},
-        {"width": 1000, "optimizer": "adam", "init": "N(0, m^-0.2), a variance", "seeds": seeds, **size},
+        {"width": WIDTH, "optimizer": "adam", "init": "N(0, m^-0.2), a variance", "seeds": seeds, **size},
     )
     notes = [
         "Adam, initial weights N(0, m^-0.2) read as a variance, all 6 points at every step; both mask modes.",
