@@ -94,7 +94,7 @@ def test_an_equation_whose_paths_are_lost_has_no_value(problem: simdrop.Problem)
 def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -> None:
     """Gradient flow does not converge, the averaged flow is off by about lr, second order lies far below both."""
     found = order(
-        problem, problem.init(seed=3), members=40_000, paths=30, lrs=(0.1, 0.05, 0.025),
+        problem, problem.init(seed=3), members=20_000, paths=10, lrs=(0.1, 0.05, 0.025),
         theories=("gradient", "averaged", "mean-covariance", "pathwise-plain", "pathwise"),
     )  # fmt: skip
     parameters = {name: rows["parameters"] for name, rows in found.summary["theories"].items()}
@@ -129,7 +129,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop.Problem) -> None:
     found = heat_map(
-        problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000, sme_members=400,
+        problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000, sme_members=200,
         theories=("averaged", "mean-covariance", "sme2"),
     )  # fmt: skip
     errors = found.errors.sel(quantity="parameters")

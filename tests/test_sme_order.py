@@ -111,22 +111,25 @@ def test_known_errors_of_both_orders(lr: float, order: Any, wanted: float, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mask", ["step", "sample"])
-def test_slopes_of_the_mean(mask: Any) -> None:
-    """What 95 % intervals of the slopes support: 1 for the flows of first order, 2 for SME 2 and mean-covariance."""
-    problem = replace(PROBLEM, mask=mask)
+@pytest.mark.parametrize(
+    ("mask", "finest", "second"),
+    [("step", 0.0125, ("mean-covariance", "pathwise")), ("sample", 0.025, ("mean-covariance", "pathwise", "sme2"))],
+)
+def test_slopes_of_the_mean(mask: Any, finest: float, second: tuple[str, ...]) -> None:
+    """95 % intervals of the slopes lie about 1 and below 1.5 for theories of first order, above 1.6 for the others.
+
+    Under step masks SME 2 takes until lr 0.00625 to come to its slope of 2: `simdrop order` goes there.
+    """
     found = study.order(
-        problem, _start(), lrs=(0.05, 0.025, 0.0125), members=100_000, sme_members=20_000, paths=8,
-        theories=("averaged", "modified", "mean-covariance", "sme2", "pathwise-plain", "pathwise"),
+        replace(PROBLEM, mask=mask), _start(), lrs=(4 * finest, 2 * finest, finest), members=100_000,
+        sme_members=20_000, paths=8, theories=("averaged", "modified", "pathwise-plain", *second),
     )  # fmt: skip
-    slopes = {name: rows["parameters"] for name, rows in found.summary["theories"].items()}
-    print(found.table())
-    for name in ("averaged", "modified"):
-        low, high = slopes[name]["slope_interval_95"]
-        assert 0.7 < low < high < 1.3, name
-    for name in ("mean-covariance", "pathwise"):
-        assert slopes[name]["slope_interval_95"][0] > 1.6, name
-    assert slopes["pathwise-plain"]["slope_interval_95"][1] < 1.5
+    for name, rows in found.summary["theories"].items():
+        low, high = rows["parameters"]["slope_interval_95"]
+        if name in second:
+            assert low > 1.6, (name, low, high)
+        else:
+            assert 0.7 < low < high < (1.5 if name == "pathwise-plain" else 1.3), (name, low, high)
 
 
 @pytest.mark.slow

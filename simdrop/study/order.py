@@ -29,7 +29,7 @@ from ..errors import InvalidInput, check_choice
 from ..problem import Problem, check_count, check_finite, check_seed
 from ..simulation import simulate
 from .comparison import grid_points
-from .control import controlled
+from .control import affordable, controlled
 from .distances import Array, Estimate, root, squared_distance
 from .measure import texts
 from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, Means, group_means, predict
@@ -134,7 +134,7 @@ def order(
         "paths": paths,
         "groups": groups,
     }
-    settings |= {"seed": seed, "lrs": list(steps)}
+    settings |= {"seed": seed, "lrs": list(steps), "control": [affordable(problem, count) for count in steps.values()]}
     return Order(problem, errors, _summary(problem, errors, settings, failures, clock.perf_counter() - started))
 
 
