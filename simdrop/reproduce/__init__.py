@@ -19,6 +19,7 @@ EXPERIMENTS: dict[str, str] = {
     "condensation": "condensation",
     "batch": "batch",
     "orientation-similarity": "orientation_similarity",
+    "sample-size": "sample_size",
     "small-init": "small_init",
     "flatness": "flatness",
     "sme": "sme",
