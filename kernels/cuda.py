@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .spec import Ensemble, Step
+from .spec import COMPILED, Ensemble, Step
 
 if TYPE_CHECKING:
     from .device.session import Session
@@ -61,8 +61,9 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
     if step.extras:
         return f"{', '.join(step.extras)} other than the default is not written for it"
-    if step.objective == "risk+r1+r2":
-        return "it trains R_drop, R_S and R_S + R_1, not R_S + R_1 + R_2"
+    if step.objective not in COMPILED:
+        what = "R_S + R_1 + R_2" if step.objective == "risk+r1+r2" else step.objective
+        return f"it trains R_drop, R_S and R_S + R_1, not {what}"
     return None
 
 

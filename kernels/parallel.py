@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rng
-from .spec import Ensemble, Step
+from .spec import COMPILED, Ensemble, Step
 
 Array = NDArray[np.floating]
 
@@ -36,8 +36,8 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.objective == "risk+r1+r2":
-        return "the gradient of R_2 is not compiled"
+    if step.objective not in COMPILED:
+        return f"the gradient of {'R_2' if step.objective == 'risk+r1+r2' else step.objective} is not compiled"
     return None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import closed_form, connect, rng
+from . import closed_form, connect, penalty, rng
 from .activations import ACTIVATIONS
 from .spec import Ensemble, Step, join, split, width_of
 
@@ -131,7 +131,7 @@ def _draw(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number:
             seed=seed, member=member, step=number, samples=len(x), batch_size=step.batch_size, replace=step.replace
         )
         x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
-    if step.objective not in ("dropout", "risk"):
+    if step.objective in ("risk+r1", "risk+r1+r2"):
         gradient = closed_form.gradient(
             step.objective,
             x,
@@ -146,6 +146,10 @@ def _draw(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number:
         )
         return gradient, np.square(gradient).sum(axis=-1)
     samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
+    if step.objective not in ("dropout", "risk"):
+        factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number)
+        gradient = penalty.gradient(step, x, y, ensemble, factor)
+        return gradient, np.square(gradient).sum(axis=-1)
     if step.label_noise:
         drawn = rng.normals(rng.STREAM_LABEL, y.shape[-1], np.arange(samples), number, member[:, None], seed)
         y = y + (step.label_noise * drawn).astype(real)  # (M, B, c)

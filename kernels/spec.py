@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Mask = Literal["step", "sample"]
-Objective = Literal["dropout", "risk", "risk+r1", "risk+r1+r2"]
+Objective = Literal["dropout", "risk", "risk+r1", "risk+r1+r2", "L2", "L3", "L4", "dropout+r2"]
 Optimizer = Literal["sgd", "momentum", "adam"]
 Law = Literal["bernoulli", "gaussian"]
 Part = Literal["both", "drift", "noise"]
 Train = Literal["both", "output", "input"]
 
 MASKS: tuple[Mask, ...] = ("step", "sample")
-OBJECTIVES: tuple[Objective, ...] = ("dropout", "risk", "risk+r1", "risk+r1+r2")
+OBJECTIVES: tuple[Objective, ...] = ("dropout", "risk", "risk+r1", "risk+r1+r2", "L2", "L3", "L4", "dropout+r2")
+#: those that compiled kernels train; the gradients of the others hold products with Hessians
+COMPILED: tuple[Objective, ...] = ("dropout", "risk", "risk+r1")
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "momentum", "adam")
 LAWS: tuple[Law, ...] = ("bernoulli", "gaussian")
 PARTS: tuple[Part, ...] = ("both", "drift", "noise")
@@ -32,6 +34,11 @@ MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """The mathematics of one training step, the same for all members and steps of a run.
+
+    Objectives beside R_drop, R_S, R_S + R_1 and R_S + R_1 + R_2, with R̃_2 = (lr/4) |∇R_drop|² on the step's own masks
+    (Zhang & Xu, arXiv:2207.05952, section 5; their L1 is R_S + R_1):
+
+    L2  R_S + R̃_2      L3  R_drop - R̃_2      L4  R_drop - R_1      dropout+r2  R_drop + (penalty/4) |∇R_drop|²
 
     The update of the optimizers, with gradient g at step t = 0, 1, ...:
 
@@ -48,6 +55,7 @@ class Step:
     output_scale: float = 1.0
     batch_size: int | None = None  # None: all samples at every step
     replace: bool = False  # whether minibatches are drawn with replacement
+    penalty: float = 0.0  # λ of objective "dropout+r2"
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.999
@@ -69,7 +77,7 @@ class Step:
     @property
     def stochastic_mask(self) -> bool:
         """Whether the step draws masks at all."""
-        return self.objective == "dropout"
+        return not self.objective.startswith("risk")
 
 
 _PLAIN = {

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .objective import describe
 from .problem import Problem
 
 if TYPE_CHECKING:
-    from simdrop_kernels.spec import Step
-
     from .ensemble import Run
     from .simulation import Settings, _Training
 
@@ -81,10 +80,9 @@ def of_work(run: Run) -> dict[str, Any]:
     }
 
 
-def of_run(
-    problem: Problem, settings: Settings, step: Step, *, training: _Training, run: Run, reason: str, interrupted: bool
-) -> dict[str, Any]:
+def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Run, interrupted: bool) -> dict[str, Any]:
     """All of a simulation: what reproduces its numbers and how long they took."""
+    step = training.phases[0].step
     per_member = {
         name: float(value[0]) if (value == value[0]).all() else "per member: sha256 " + fingerprint(value)
         for name, value in (("lr", settings.lr), ("keep_prob", settings.keep_prob))
@@ -99,7 +97,8 @@ def of_run(
         "seed": str(settings.seed),  # up to 2**64 - 1, more than a signed integer holds
         "dtype": str(settings.dtype),
         "theta0_sha256": fingerprint(settings.theta0),
-        "objective": step.objective,
+        "objective": describe({phase.first: phase.step.objective for phase in training.phases}),
+        "penalty": step.penalty,
         "optimizer": step.optimizer,
         "momentum": step.momentum,
         "beta1": step.beta1,
@@ -114,8 +113,8 @@ def of_run(
         "connect": step.connect,
         "part": step.part,
         "svag": step.svag,
-        "backend": training.backend.name,
-        "backend_reason": reason,
+        "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in training.phases)),
+        "backend_reason": "; ".join(dict.fromkeys(phase.reason for phase in training.phases)),
         "threads": training.threads,
         "interrupted": int(interrupted),
         **of_work(run),

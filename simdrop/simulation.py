@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
-from simdrop_kernels.spec import MOMENTS, OBJECTIVES, OPTIMIZERS, Ensemble, Objective, Optimizer, Step
+from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step
 
 from . import provenance
 from .ensemble import DEFAULT_MEMORY, Run, block_members, report_end
 from .errors import InvalidInput, check_choice
 from .noise import Noise, check_batch
+from .objective import Phase, check_objective, check_penalty
 from .problem import Problem, check_count, check_finite, check_keep_prob, check_seed
 from .recording import Wanted, record_steps
 
@@ -34,7 +35,8 @@ def simulate(
     steps: int,
     members: int | None = None,
     seed: int = 0,
-    objective: Objective = "dropout",
+    objective: Objective | Literal["L1"] | Mapping[int, str] = "dropout",
+    penalty: float | None = None,
     optimizer: Optimizer = "sgd",
     optimizer_options: dict[str, float] | None = None,
     batch_size: int | None = None,
@@ -67,7 +69,10 @@ def simulate(
     members : size of the ensemble; may be left out where an array over members tells it
     seed : of the masks and minibatches; member k draws those of number k whatever the block
     objective : "dropout" trains R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" train
-        the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2
+        the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. "L1" is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2,
+        "L4" R_drop - R_1, with R̃_2 = (lr/4) |∇R_drop|² on the step's own masks (arXiv:2207.05952, section 5);
+        "dropout+r2" is R_drop + (penalty/4) |∇R_drop|². {0: "risk", 2000: "dropout"} changes it at step 2000, where
+        the optimizer's state goes on
     optimizer : "sgd", "momentum" or "adam"; `optimizer_options` may set momentum, beta1, beta2, epsilon
     batch_size : samples of one step's minibatch, None for all; `replace` draws them with replacement
     noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`; batch_size and replace may
@@ -99,8 +104,10 @@ def simulate(
     settings = Settings.check(
         problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0
     )
-    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objective=objective)
-    step = _check_step(problem, objective, optimizer, optimizer_options, noise, svag)
+    objectives = check_objective(objective, settings.steps)
+    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives)
+    options = _check_optimizer(optimizer, optimizer_options) | {"penalty": check_penalty(penalty, objectives)}
+    step = _check_step(problem, objectives, optimizer, options, noise, svag)
     _check_draws(step, settings.steps, problem.n_params)
     wanted = Wanted.check(
         problem,
@@ -114,9 +121,12 @@ def simulate(
     )
     check_choice("backend", backend, ("auto", *registry.names()))
     sizes = registry.Sizes(step.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
-    chosen, reason = registry.choose(backend, step, np.dtype(dtype), sizes=sizes)
+    phases = []
+    for first, name in objectives.items():
+        here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it
+        phases.append(Phase(first, here, *registry.choose(backend, here, settings.dtype, sizes=sizes)))
     threads = provenance.cores() if threads is None else check_count("threads", threads)
-    training = _Training(problem=problem, settings=settings, step=step, backend=chosen, threads=threads)
+    training = _Training(problem=problem, settings=settings, phases=phases, threads=threads)
     samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
     block = block_members(
         settings.members,
@@ -127,7 +137,7 @@ def simulate(
     )
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
     stopped = run.go(progress)
-    attrs = provenance.of_run(problem, settings, step, training=training, run=run, reason=reason, interrupted=stopped)
+    attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped)
     times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
     points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
     data = run.dataset(times, grid=points, attrs=attrs)
@@ -200,8 +210,7 @@ class _Training:
 
     problem: Problem
     settings: Settings
-    step: Step
-    backend: registry.Backend
+    phases: Sequence[Phase]
     threads: int
 
     def __post_init__(self) -> None:
@@ -209,36 +218,36 @@ class _Training:
         self.y = np.ascontiguousarray(self.problem.y, dtype=self.settings.dtype)
 
     def start(self, first: int, last: int) -> Ensemble:
-        settings = self.settings
+        settings, step = self.settings, self.phases[0].step
         theta0 = settings.theta0 if settings.theta0.ndim == 1 else settings.theta0[first:last]
         return Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.problem.n_params)),
-            optimizer=self.step.optimizer,
-            lr=settings.lr[first:last] / (self.step.svag or 1),
+            optimizer=step.optimizer,
+            lr=settings.lr[first:last] / (step.svag or 1),
             keep_prob=settings.keep_prob[first:last],
             first_member=first,
             dtype=settings.dtype,
         )
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
-        self.backend.advance(
-            self.step,
-            self.x,
-            self.y,
-            ensemble,
-            seed=self.settings.seed,
-            first_step=first_step,
-            steps=steps,
-            threads=self.threads,
-        )
+        ends = [*(phase.first for phase in self.phases[1:]), first_step + steps]
+        for phase, end in zip(self.phases, ends, strict=True):
+            start, stop = max(phase.first, first_step), min(end, first_step + steps)
+            if start < stop:
+                phase.backend.advance(
+                    phase.step, self.x, self.y, ensemble, seed=self.settings.seed, first_step=start, steps=stop - start,
+                    threads=self.threads,
+                )  # fmt: skip
 
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
-        return self.backend.evaluate(self.step, x, theta, self.problem.n_outputs, threads=self.threads)
+        phase = self.phases[0]
+        return phase.backend.evaluate(phase.step, x, theta, self.problem.n_outputs, threads=self.threads)
 
 
-def _check_noise(problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objective: str) -> Noise:
+def _check_noise(
+    problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
+) -> Noise:
     """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
-    check_choice("objective", objective, OBJECTIVES)
     if noise is None:
         noise = Noise()
     elif not isinstance(noise, Noise):
@@ -249,25 +258,20 @@ def _check_noise(problem: Problem, noise: Noise | None, *, batch_size: Any, repl
         noise = dataclasses.replace(
             noise, batch_size=check_batch(problem, batch_size, replace=replace), replace=replace
         )
-    if objective == "risk+r1+r2" and noise.batch_size is not None:
+    if "risk+r1+r2" in objectives.values() and noise.batch_size is not None:
         raise InvalidInput("objective 'risk+r1+r2' needs batch_size=None: R_2 is defined for the full batch")
     minibatches = Noise(batch_size=noise.batch_size, replace=noise.replace)
-    if objective != "dropout" and noise != minibatches:
+    others = sorted(set(objectives.values()) - {"dropout"})
+    if others and noise != minibatches:
         raise InvalidInput(
-            f"noise beyond minibatches belongs to objective 'dropout', got {objective!r};"
+            f"noise beyond minibatches belongs to objective 'dropout', got {others[0]!r};"
             " keep_prob=1 trains R_S under the other noises, part='drift' their mean alone"
         )
     return noise.check(problem)
 
 
-def _check_step(
-    problem: Problem,
-    objective: str,
-    optimizer: str,
-    given: dict[str, float] | None,
-    noise: Noise,
-    svag: int | None,
-) -> Step:
+def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> dict[str, Any]:
+    """The options of the optimizer that are given; raises InvalidInput."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
     options: dict[str, Any] = dict(given or {})
     known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
@@ -278,10 +282,23 @@ def _check_step(
         upper = np.inf if name == "epsilon" else 1
         if not 0 <= value < upper:
             raise InvalidInput(f"{name} must lie in [0, {upper}), got {value!r}")
+    return options
+
+
+def _check_step(
+    problem: Problem,
+    objectives: Mapping[int, str],
+    optimizer: str,
+    options: dict[str, Any],
+    noise: Noise,
+    svag: int | None,
+) -> Step:
+    """The step of the run, but for its objective, which may change; raises InvalidInput."""
     if svag is not None:
         svag = check_count("svag", svag)
-        if objective != "dropout":
-            raise InvalidInput(f"svag needs objective 'dropout', got {objective!r}: it rescales the noise of the masks")
+        other = next((name for name in objectives.values() if name != "dropout"), None)
+        if other:
+            raise InvalidInput(f"svag needs objective 'dropout', got {other!r}: it rescales the noise of the masks")
         if optimizer != "sgd":
             raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer!r}: its steps are those of no other")
         if noise.part == "drift":
@@ -289,7 +306,6 @@ def _check_step(
     return Step(
         activation=problem.activation,
         mask=problem.mask,
-        objective=objective,  # type: ignore[arg-type]  # check_choice has narrowed it
         optimizer=optimizer,  # type: ignore[arg-type]
         output_scale=problem.scale,
         svag=svag or 0,

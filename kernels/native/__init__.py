@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..registry import Sizes
-from ..spec import Ensemble, Step
+from ..spec import COMPILED, Ensemble, Step
 
 _native: Any = None
 try:
@@ -34,7 +34,7 @@ name = "native"
 #: their numbers in task.h
 _ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic")
 _MASKS = ("step", "sample")
-_OBJECTIVES = ("dropout", "risk", "risk+r1")
+_OBJECTIVES = COMPILED
 _OPTIMIZERS = ("sgd", "momentum", "adam")
 
 #: input weights of a network from which the BLAS of backend "numba" is faster

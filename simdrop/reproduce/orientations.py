@@ -38,7 +38,7 @@ def train(
     here: Problem, theta0: ArrayLike, settings: Settings, *, what: str, steps: int, keep_prob: ArrayLike, **known: Any
 ) -> xr.Dataset:
     """Train by Adam in float32 from theta0 (M, P) with keep_prob (M,); parameters are kept at all record steps."""
-    options = {"optimizer": "adam", "dtype": "float32", "lr": LR, "record": 2, "spacing": "log"} | known
+    options: dict[str, Any] = {"optimizer": "adam", "dtype": "float32", "lr": LR, "record": 2, "spacing": "log"} | known
     return simulate(
         here, theta0, steps=steps, keep_prob=keep_prob, keep_theta=True, quantiles=(),
         backend=settings.backend, threads=settings.threads,
