@@ -43,8 +43,7 @@ def order(found: Order) -> Figure:
             for name in map(str, errors["theory"].values):
                 row = errors.sel(theory=name, quantity=quantity)
                 value, error = row["distance"].values, row["error"].values
-                clear, slope = row["resolved"].values, theories[name][quantity]["slope"]
-                label = f"{THEORIES[name]}: " + ("not resolved" if slope is None else f"{slope:.2f}")
+                clear, label = row["resolved"].values, f"{THEORIES[name]}: {_slope(theories[name][quantity])}"
                 look = LOOKS[name] | {"ms": 5, "lw": 1.3}
                 panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
                 bound = np.maximum(value, 0) + RESOLVED * error
@@ -53,7 +52,7 @@ def order(found: Order) -> Figure:
             panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
             panel.minorticks_off()
             _guides(panel, lrs)
-            panel.legend(title="slope", fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+            panel.legend(title="slope (95 % interval)", fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         settings = found.summary["settings"]
         figure.axes[0].set_ylabel("distance of theory from ensemble")
         figure.suptitle(
@@ -62,6 +61,13 @@ def order(found: Order) -> Figure:
             x=0.01, ha="left", fontsize=10.5,
         )  # fmt: skip
     return figure
+
+
+def _slope(row: dict[str, Any]) -> str:
+    if row["slope"] is None:
+        return "not resolved"
+    low, high = row["slope_interval_95"]
+    return f"{row['slope']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _guides(panel: Any, lrs: Any) -> None:

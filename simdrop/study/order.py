@@ -6,9 +6,10 @@ Where a theory is an ensemble itself (the SMEs), groups are paired and s holds t
 replay the masks of simulated members: D is the root mean square over members, with common random numbers throughout.
 Errors of sampling fall like ε, not √ε: the ensemble has a control variate (`control`), the SMEs antithetic paths.
 
-Rungs with D < 3 s are left out, as are those where a theory has no value. Through the finest `WINDOW` of the others
-goes the line log D = a + q log ε, weighted by (D / s)². Its standard error is that of the weights, or larger by the
-scatter about the line where that is larger (Birge's ratio): a curve not straight yet widens the interval of q.
+Rungs are independent, each with a seed of its own. Those with D < 3 s are left out, as are those where a theory has no
+value. Through the finest `WINDOW` of the others goes the line log D = a + q log ε, weighted by (D / s)². Its standard
+error is that of the weights, or larger by the scatter about the line where that is larger (Birge's ratio): a curve not
+straight yet widens the interval of q.
 The order that an interval supports is the largest whole number at most 0.4 above its lower end, for higher terms in ε
 make slopes steeper; an interval wider than 1 supports none.
 """
@@ -32,7 +33,7 @@ from .comparison import grid_points
 from .control import affordable, controlled
 from .distances import Array, Estimate, root, squared_distance
 from .measure import texts
-from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, Means, group_means, predict
+from .theories import FAILURES, PATHWISE, QUANTITIES, SEEDS, THEORIES, Case, Means, group_means, predict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,6 +97,7 @@ def order(
     members : networks of the ensemble at every learning rate; sme_members : paths of each SME, in pairs
     paths : members that pathwise flows follow
     theories : names of `theories.THEORIES`
+    seed : of the masks at the largest learning rate; the next ones take the numbers that follow
     grid : as in `compare`; groups : groups of members for standard errors
 
     Raises
@@ -115,17 +117,23 @@ def order(
     tell, started = progress or (lambda stage, done, total: None), clock.perf_counter()
     cases = [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
-             seed=check_seed(seed), threads=threads, backend=backend, sme_members=sme_members)
-        for lr, count in steps.items()
+             seed=(check_seed(seed) + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members)
+        for number, (lr, count) in enumerate(steps.items())
     ]  # fmt: skip
     distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
     failures: list[str] = []
+    done, total = 0, (1 + len(theories)) * sum(steps.values())
+
+    def advance(case: Case) -> None:
+        nonlocal done
+        done += case.steps
+        tell("rungs", done, total)
+
     for column, case in enumerate(cases):
-        found = _rung(case, theories, paths, failures)
+        found = _rung(case, theories, paths, failures, advance)
         for row, name in enumerate(theories):
             for k, quantity in enumerate(QUANTITIES):
                 distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
-        tell("rungs", column + 1, len(cases))
     errors = _dataset(distances, theories, list(steps))
     settings: dict[str, Any] = {
         "time": time,
@@ -152,7 +160,9 @@ def check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
     return {float(lr): int(count) for lr, count in zip(values, steps, strict=True)}
 
 
-def _rung(case: Case, theories: Sequence[str], paths: int, failures: list[str]) -> dict[tuple[str, str], Any]:
+def _rung(
+    case: Case, theories: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
+) -> dict[tuple[str, str], Any]:
     """Distances and their standard errors at one learning rate: (theory, quantity) -> (D, s)."""
     runs = simulate(
         case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
@@ -162,6 +172,7 @@ def _rung(case: Case, theories: Sequence[str], paths: int, failures: list[str]) 
     simulated = controlled(group_means(runs, -1, slice(None)), case)
     found: dict[tuple[str, str], Any] = {}
     for name in theories:
+        advance(case)
         try:
             if name in PATHWISE:
                 estimates = _along_paths(name, case, runs["theta"].values[-1])
@@ -173,6 +184,7 @@ def _rung(case: Case, theories: Sequence[str], paths: int, failures: list[str]) 
             continue
         for quantity, estimate in estimates.items():
             found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error))
+    advance(case)
     return found
 
 

@@ -33,6 +33,7 @@ EQUATIONS = {"sme1": 1, "sme2": 2}
 QUANTITIES = ("parameters", "function", "risk")
 #: added to the seed of the simulation, so that a theory's noise is not the masks'
 OTHER_SEED = 1_000_003
+SEEDS = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _paths(name: str, case: Case) -> Any:
     pairs = max((case.sme_members or case.members) // (2 * case.groups), 1)
     return sme(
         case.problem, case.theta0, lr=case.lr, times=[case.time], order=EQUATIONS[name],  # type: ignore[arg-type]
-        members=2 * pairs * case.groups, antithetic=True, seed=case.seed + OTHER_SEED, groups=case.groups,
+        members=2 * pairs * case.groups, antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups,
         grid=case.points, quantiles=(), threads=case.threads,
     )  # fmt: skip
 
