@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from simdrop.data import TARGETS
-from simdrop.reproduce import Settings, sample_size, teachers
+from simdrop.reproduce import Settings, sample_size, teacher_recovery, teachers
 from simdrop.reproduce.report import table
 from simdrop.reproduce.teachers import TEACHERS, learn
 
@@ -66,11 +66,17 @@ def test_an_odd_activation_has_orientations_up_to_sign_and_relu_has_not(monkeypa
         np.testing.assert_allclose(learn(activation, Settings(), **TINY)["angle"], angle, atol=1e-7)
 
 
-def test_sample_size_runs_and_draws_at_a_toy_size(monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [(sample_size, ((4, 6, 10, 14), 1e-3, 20, 2)), (teacher_recovery, ((4, 14), 20, 2))],
+    ids=["sample-size", "teacher-recovery"],
+)
+def test_runs_and_draws_at_a_toy_size(module, sizes, monkeypatch):
+    """Nothing is learnt in 20 steps: the rules that claim it must fail."""
     monkeypatch.setattr(teachers, "WIDTH", 30)
-    monkeypatch.setattr(sample_size, "SIZES", {False: ((4, 6, 10, 14), 1e-3, 20, 2)})
-    outcome = sample_size.run(Settings(threads=1))
-    assert not outcome.passed  # nothing is learnt in 20 steps
-    text = table(sample_size.EXPERIMENT, outcome)
+    monkeypatch.setattr(module, "SIZES", {False: sizes})
+    outcome = module.run(Settings(threads=1))
+    assert not outcome.passed
+    text = table(module.EXPERIMENT, outcome)
     assert all(row.quantity in text for row in outcome.rows)
-    sample_size.draw(outcome).canvas.draw()
+    module.draw(outcome).canvas.draw()

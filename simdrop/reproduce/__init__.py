@@ -24,6 +24,7 @@ EXPERIMENTS: dict[str, str] = {
     "flatness": "flatness",
     "sme": "sme",
     "noise-alignment": "noise_alignment",
+    "teacher-recovery": "teacher_recovery",
     "noises": "noises",
 }
 
