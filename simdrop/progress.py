@@ -12,7 +12,7 @@ STAGES = {
     "simulate": ("simulating", " member-steps"),
     "flows": ("integrating flows", " flows"),
     "measure": ("measuring", " points"),
-    "rungs": ("learning rates", " learning rates"),
+    "rungs": ("theories at every learning rate", " steps"),
     "cells": ("cells of the heat map", " cells"),
     "distances": ("measuring distances", ""),
     "save": ("writing results and figure", ""),
