@@ -4,6 +4,7 @@ import enumeration
 import numpy as np
 import pytest
 
+from simdrop.errors import Diverged
 from simdrop.noise import Noise
 from simdrop.reproduce import Settings, dropout_pair, flatness, noise_alignment, noises, relu_fit, sme
 from simdrop.reproduce.report import table
@@ -96,6 +97,11 @@ def theory_problem(problem):
     from dataclasses import replace
 
     return replace(problem, keep_prob=1.0)
+
+
+def test_lost_networks_are_told():
+    with pytest.raises(Diverged, match="tanh: networks became non-finite"):
+        dropout_pair.finite(np.array([1.0, np.nan]), "tanh")
 
 
 def test_a_ratio_is_geometric_and_its_rule_counts_errors():

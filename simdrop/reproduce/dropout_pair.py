@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import Diverged
 from ..problem import Problem
 from ..simulation import simulate
 from .experiment import Row, Settings
@@ -33,8 +34,14 @@ def train(problem: Problem, settings: Settings, *, what: str, seeds: int, steps:
         progress=lambda done, total: settings.progress(f"train: {what}", done, total),
         **options,
     )  # fmt: skip
-    theta = runs["theta"].values[-1].astype(np.float64)
-    return np.asarray(theta.reshape(seeds, 2, problem.n_params))
+    return finite(runs["theta"].values[-1], what).reshape(seeds, 2, problem.n_params)
+
+
+def finite(theta: NDArray, what: str) -> Array:
+    """theta (..., P) in float64; raises Diverged where a network was lost: its arm would not be the others' equal."""
+    if not np.isfinite(theta).all():
+        raise Diverged(f"{what}: networks became non-finite, so that the arms cannot be compared")
+    return np.asarray(theta, dtype=np.float64)
 
 
 def arms(quantity: str, values: ArrayLike, **rest: Any) -> list[Row]:

@@ -143,8 +143,8 @@ EXPERIMENT = Experiment(
     name="flatness",
     source="IRD, figure 12 and table I",
     shows="dropout ends where R_S is flatter: Tr H, sharpness, and the loss along random directions",
-    minutes=1.0,
-    full_minutes=6.0,
+    minutes=0.6,
+    full_minutes=5.0,
     run=run,
     draw=draw,
 )

@@ -111,8 +111,8 @@ EXPERIMENT = Experiment(
     name="relu-fit",
     source="IRD, figure 1",
     shows="dropout smooths what a relu network does between the points and flattens the loss around it",
-    minutes=0.5,
-    full_minutes=3.0,
+    minutes=0.2,
+    full_minutes=2.0,
     run=run,
     draw=draw,
 )

@@ -32,7 +32,7 @@ SIZES: dict[bool, dict[str, Any]] = {
         "lrs": (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
         "keep_probs": (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99),
         "members": 20_000,
-        "sme_members": 4000,
+        "sme_members": 1000,
     },
 }
 #: where exponents are fitted: at these keep probabilities, up to this learning rate; and where SME 2 is held to SME 1
@@ -135,7 +135,7 @@ EXPERIMENT = Experiment(
     source="SME, figure 1",
     shows="where the stochastic equations predict the mean of dropout: a map over (lr, keep_prob)",
     minutes=3.0,
-    full_minutes=40.0,
+    full_minutes=15.0,
     run=run,
     draw=draw,
 )
