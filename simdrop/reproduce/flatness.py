@@ -135,7 +135,7 @@ def draw(outcome: Outcome) -> Figure:
         right.set(
             xscale="log", xlabel="with dropout / without; small: single seeds", title="Below 1: flatter with dropout"
         )
-        right.legend()
+        right.legend(loc="center right")
     return figure
 
 

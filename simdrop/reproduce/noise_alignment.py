@@ -162,14 +162,14 @@ def draw(outcome: Outcome) -> Figure:
                 first.plot(steps, values, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
         mean, std = (data[name].mean(("mask", "seed")).values for name in ("null_mean", "null_std"))
         first.fill_between(steps, np.maximum(mean - 3 * std, 0), mean + 3 * std, color="#BBBBBB", lw=0)
-        first.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: same spectra, random axes")
-        first.axhline(
-            float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise, at the end"
-        )
+        first.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: random axes")
+        first.axhline(float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise")
         first.set_xscale("symlog", linthresh=1, linscale=0.4)
         first.set(xlabel="step", ylabel=r"Tr$(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$", ylim=(0, 1.05), title="Alignment")
         first.set_xlim(0, steps[-1])
-        first.legend(loc="lower right", bbox_to_anchor=(1, 0.12), frameon=True, framealpha=0.85, edgecolor="none")
+        first.legend(
+            loc="lower right", bbox_to_anchor=(1, 0.12), frameon=True, framealpha=0.85, edgecolor="none", ncols=2
+        )
         _panels(second, third, data.sel(mask="step"))
     return figure
 
