@@ -25,6 +25,7 @@ EXPERIMENTS: dict[str, str] = {
     "sme": "sme",
     "noise-alignment": "noise_alignment",
     "teacher-recovery": "teacher_recovery",
+    "activations": "activations",
     "noises": "noises",
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .dropout_pair import ARMS, COLORS, NAMES, Array, ratio
 from .experiment import Experiment, Outcome, Row, Settings
-from .teachers import RECOVERED, TEACHERS, learn
+from .teachers import RECOVERED, TEACHERS, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,9 +51,9 @@ def _rows(activation: str, data: xr.Dataset) -> list[Row]:
     for n in (6, 10, 14):
         error = data["error"].sel(n=n).values
         rows += [_geometric(f"{activation}, n = {n}: error {name}", v) for name, v in zip(NAMES, error.T, strict=True)]
-    many = np.log(data["error"].sel(n=data["n"] >= FROM)).mean("n").values
+    many = geometric(data["error"].sel(n=data["n"] >= FROM), "n").values
     what = f"{activation}, mean over n >= {FROM}: error, with/without"
-    rows.append(ratio(what, *np.exp(many).T, published="below 1"))
+    rows.append(ratio(what, *many.T, published="below 1"))
     share = (data["error"] < RECOVERED).mean("n").values
     rows += [
         Row.over_seeds(f"{activation}: share of the sizes that recover the teacher, {name}", values)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .dropout_pair import ratio
 from .experiment import Experiment, Outcome, Row, Settings
-from .teachers import RECOVERED, learn
+from .teachers import RECOVERED, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,7 +61,7 @@ def run(settings: Settings) -> Outcome:
 def _rows(mask: str, data: xr.Dataset) -> list[Row]:
     """The numbers under one mask mode."""
     many = data.sel(n=data["n"] >= FROM)
-    error = np.exp(np.log(many["error"]).mean("n"))
+    error = geometric(many["error"], "n")
     papers, plain = (error.sel(keep_prob=p).values for p in (PAPERS, 1.0))
     name = f"{mask} masks, n >= {FROM}"
     rows = [ratio(f"{name}: error, p = {PAPERS:g} / p = 1", papers, plain)]
@@ -82,7 +82,7 @@ def draw(outcome: Outcome) -> Figure:
     from ..plots import STYLE
 
     data = outcome.data
-    middle = {name: np.exp(np.log(data[name]).mean("seed")) for name in PANELS}
+    middle = {name: geometric(data[name], "seed") for name in PANELS}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 6.8), layout="constrained")
         axes = figure.subplots(2, 2, sharex=True, sharey=True)

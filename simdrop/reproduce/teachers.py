@@ -83,3 +83,10 @@ def learn(
     names = ("error", "angle", "ratio", "risk")
     variables: dict[str, Any] = {name: (axes, row) for name, row in zip(names, found, strict=True)}
     return xr.Dataset(variables, {"n": list(sizes), "keep_prob": list(keep_probs)})
+
+
+def geometric(values: xr.DataArray, over: str) -> xr.DataArray:
+    """The geometric mean over the dimension `over`."""
+    import xarray as xr
+
+    return xr.apply_ufunc(np.exp, xr.apply_ufunc(np.log, values).mean(over))
