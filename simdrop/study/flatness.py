@@ -216,13 +216,17 @@ def sharpness(
     base = _losses(problem, theta[None], objective)[0]
     u = size * _starts(problem, theta, unit, objective, starts, seed)
     best, move = 0.0, np.zeros_like(theta)
+
+    def gradient(points: Array) -> Array:
+        return theory.gradient(problem, points, objective=objective)
+
     for left in range(iterations, -1, -1):
         rise = _losses(problem, theta + unit * u, objective) - base
         top = int(np.argmax(rise))
         if rise[top] > best:
             best, move = float(rise[top]), unit * u[top]
         if left:
-            slope = unit * theory.gradient(problem, theta + unit * u, objective=objective)
+            slope = unit * _by_rows(problem, theta + unit * u, gradient)
             norm = np.linalg.norm(slope, axis=1, keepdims=True)
             u = np.where(norm > 0, size * slope / np.where(norm > 0, norm, 1), u)
     return Sharpness(best, move)
@@ -299,10 +303,14 @@ def _lanczos(
 
 
 def _losses(problem: Problem, points: Array, objective: str) -> Array:
-    """The loss (K,) at points (K, P), some at a time."""
+    """The loss (K,) at points (K, P)."""
+    return _by_rows(problem, points, lambda some: theory.loss(problem, some, objective=objective))
+
+
+def _by_rows(problem: Problem, points: Array, function: Callable[[Array], Array]) -> Array:
+    """A function of points (K, P), of some at a time."""
     rows = max(1, _ROWS // max(problem.n_samples * problem.width, problem.n_params))
-    parts = [theory.loss(problem, points[k : k + rows], objective=objective) for k in range(0, len(points), rows)]
-    return np.concatenate(parts)
+    return np.concatenate([function(points[k : k + rows]) for k in range(0, len(points), rows)])
 
 
 def _axis(name: str, values: ArrayLike) -> Array:
