@@ -16,12 +16,17 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experimen
 #: experiment name -> module; the order is that of the papers
 EXPERIMENTS: dict[str, str] = {
     "relu-fit": "relu_fit",
+    "r1": "r1",
+    "r2": "r2",
     "condensation": "condensation",
+    "switch": "switch",
     "batch": "batch",
     "orientation-similarity": "orientation_similarity",
     "sample-size": "sample_size",
     "small-init": "small_init",
     "flatness": "flatness",
+    "four-losses": "four_losses",
+    "barriers": "barriers",
     "sme": "sme",
     "noise-alignment": "noise_alignment",
     "teacher-recovery": "teacher_recovery",
