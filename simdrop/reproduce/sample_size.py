@@ -105,7 +105,7 @@ EXPERIMENT = Experiment(
     source="IRD, figure 8",
     shows="with dropout a teacher of two neurons is learnt from fewer samples",
     minutes=2.0,
-    full_minutes=60.0,
+    full_minutes=20.0,
     run=run,
     draw=draw,
 )

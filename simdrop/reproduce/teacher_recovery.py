@@ -132,7 +132,7 @@ EXPERIMENT = Experiment(
     source="beyond the papers",
     shows="where over (samples, keep_prob) a teacher of two neurons is recovered",
     minutes=2.0,
-    full_minutes=90.0,
+    full_minutes=50.0,
     run=run,
     draw=draw,
 )
