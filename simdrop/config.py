@@ -116,7 +116,7 @@ class OrderSettings(ProblemSettings):
     )
     time: float = _comparison(1.0, "time lr x step at which means are compared")
     members: int = _comparison(400_000, "networks of the ensemble at each learning rate")
-    sme_members: int = _comparison(40_000, "paths of each stochastic modified equation")
+    sme_members: int = _comparison(80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)")
     paths: int = _comparison(24, "members that pathwise flows follow")
     theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
