@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import rng
+from . import blas, rng
 from .spec import COMPILED, Ensemble, Step
 
 Array = NDArray[np.floating]
@@ -103,27 +102,15 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int =
     return out
 
 
-@cache
-def _blas() -> Any:
-    """The handle of the BLAS that compiled code calls."""
-    import scipy.linalg.cython_blas  # noqa: F401  # so that the handle finds it loaded
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
 @contextmanager
 def one_thread_each(threads: int) -> Iterator[None]:
-    """Numba runs on at most `threads` threads, and BLAS on the one that calls it.
-
-    BLAS divides sums differently among its own threads: results would depend on their number.
-    """
+    """Numba runs on at most `threads` threads, and BLAS on the one that calls it."""
     import numba
 
     before = numba.get_num_threads()
     numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
     try:
-        with _blas().limit(limits=1):
+        with blas.one_thread():
             yield
     finally:
         numba.set_num_threads(before)

@@ -12,12 +12,13 @@ the gradient. A step takes the draw of its own number; with SVAG two, of numbers
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import closed_form, connect, penalty, rng
+from . import blas, closed_form, connect, penalty, rng
 from .activations import ACTIVATIONS
 from .spec import Ensemble, Step, join, split, width_of
 
@@ -41,9 +42,25 @@ def advance(
 ) -> None:
     """Train all members in place for steps first_step, ..., first_step + steps - 1.
 
-    x (n, D) and y (n, c) have theta's dtype. `threads` changes nothing here: NumPy's BLAS has its own.
+    x (n, D) and y (n, c) have theta's dtype. Members are shared out among `threads` threads, which NumPy lets run
+    beside each other.
     """
-    for number in range(first_step, first_step + steps):
+
+    def train(part: Ensemble) -> None:
+        _train(step, x, y, part, seed, range(first_step, first_step + steps))
+
+    with blas.one_thread():
+        parts = [part for part in ensemble.parts(threads) if len(part.theta)]
+        if len(parts) == 1:
+            train(parts[0])
+            return
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for _ in pool.map(train, parts):
+                pass
+
+
+def _train(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, numbers: range) -> None:
+    for number in numbers:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             gradient, loss = _gradient(step, x, y, ensemble, seed, number)
             alive = ensemble.diverged < 0
@@ -55,8 +72,9 @@ def advance(
 def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     a, w = split(theta, outputs, x.shape[1])
-    h = ACTIVATIONS[step.activation].value(x @ w.swapaxes(-1, -2))  # (M, n, m)
-    return theta.dtype.type(step.output_scale) * (h @ a.swapaxes(-1, -2))
+    with blas.one_thread():
+        h = ACTIVATIONS[step.activation].value(x @ w.swapaxes(-1, -2))  # (M, n, m)
+        return theta.dtype.type(step.output_scale) * (h @ a.swapaxes(-1, -2))
 
 
 def update(step: Step, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_]) -> None:

@@ -5,7 +5,8 @@ Nothing is validated here: callers (`simdrop.simulate`) have done so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -134,6 +135,12 @@ class Ensemble:
             member=np.arange(first_member, first_member + members, dtype=np.uint64),
             diverged=np.full(members, -1, dtype=np.int64),
         )
+
+    def parts(self, count: int) -> list[Ensemble]:
+        """Views of `count` runs of members, of nearly equal lengths."""
+        cuts = [len(self.theta) * k // count for k in range(count + 1)]
+        slices = [slice(*pair) for pair in pairwise(cuts)]
+        return [Ensemble(*(getattr(self, f.name)[part] for f in fields(self))) for part in slices]
 
 
 def width_of(x: NDArray, y: NDArray, theta: NDArray) -> int:

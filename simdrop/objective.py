@@ -42,7 +42,7 @@ def check_objective(objective: Any, steps: int) -> dict[int, str]:
     found = {}
     for first in sorted(given):
         check_choice("objective", given[first], (*OBJECTIVES, *ALIASES))
-        found[int(first)] = ALIASES.get(given[first], given[first])
+        found[int(first)] = ALIASES.get(given[first]) or str(given[first])
     return found
 
 

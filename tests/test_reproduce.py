@@ -100,11 +100,13 @@ def test_every_experiment_says_what_it_is(name):
         reproduce.experiment(name[:-1])
 
 
-@pytest.mark.parametrize("name", ["condensation", "batch", "small-init", "orientation-similarity"])
+@pytest.mark.parametrize("name", ["condensation", "batch", "small-init", "orientation-similarity", "switch"])
 def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
     """Nothing condenses in 60 steps: the rules that claim it must fail."""
     module = importlib.import_module(f"simdrop.reproduce.{EXPERIMENTS[name]}")
-    monkeypatch.setattr(module, "STEPS", {False: 600})
+    sizes = {"SIZES": (300, 600)} if name == "switch" else {"STEPS": 600}
+    for where, value in sizes.items():
+        monkeypatch.setattr(module, where, {False: value})
     monkeypatch.setattr(orientations, "WIDTH", 40)
     outcome = module.run(Settings(seeds=2, threads=1))
     assert not outcome.passed

@@ -51,7 +51,8 @@ def digits(settings: Settings) -> Digits:
     else:
         from ..mnist import read
 
-        x, labels = (part[:samples] for part in read(settings.mnist, "train"))
+        x, labels = read(settings.mnist, "train")
+        x, labels = x[:samples], labels[:samples]
         (images, test_labels), about = read(settings.mnist, "t10k"), "MNIST"
     problem = Problem(x, np.eye(10)[labels], width=width, mask="sample", activation="tanh", keep_prob=0.5)
     text = f"{about}, first {samples} images; {problem.x.shape[1]}-{width}-10 tanh network, mean square error"
