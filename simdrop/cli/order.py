@@ -60,7 +60,8 @@ def order(context: click.Context, /, **given: Any) -> None:
     write_order(found, folder, mapped)
     if not given["quiet"]:
         click.echo(found.table())
-        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png")
+        mapped_too = ", heat-map.png, heat-map.zarr" if mapped else ""
+        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png{mapped_too}")
 
 
 def _learning_rates(texts: Sequence[str]) -> list[float]:
