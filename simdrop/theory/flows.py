@@ -82,6 +82,10 @@ def flow(
     xarray.Dataset with theta(time, param) and risk, r1, r2 (time) at theta; attrs tell method, tolerance and work.
     "mean-covariance" adds the spread: theta_std, neuron_covariance, theta_cov where it is a matrix, and risk_mean.
 
+    Cost of an evaluation, for n samples, m neurons, c outputs, D inputs: O(n m (c + D)) for "gradient", "averaged" and
+    the masks of one step of "pathwise"; O(n² c² m) for "modified"; P such gradients and P² numbers for
+    "mean-covariance" as a matrix, `rank` of them and P (1 + rank) numbers without. `bench/theory_cost.py` measures it.
+
     Raises
     ------
     InvalidInput : an argument is wrong
