@@ -24,6 +24,8 @@ from .recording import Recorder, Wanted
 if TYPE_CHECKING:
     import xarray as xr
 
+    from .checkpoint import Checkpoint, Restored
+
 Array = NDArray[np.floating]
 Progress = Callable[[int, int], None]
 
@@ -65,14 +67,19 @@ class Run:
         self.call_steps = 1
         self.seconds = self.kernel_seconds = 0.0
         self.updates = 0
+        self.checkpoint: Checkpoint | None = None
 
     def go(self, progress: Progress | None = None) -> bool:
         """Run to the end or to an interrupt; returns whether it was interrupted."""
         self.progress = progress or (lambda done, total: None)
         started = clock.perf_counter()
-        blocks = range(0, self.members, self.block)
+        restored = self.checkpoint.load(self) if self.checkpoint else None
+        begin = restored.first if restored else 0
+        blocks = range(begin, self.members, self.block)
         with Interruptible() as interrupt:
-            done = all(self._take_block(first, min(first + self.block, self.members), interrupt) for first in blocks)
+            done = all(
+                self._take_block(first, min(first + self.block, self.members), interrupt, restored) for first in blocks
+            )
         self.seconds = clock.perf_counter() - started
         return not done
 
@@ -80,16 +87,20 @@ class Run:
         """What was recorded; `time` (T,) of the record steps or None, grid (k, d) the points of the user or None."""
         return self.recorder.dataset(time=time, grid=grid, attrs=attrs)
 
-    def _take_block(self, first: int, last: int, interrupt: Interruptible) -> bool:
-        """Take one block through all steps; returns whether it came to the end."""
-        ensemble = self.mover.start(first, last)
-        done = 0
-        for number, target in enumerate(self.wanted.steps):
+    def _take_block(self, first: int, last: int, interrupt: Interruptible, restored: Restored | None = None) -> bool:
+        """Take one block through all steps, or those after it was `restored`; returns whether it came to the end."""
+        ensemble, done, begin = self.mover.start(first, last), 0, 0
+        if restored is not None and restored.first == first:
+            begin, done = restored.number + 1, int(self.wanted.steps[restored.number])
+            restored.into(ensemble)
+        for number, target in enumerate(self.wanted.steps[begin:], begin):
             while done < target:
                 if interrupt.requested:
                     return False
                 done += self._advance(ensemble, done, int(target))
             self._observe(number, first, ensemble)
+            if self.checkpoint is not None:
+                self.checkpoint.save(self, first, number, ensemble)
         return True
 
     def _advance(self, ensemble: Ensemble, done: int, target: int) -> int:

@@ -121,3 +121,19 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         **versions(),
         **machine(),
     }
+
+
+#: what may differ between two runs that give the same bits
+_INCIDENTAL = ("created", "seconds", "kernel_seconds", "updates", "threads", "interrupted", "backend_reason")
+
+
+def identity(problem: Problem, settings: Settings, *, training: _Training, run: Run) -> dict[str, Any]:
+    """What two runs must share so that one can go on from the state of the other."""
+    everything = of_run(problem, settings, training=training, run=run, interrupted=False)
+    for name in (*_INCIDENTAL, *machine(), *(name for name in versions() if name != "simdrop_version")):
+        del everything[name]
+    wanted = run.wanted
+    points = np.zeros(0) if wanted.points is None else wanted.points
+    recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array(wanted.groups))
+    numbers = "0, 1, ..." if training.numbers is None else "sha256 " + fingerprint(training.numbers)
+    return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers}

@@ -179,6 +179,17 @@ class Recorder:
         rows_kept = self.wanted.trajectories[kept] - first
         self.kept[time, kept] = np.where(alive[rows_kept, None], theta[rows_kept], np.nan)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
+        found: dict[str, NDArray[Any]] = {"risk": self.risk, "diverged": self.diverged, "kept": self.kept}
+        sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
+        sums += [("products", self.products)]
+        sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
+        sums += [(f"group_values{k}", moments) for k, moments in enumerate(self.group_values)]
+        for name, running in sums:
+            found |= {f"{name}.{part}": array for part, array in vars(running).items()}
+        return found
+
     def dataset(self, *, time: Array | None, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
         """The dataset of everything recorded so far; `time` (T,) in units of lr · step, or None."""
         import xarray as xr

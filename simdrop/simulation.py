@@ -58,6 +58,10 @@ def simulate(
     block_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     out: str | Path | None = None,
+    numbers: ArrayLike | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 30.0,
 ) -> xr.Dataset:
     """Train `members` networks from theta0 and record them on the way.
 
@@ -88,6 +92,10 @@ def simulate(
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
     out : folder that receives `results.zarr`, also when the run is interrupted or diverges
+    numbers : (members,) whole numbers by which the members draw, 0, 1, ... by default
+    checkpoint : file that receives the state at a record step when the last one is `checkpoint_seconds` old, and goes
+        when the run is done; `resume` continues from what is there, to the same bits on the same backend, and begins
+        where there is nothing
 
     Returns
     -------
@@ -126,7 +134,8 @@ def simulate(
         here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it
         phases.append(Phase(first, here, *registry.choose(backend, here, settings.dtype, sizes=sizes)))
     threads = provenance.cores() if threads is None else check_count("threads", threads)
-    training = _Training(problem=problem, settings=settings, phases=phases, threads=threads)
+    drawn_by = _check_numbers(numbers, settings.members)
+    training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
     samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
     block = block_members(
         settings.members,
@@ -136,6 +145,13 @@ def simulate(
         given=block_size,
     )
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
+    if checkpoint is not None:
+        from .checkpoint import Checkpoint
+
+        identity = provenance.identity(problem, settings, training=training, run=run)
+        run.checkpoint = Checkpoint.check(checkpoint, identity, resume=resume, seconds=checkpoint_seconds)
+    elif resume:
+        raise InvalidInput("resume=True needs a checkpoint: the file to continue from")
     stopped = run.go(progress)
     attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped)
     times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
@@ -145,6 +161,8 @@ def simulate(
         from .storage import save
 
         save(data, Path(out) / "results.zarr")
+    if run.checkpoint is not None and not stopped:
+        run.checkpoint.remove()
     report_end(data, stopped)
     return data
 
@@ -212,6 +230,7 @@ class _Training:
     settings: Settings
     phases: Sequence[Phase]
     threads: int
+    numbers: NDArray[np.uint64] | None = None  # (members,) that masks are drawn by, instead of 0, 1, ...
 
     def __post_init__(self) -> None:
         self.x = np.ascontiguousarray(self.problem.inputs, dtype=self.settings.dtype)
@@ -220,7 +239,7 @@ class _Training:
     def start(self, first: int, last: int) -> Ensemble:
         settings, step = self.settings, self.phases[0].step
         theta0 = settings.theta0 if settings.theta0.ndim == 1 else settings.theta0[first:last]
-        return Ensemble.start(
+        ensemble = Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.problem.n_params)),
             optimizer=step.optimizer,
             lr=settings.lr[first:last] / (step.svag or 1),
@@ -228,6 +247,9 @@ class _Training:
             first_member=first,
             dtype=settings.dtype,
         )
+        if self.numbers is not None:
+            ensemble.member[:] = self.numbers[first:last]
+        return ensemble
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
         ends = [*(phase.first for phase in self.phases[1:]), first_step + steps]
@@ -242,6 +264,16 @@ class _Training:
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         phase = self.phases[0]
         return phase.backend.evaluate(phase.step, x, theta, self.problem.n_outputs, threads=self.threads)
+
+
+def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
+    """The members' numbers (members,); raises InvalidInput."""
+    if numbers is None:
+        return None
+    array = np.asarray(numbers)
+    if array.shape != (members,) or array.dtype.kind not in "iu" or (array < 0).any():
+        raise InvalidInput(f"numbers must be {members} whole numbers, 0 or more, got {numbers!r}")
+    return array.astype(np.uint64)
 
 
 def _check_noise(

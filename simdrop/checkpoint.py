@@ -1,0 +1,184 @@
+"""Checkpoints of a run: its state at a record step in one file, from which it continues to the same bits.
+
+The file holds a line of JSON (identity, place, names), the arrays in NumPy's format and a SHA-256 of all before it.
+It is written beside its place, synced and renamed; the one before it stays as NAME.previous, so that a file torn by
+a power cut or corrupted later costs the steps since the one before, never the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time as clock
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simdrop_kernels.spec import Ensemble
+
+    from .ensemble import Run
+
+#: of the file; another one is refused
+FORMAT = 1
+DIGEST = hashlib.sha256().digest_size
+#: arrays of an ensemble that training changes
+MOVED = ("theta", "moments", "diverged")
+Arrays = dict[str, NDArray[Any]]
+
+
+class Torn(Exception):
+    """A checkpoint is not what was written."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on: in the block that begins with member `first`, after record number `number`."""
+
+    first: int
+    number: int
+    moved: Arrays
+
+    def into(self, ensemble: Ensemble) -> None:
+        """Fill the ensemble's arrays in place."""
+        for name, array in self.moved.items():
+            getattr(ensemble, name)[...] = array
+
+
+class Checkpoint:
+    """The checkpoint of one run; `identity` is what another run must share to continue it."""
+
+    def __init__(self, path: Path, identity: dict[str, Any], *, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        self.identity = json.loads(json.dumps({"format": FORMAT} | identity))
+        self.loaded: tuple[dict[str, Any], Arrays] | None = None
+        self._saved = clock.monotonic()  # not the wall clock, which may be set back
+
+    @classmethod
+    def check(cls, path: str | Path, identity: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoint:
+        """The checkpoint at `path`, read if the run is to resume; raises InvalidInput.
+
+        Refused are a file of another run or version, with the difference named, and without `resume` any file.
+        """
+        if not seconds >= 0:
+            raise InvalidInput(f"checkpoint_seconds must be 0 or more, got {seconds!r}")
+        found = cls(Path(path), identity, seconds=seconds)
+        if not resume:
+            for place in found._places():
+                if place.exists():
+                    raise InvalidInput(f"checkpoint {str(place)!r} exists: resume=True continues it, or remove it")
+            return found
+        for place in found._places():
+            try:
+                header, arrays = read(place)
+            except (OSError, Torn):
+                continue
+            refuse_other(f"checkpoint {str(place)!r}", header["identity"], found.identity)
+            found.loaded = header, arrays
+            break
+        return found
+
+    def load(self, run: Run) -> Restored | None:
+        """Fill the run's recorder from what was read; None if there was nothing."""
+        if self.loaded is None:
+            return None
+        header, arrays = self.loaded
+        self.loaded = None
+        for name, array in run.recorder.state().items():
+            array[...] = arrays[f"recorder.{name}"]
+        first, number = int(header["first"]), int(header["number"])
+        members = len(arrays["theta"])
+        run.updates = int(run.wanted.steps[-1]) * first + int(run.wanted.steps[number]) * members
+        return Restored(first, number, {name: arrays[name] for name in MOVED})
+
+    def save(self, run: Run, first: int, number: int, ensemble: Ensemble) -> None:
+        """Write the state after record `number` of the block that begins with member `first`, if it is time."""
+        if clock.monotonic() - self._saved < self.seconds:
+            return
+        arrays = {name: getattr(ensemble, name) for name in MOVED}
+        arrays |= {f"recorder.{name}": array for name, array in run.recorder.state().items()}
+        current, previous = self._places()
+        current.parent.mkdir(parents=True, exist_ok=True)
+        fresh = current.with_name(f".{current.name}-{os.getpid()}")
+        try:
+            write(fresh, {"identity": self.identity, "first": first, "number": number}, arrays)
+            if current.exists():
+                current.replace(previous)
+            fresh.replace(current)
+        finally:
+            fresh.unlink(missing_ok=True)
+        _sync_folder(current.parent)
+        self._saved = clock.monotonic()
+
+    def remove(self) -> None:
+        """Remove the files."""
+        for place in self._places():
+            place.unlink(missing_ok=True)
+
+    def _places(self) -> tuple[Path, Path]:
+        return self.path, self.path.with_name(self.path.name + ".previous")
+
+
+def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise InvalidInput, with the differences named, unless the two agree."""
+    names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
+    if names:
+        told = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
+        raise InvalidInput(f"{what} belongs to another run: {told}")
+
+
+def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
+    """Write and sync one file."""
+    with path.open("wb") as file:
+        hashing = _Hashing(file)
+        hashing.write(json.dumps(header | {"names": list(arrays)}).encode() + b"\n")
+        for array in arrays.values():
+            np.lib.format.write_array(hashing, np.ascontiguousarray(array), allow_pickle=False)
+        file.write(hashing.digest.digest())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """The header and the arrays of a file; raises OSError, and Torn if it is not what was written."""
+    size = path.stat().st_size - DIGEST
+    with path.open("rb") as file:
+        digest, left = hashlib.sha256(), size
+        while left > 0:
+            piece = file.read(min(left, 1 << 20))
+            if not piece:
+                raise Torn(f"{path} is cut short")
+            digest.update(piece)
+            left -= len(piece)
+        if size <= 0 or file.read() != digest.digest():
+            raise Torn(f"{path} does not have the checksum that it was written with")
+        file.seek(0)
+        header = json.loads(file.readline())
+        return header, {name: np.lib.format.read_array(file, allow_pickle=False) for name in header["names"]}
+
+
+class _Hashing:
+    """A file that is written and hashed at once."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
