@@ -79,7 +79,7 @@ def _contradiction(data: xr.Dataset) -> list[str]:
     if closer.mean() > 2 * closer.std(ddof=1) / np.sqrt(closer.size):
         return []
     return [
-        "The penalty explains what a larger rate does to the mean loss, but here not the ratio of the papers' diagnostic,"
+        "The penalty explains what a larger rate does to the mean loss, but here not the papers' diagnostic, the ratio"
         " E R_drop / E|∇R_drop|²: that of the larger rates stays apart from that of the penalised runs."
     ]
 
