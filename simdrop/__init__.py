@@ -28,7 +28,7 @@ _HOMES = {
     "simulate": "simdrop.simulation",
     "sme": "simdrop.theory",
 }
-_MODULES = ("data", "errors", "noise", "plots", "study", "theory")
+_MODULES = ("data", "errors", "noise", "plots", "reproduce", "scale", "study", "theory")
 
 __all__ = ["Noise", "Problem", "compare", "flow", "masks", "simulate", "sme", "theory"]
 

@@ -74,13 +74,19 @@ class Checkpoint:
                 if place.exists():
                     raise InvalidInput(f"checkpoint {str(place)!r} exists: resume=True continues it, or remove it")
             return found
+        torn = []
         for place in found._places():
             try:
                 header, arrays = read(place)
-            except (OSError, Torn):
+            except Torn:
+                torn.append(place)
+                continue
+            except OSError:
                 continue
             refuse_other(f"checkpoint {str(place)!r}", header["identity"], found.identity)
             found.loaded = header, arrays
+            for other in torn:
+                other.unlink()  # the next save would put it in the place of the one before
             break
         return found
 
@@ -113,7 +119,7 @@ class Checkpoint:
             fresh.replace(current)
         finally:
             fresh.unlink(missing_ok=True)
-        _sync_folder(current.parent)
+        sync_folder(current.parent)
         self._saved = clock.monotonic()
 
     def remove(self) -> None:
@@ -174,7 +180,7 @@ class _Hashing:
         return self.file.write(data)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

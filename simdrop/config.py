@@ -14,9 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import InvalidInput, check_choice
+
+if TYPE_CHECKING:
+    from .data import Data
+    from .problem import Problem
 
 Settings = TypeVar("Settings")
 
@@ -152,6 +156,32 @@ class BenchSettings:
     threads: int | None = _machine(None, "processor threads [default: all cores]")
     out: str = _output("simdrop-bench", "folder for summary and figure")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
+
+
+def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
+    """The problem of `settings`, with its data."""
+    from .data import load
+    from .problem import Problem
+
+    data = load(
+        settings.data,
+        target=settings.target,
+        inputs=settings.inputs,
+        samples=settings.samples,
+        standardize=settings.standardize,
+        standardize_targets=settings.standardize_targets,
+    )
+    problem = Problem(
+        data.x,
+        data.y,
+        width=settings.width,
+        keep_prob=settings.keep_prob,
+        activation=settings.activation,
+        mask=settings.mask,  # type: ignore[arg-type]  # Problem checks it
+        bias=settings.bias,
+        output_scale=settings.output_scale,
+    )
+    return problem, data
 
 
 def resolve(

@@ -14,6 +14,7 @@ STAGES = {
     "measure": ("measuring", " points"),
     "rungs": ("theories at every learning rate", " steps"),
     "cells": ("cells of the heat map", " cells"),
+    "launches": ("launches", " launches"),
     "distances": ("measuring distances", ""),
     "save": ("writing results and figure", ""),
 }

@@ -90,6 +90,26 @@ def test_a_torn_file_is_found_and_the_one_before_it_taken(tmp_path, damage):
     _same(_run(path, resume=True), _run())
 
 
+def test_a_torn_file_never_takes_the_place_of_the_one_before_it(tmp_path, monkeypatch):
+    """Torn, resumed, and killed between the two renames of the next save: the good file must still be there."""
+    path = tmp_path / "run.checkpoint"
+    _stopped(path, 200)
+    path.write_bytes(path.read_bytes()[:-7])
+    real = type(path).replace
+
+    def killed(self, target):
+        if self.name.startswith("."):
+            raise Stop
+        return real(self, target)
+
+    monkeypatch.setattr(type(path), "replace", killed)
+    with pytest.raises(Stop):
+        _run(path, resume=True)
+    monkeypatch.undo()
+    module.read(path.with_name("run.checkpoint.previous"))
+    _same(_run(path, resume=True), _run())
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

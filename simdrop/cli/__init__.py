@@ -19,6 +19,7 @@ from .compare import compare
 from .info import info
 from .order import order
 from .reproduce import reproduce
+from .sweep import show, sweep
 
 
 def main() -> NoReturn:
@@ -55,5 +56,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (compare, order, reproduce, bench, info):
+for command in (compare, order, reproduce, sweep, show, bench, info):
     cli.add_command(command)

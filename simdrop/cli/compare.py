@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import CompareSettings, as_toml
+from ..config import CompareSettings, as_toml, problem_of
 from ..errors import Diverged, FlowFailed
 from ..flags import Command
 from ..progress import Bars
-from .common import FAILED, INTERRUPTED, fail, problem_of, warnings_as_lines
+from .common import FAILED, INTERRUPTED, fail, warnings_as_lines
 
 if TYPE_CHECKING:
     from ..problem import Problem

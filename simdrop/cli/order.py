@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from ..config import OrderSettings, as_toml
+from ..config import OrderSettings, as_toml, problem_of
 from ..errors import InvalidInput, check_choice
 from ..flags import Command
 from ..progress import Bars
-from .common import problem_of
 
 
 @click.command(cls=Command, settings=OrderSettings)

@@ -71,10 +71,8 @@ def _measure(here: Digits, theta: Array) -> Array:
 
 def _contradiction(data: xr.Dataset) -> list[str]:
     """What the papers' own diagnostic says, where the penalty does not bring it nearer to that of the larger rates."""
-    logs = np.log(data["ratio"])
-    apart = {
-        name: np.abs(logs.sel(run=name) - logs.sel(run="large")).mean("lr").values for name in ("penalty", "small")
-    }
+    logs = {name: np.log(data["ratio"].sel(run=name).values) for name in NAMES}  # (lr, seed)
+    apart = {name: np.abs(logs[name] - logs["large"]).mean(axis=0) for name in ("penalty", "small")}
     closer = apart["small"] - apart["penalty"]
     if closer.mean() > 2 * closer.std(ddof=1) / np.sqrt(closer.size):
         return []

@@ -1,0 +1,112 @@
+"""`simdrop sweep` and `simdrop show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import InvalidInput
+from ..progress import Bars
+from .common import warnings_as_lines
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ..scale import Plan
+
+
+@click.command()
+@click.argument("file", metavar="FILE.toml")
+@click.option("--out", metavar="DIR", help="folder for the results [default: the name of the file]")
+@click.option("--resume", is_flag=True, help="continue the sweep that is in the folder")
+@click.option("--dry-run", is_flag=True, help="show what the sweep takes: points, time, memory, disk")
+@click.option("--workers", type=int, default=0, metavar="INT", help="processes of a local Dask cluster [default: none]")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="a Dask scheduler to send the launches to, such as tcp://host:8786"
+)
+@click.option("--threads", type=int, default=None, metavar="INT", help="processor threads of a launch")
+@click.option("--quiet", is_flag=True, help="print nothing but errors and warnings")
+@click.option("--debug", is_flag=True, help="show the traceback of an error")
+def sweep(
+    file: str, out: str | None, resume: bool, dry_run: bool, workers: int, scheduler: str | None, threads: int | None,
+    quiet: bool, debug: bool,
+) -> None:  # fmt: skip
+    """Run a study over grids, lists or random draws of settings, from one file, and survive what happens to it.
+
+    Points that share shapes are trained together. Results appear in DIR/results.zarr as they are done; a sweep that was
+    stopped, in any way, goes on with --resume and ends with the same values.
+
+    \b
+    simdrop sweep examples/lr-keep-prob.toml --dry-run
+    simdrop sweep examples/lr-keep-prob.toml --out map
+    simdrop show map --variable distance
+
+    Exit status: 0 all went well, 1 the run failed, 2 bad input, 130 interrupted.
+    """
+    from .. import scale
+
+    found = scale.read(file)
+    if workers < 0 or (threads is not None and threads < 1):
+        raise InvalidInput(f"workers and threads must be positive, got {workers} and {threads}")
+    if dry_run:
+        click.echo(_plan_text(scale.plan(found, threads=threads)))
+        return
+    folder, bars = Path(out or Path(file).stem), Bars(quiet=quiet)
+    try:
+        with warnings_as_lines(bars):
+            done = scale.sweep(
+                found, folder, resume=resume, threads=threads, workers=workers, scheduler=scheduler,
+                progress=lambda done, total: bars("launches", done, total),
+            )  # fmt: skip
+    finally:
+        bars.close()
+    if not quiet:
+        click.echo(f"{len(found.points)} points, {int((done['diverged'] > 0).sum())} of them with members lost")
+        click.echo(f"written to {folder}; `simdrop show {folder}` draws it")
+
+
+def _plan_text(plan: Plan) -> str:
+    minutes = f"{plan.seconds / 60:.1f} min" if plan.seconds >= 60 else f"{plan.seconds:.1f} s"
+    return (
+        f"{plan.points} points in {plan.launches} launches, {plan.updates:.3g} neuron-sample updates\n"
+        f"about {minutes} on this machine, flows not counted; {plan.memory / 2**20:.1f} MiB of memory for networks;"
+        f" {plan.disk / 2**20:.2f} MiB on disk"
+    )
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--variable", default="risk_mean", metavar="NAME", help="risk_mean, distance or diverged")
+@click.option("--figure", metavar="FILE.png", help="where the figure goes [default: DIR/figure.png]")
+@click.option("--export", metavar="FILE", help="also write all results to FILE.nc (NetCDF) or FILE.parquet")
+@click.option("--debug", is_flag=True, help="show the traceback of an error")
+def show(folder: str, variable: str, figure: str | None, export: str | None, debug: bool) -> None:
+    """Print and draw the results of a sweep, finished or not."""
+    from .. import plots, plots_sweep, scale
+
+    found = scale.load(folder)
+    fields = [str(name) for name in found["diverged"].dims if name != "point"]
+    done = int((found["diverged"] >= 0).sum())
+    click.echo(f"{done} of {found['diverged'].size} points done; swept: {', '.join(fields) or 'points'}")
+    if export is not None:
+        _export(found, Path(export))
+        click.echo(f"written to {export}")
+    drawn = plots_sweep.sweep(found, variable)
+    place = Path(figure or Path(folder) / "figure.png")
+    plots.save(drawn, place)
+    click.echo(f"written to {place}")
+
+
+def _export(found: xr.Dataset, path: Path) -> None:
+    """Write NetCDF, or a table with a row for each point and record time as Parquet; raises InvalidInput."""
+    from ..storage import save
+
+    if path.suffix != ".parquet":
+        save(found.drop_attrs(), path)
+        return
+    try:
+        found.to_dataframe().reset_index().to_parquet(path)
+    except ImportError:
+        raise InvalidInput("Parquet needs pyarrow: pip install pyarrow") from None

@@ -1,0 +1,7 @@
+"""Runs that outgrow one process: sweeps over settings, a store that survives, clusters."""
+
+from .design import Design, Point, design, read
+from .run import Plan, plan, sweep
+from .store import load
+
+__all__ = ["Design", "Plan", "Point", "design", "load", "plan", "read", "sweep"]

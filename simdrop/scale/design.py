@@ -1,0 +1,213 @@
+"""What a sweep runs: fixed settings, and a design over some of them, from one TOML file.
+
+[problem]                 # as for `simdrop compare`: data, width, keep_prob, activation, mask, init_seed, ...
+data = "sin"
+[simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, dtype, backend, record
+steps = 200
+[theory]
+kinds = ["averaged"]      # flows whose distance from the ensemble's mean is measured
+[sweep]
+design = "grid"           # every combination; "list": the first of each, the second, ...; "random": `count` draws
+                          # of lists or of { low, high, spacing }, by draw_seed
+lr = [0.05, 0.1, 0.2]
+keep_prob = { from = 0.1, to = 0.9, count = 9 }          # spacing = "log" for a geometric progression
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simdrop_kernels import registry
+from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
+
+from ..config import ProblemSettings, coerce, setting
+from ..errors import InvalidInput, check_choice
+from ..objective import ALIASES
+from ..problem import check_count
+from ..theory.flows import OPTIONS
+
+_simulation = partial(setting, section="Simulation")
+
+DESIGNS = ("grid", "list", "random")
+SPACINGS = ("linear", "log")
+#: groups of a point's members, for standard errors
+GROUPS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(ProblemSettings):
+    """All settings of one point of a sweep."""
+
+    lr: float = _simulation(0.01, "learning rate")
+    steps: int = _simulation(1000, "training steps of each member")
+    members: int = _simulation(100, "networks of the ensemble")
+    seed: int = _simulation(0, "seed of the masks")
+    objective: str = _simulation("dropout", "what is trained")
+    optimizer: str = _simulation("sgd", "optimizer")
+    batch_size: int | None = _simulation(None, "samples of a minibatch")
+    dtype: str = _simulation("float32", "floating-point type")
+    backend: str = _simulation("auto", "kernels to run on")
+    record: int = _simulation(11, "number of record times, evenly spaced")
+    kinds: tuple[str, ...] = _simulation((), "flows whose distance from the ensemble's mean is measured")
+
+
+#: table of the file -> the fields that it may hold
+TABLES = {
+    "problem": tuple(field.name for field in fields(ProblemSettings)),
+    "theory": ("kinds",),
+}
+TABLES["simulate"] = tuple(f.name for f in fields(Point) if f.name not in (*TABLES["problem"], *TABLES["theory"]))
+#: fields that may differ between the members of one launch
+PER_MEMBER = ("lr", "keep_prob", "init_seed", "init_scale", "init_gamma")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The points of a sweep.
+
+    axes: swept field -> its values, one for each coordinate of a grid, or for each point; dims: the fields, for a grid,
+    else ("point",); points: in the order of the last dimension fastest.
+    """
+
+    kind: str
+    axes: dict[str, list[Any]]
+    points: tuple[Point, ...]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dimensions of the results."""
+        return tuple(self.axes) if self.kind == "grid" else ("point",)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the dimensions."""
+        return tuple(len(values) for values in self.axes.values()) if self.kind == "grid" else (len(self.points),)
+
+    def configuration(self) -> dict[str, Any]:
+        """Plain values that tell this design from any other."""
+        return {"design": self.kind, "axes": self.axes, "first": asdict(self.points[0])}
+
+
+def read(path: str | Path) -> Design:
+    """The design in a TOML file; raises InvalidInput, with the nearest known name for an unknown one."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return design(tomllib.load(file), where=str(path))
+    except OSError as error:
+        raise InvalidInput(f"cannot read sweep {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"sweep {path} is not valid TOML: {error}") from None
+
+
+def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
+    """The design that plain tables describe; raises InvalidInput."""
+    hints, fixed = typing.get_type_hints(Point), {}
+    for table, content in tables.items():
+        check_choice(f"table in {where}", table, (*TABLES, "sweep"))
+        if not isinstance(content, Mapping):
+            raise InvalidInput(f"{where}: [{table}] must be a table, got {content!r}")
+        for name, value in content.items() if table != "sweep" else ():
+            check_choice(f"key of [{table}] in {where}", name, TABLES[table])
+            fixed[name] = coerce(value, hints[name], f"[{table}] {name}")
+    swept = dict(tables.get("sweep", {}))
+    kind = swept.pop("design", "grid")
+    check_choice(f"design in {where}", kind, DESIGNS)
+    count, seed = swept.pop("count", None), swept.pop("draw_seed", 0)
+    for name in swept:
+        check_choice(f"key of [sweep] in {where}", name, (*hints, "design", "count", "draw_seed"))
+        if hints[name] == tuple[str, ...]:
+            raise InvalidInput(f"{where}: {name} is a list itself and cannot be swept")
+        if name in fixed:
+            raise InvalidInput(f"{where}: {name} is fixed and swept; leave one out")
+    if not swept:
+        raise InvalidInput(f"{where}: [sweep] names no field to sweep, such as lr = [0.1, 0.2]")
+    if kind != "random" and (count is not None or seed != 0):
+        raise InvalidInput(f"{where}: count and draw_seed belong to design 'random'")
+    if kind == "random":
+        axes = _draws(swept, check_count("[sweep] count", count), check_count("[sweep] draw_seed", seed, least=0))
+    else:
+        axes = {name: _values(name, value) for name, value in swept.items()}
+    axes = {name: [coerce(value, hints[name], f"[sweep] {name}") for value in axes[name]] for name in axes}
+    lengths = {name: len(values) for name, values in axes.items()}
+    if kind == "list" and len(set(lengths.values())) > 1:
+        raise InvalidInput(f"{where}: design 'list' needs lists of one length, got {lengths}")
+    rows = itertools.product(*axes.values()) if kind == "grid" else zip(*axes.values(), strict=True)
+    base = Point(**fixed)
+    points = tuple(replace(base, **dict(zip(axes, row, strict=True))) for row in rows)
+    for point in dict.fromkeys(points):
+        _check(point)
+    return Design(kind, axes, points)
+
+
+def _check(point: Point) -> None:
+    """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
+    for kind in point.kinds:
+        check_choice("kind", kind, [name for name in OPTIONS if name != "pathwise"])
+    check_choice("objective", point.objective, [name for name in (*OBJECTIVES, *ALIASES) if name != "dropout+r2"])
+    check_choice("optimizer", point.optimizer, OPTIMIZERS)
+    check_choice("backend", point.backend, ("auto", *registry.names()))
+    if point.kinds and groups_of(point.members) < 3:
+        raise InvalidInput(
+            f"members must be a multiple of a number from 3 to {GROUPS} for distances with errors, got {point.members}"
+        )
+
+
+def groups_of(members: int) -> int:
+    """The number of equal groups of a point's members, for standard errors: GROUPS at most."""
+    return next(groups for groups in range(min(GROUPS, members), 0, -1) if members % groups == 0)
+
+
+def _values(name: str, given: Any) -> list[Any]:
+    """The values of one axis, from a list or {from, to, count, spacing}."""
+    if isinstance(given, list):
+        if not given:
+            raise InvalidInput(f"[sweep] {name} is empty")
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"[sweep] {name} must be a list or {{from, to, count}}, got {given!r}")
+    low, high, spacing = _span(name, given, ("from", "to"), ("count",))
+    count = check_count(f"[sweep] {name}: count", given.get("count"))
+    space = np.linspace if spacing == "linear" else np.geomspace
+    # rounded to what is told in summaries, so that 0.1 is 0.1
+    return [float(f"{value:.12g}") for value in space(low, high, count)]
+
+
+def _draws(swept: Mapping[str, Any], count: int, seed: int) -> dict[str, list[Any]]:
+    """`count` draws of every field: from a list, or uniformly from {low, high, spacing}."""
+    random, found = np.random.default_rng(seed), {}
+    for name, given in swept.items():
+        if isinstance(given, list) and given:
+            found[name] = [given[k] for k in random.integers(0, len(given), count)]
+        elif isinstance(given, Mapping):
+            low, high, spacing = _span(name, given, ("low", "high"), ())
+            ends = (math.log(low), math.log(high)) if spacing == "log" else (low, high)
+            drawn = random.uniform(*ends, count)
+            found[name] = [float(value) for value in (np.exp(drawn) if spacing == "log" else drawn)]
+        else:
+            raise InvalidInput(f"[sweep] {name} must be a list to choose from or {{low, high}}, got {given!r}")
+    return found
+
+
+def _span(
+    name: str, given: Mapping[str, Any], ends: tuple[str, str], others: tuple[str, ...]
+) -> tuple[float, float, str]:
+    """The two ends of a span and its spacing."""
+    for key in given:
+        check_choice(f"key of [sweep] {name}", key, (*ends, *others, "spacing"))
+    spacing = given.get("spacing", "linear")
+    check_choice(f"spacing of [sweep] {name}", spacing, SPACINGS)
+    low, high = (coerce(given.get(end), float, f"[sweep] {name}: {end}") for end in ends)
+    if spacing == "log" and min(low, high) <= 0:
+        raise InvalidInput(f"[sweep] {name}: a logarithmic spacing needs positive ends, got {low!r} and {high!r}")
+    return low, high, spacing

@@ -1,0 +1,142 @@
+"""sweep(): all launches of a design, here or on a Dask cluster, into a store that survives what happens to it."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import problem_of
+from ..errors import InvalidInput
+from .design import Design, Point
+from .launch import Arrays, launches, work
+from .store import Store, load
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Progress = Callable[[int, int], None]
+
+#: launches that wait at the scheduler for every worker: it never holds more results than that
+AHEAD = 2
+#: times that a launch is begun again after an error; of dead workers Dask takes care itself
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will take.
+
+    updates: neuron·sample updates; seconds: from a short calibration of the first point; memory: bytes of the largest
+    launch's parameters and optimizer state; disk: bytes of the results before compression.
+    """
+
+    points: int
+    launches: int
+    updates: float
+    seconds: float
+    memory: float
+    disk: float
+
+
+def plan(design: Design, *, threads: int | None = None) -> Plan:
+    """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
+    parts, updates, memory = launches(design), 0.0, 0.0
+    for part in parts:
+        points = [design.points[number] for number in part]
+        problem = problem_of(points[0])[0]
+        samples = points[0].batch_size or problem.n_samples
+        updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
+        memory = max(memory, 4.0 * 8 * problem.n_params * sum(p.members for p in points))
+    times = max(point.record for point in design.points)
+    disk = len(design.points) * (3 * 8.0 * times + 8 + 16 * len(design.points[0].kinds))
+    return Plan(len(design.points), len(parts), updates, updates / _rate(design, threads), memory, disk)
+
+
+def _rate(design: Design, threads: int | None) -> float:
+    """Updates per second in a short run of the first point."""
+    first = design.points[0]
+    problem = problem_of(first)[0]
+    short = replace(first, kinds=(), record=2, steps=1)
+    work([short], threads)  # compiles
+    while True:
+        began = clock.perf_counter()
+        work([short], threads)
+        seconds = clock.perf_counter() - began
+        if seconds > 0.1 or short.steps >= first.steps:
+            updates = short.members * short.steps * problem.width * (first.batch_size or problem.n_samples)
+            return updates / seconds
+        short = replace(short, steps=min(first.steps, 4 * short.steps))
+
+
+def sweep(
+    design: Design,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    workers: int = 0,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Run a design and keep its results in the folder `out`; what was done there before is not done again.
+
+    resume: continue a sweep that is in `out`; workers: processes of a local Dask cluster, 0 for none; scheduler: the
+    address of a Dask scheduler; progress: called with (launches done, launches in all). Returns `load(out)`.
+    Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
+    """
+    if workers and scheduler:
+        raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
+    parts, tell = launches(design), progress or (lambda done, total: None)
+    with Store(Path(out), design, resume=resume) as store:
+        left = [number for number, part in enumerate(parts) if not store.done(number, part)]
+        done = len(parts) - len(left)
+        tell(done, len(parts))
+        jobs = {number: [design.points[k] for k in parts[number]] for number in left}
+        for number, arrays in _results(jobs, threads=threads, workers=workers, scheduler=scheduler):
+            store.write(number, parts[number], arrays)
+            done += 1
+            tell(done, len(parts))
+    return load(out)
+
+
+def _results(
+    jobs: Mapping[int, Sequence[Point]], *, threads: int | None, workers: int, scheduler: str | None
+) -> Iterator[tuple[int, Arrays]]:
+    """Numbers and results of launches, as they finish."""
+    if not jobs:
+        return
+    if not workers and scheduler is None:
+        for number, points in jobs.items():
+            yield number, work(points, threads)
+        return
+    try:
+        from distributed import Client, LocalCluster, as_completed
+    except ImportError:
+        raise InvalidInput("a cluster needs Dask: pip install 'simdrop[cluster]'") from None
+    with ExitStack() as stack:
+        cluster: Any = scheduler
+        if workers:
+            cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+        client = stack.enter_context(Client(cluster))
+        waiting = iter(jobs.items())
+        known: dict[str, int] = {}
+
+        def submit() -> Any:
+            number, points = next(waiting, (None, None))
+            if number is None:
+                return None
+            future = client.submit(work, points, threads or 1, pure=False, retries=RETRIES)
+            known[future.key] = number
+            return future
+
+        ahead = AHEAD * max(1, len(client.scheduler_info()["workers"]), workers)
+        queue = as_completed([future for future in (submit() for _ in range(ahead)) if future is not None])
+        for future in queue:
+            yield known.pop(future.key), future.result()
+            following = submit()
+            if following is not None:
+                queue.add(following)

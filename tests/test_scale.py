@@ -1,0 +1,284 @@
+"""Sweeps: designs, launches that change no number, stores that survive kills, torn files and full disks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import simdrop
+from simdrop import scale
+from simdrop.cli import run
+from simdrop.config import problem_of
+from simdrop.errors import InvalidInput
+from simdrop.scale import launch
+from simdrop.scale.store import Store
+
+TABLES = {
+    "problem": {"data": "sin", "width": 4},
+    "simulate": {"steps": 30, "members": 24, "record": 4, "dtype": "float64"},
+    "theory": {"kinds": ["gradient", "averaged"]},
+    "sweep": {"lr": [0.05, 0.1], "keep_prob": {"from": 0.5, "to": 0.9, "count": 3}},
+}
+FILE = """
+[problem]
+data = "sin"
+width = 4
+[simulate]
+steps = 2000
+members = 60
+backend = "numpy"
+[sweep]
+design = "grid"
+width = [4, 5, 6, 7, 8]
+lr = [0.01, 0.02]
+"""
+
+
+def _design(**changes):
+    return scale.design(TABLES | changes)
+
+
+def test_a_grid_has_all_combinations_the_last_field_fastest():
+    found = _design()
+    assert found.dims == ("lr", "keep_prob")
+    assert found.shape == (2, 3)
+    assert [(p.lr, p.keep_prob) for p in found.points] == [(lr, p) for lr in (0.05, 0.1) for p in (0.5, 0.7, 0.9)]
+    assert {p.steps for p in found.points} == {30}
+
+
+def test_lists_go_side_by_side_and_draws_stay_within_their_spans():
+    pairs = _design(sweep={"design": "list", "lr": [0.1, 0.2], "init_seed": [5, 7]})
+    assert [(p.lr, p.init_seed) for p in pairs.points] == [(0.1, 5), (0.2, 7)]
+    spans = {"lr": {"low": 1e-3, "high": 1e-1, "spacing": "log"}, "mask": ["step", "sample"]}
+    drawn = _design(sweep={"design": "random", "count": 200, "draw_seed": 1, **spans})
+    assert drawn.points == _design(sweep={"design": "random", "count": 200, "draw_seed": 1, **spans}).points
+    lr = np.log10([p.lr for p in drawn.points])
+    assert lr.min() > -3
+    assert lr.max() < -1
+    # the mean of 200 uniform draws: 4.5 standard errors are 0.18, wrong by chance once in 10^5 seeds
+    assert abs(lr.mean() + 2) < 0.18
+    assert {p.mask for p in drawn.points} == {"step", "sample"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem": {"widht": 4}}, "did you mean 'width'"),
+        ({"simulation": {}}, "did you mean 'simulate'"),
+        ({"simulate": {"width": 4}}, "key of"),
+        ({"sweep": {}}, "names no field"),
+        ({"sweep": {"width": [3]}}, "fixed and swept"),
+        ({"sweep": {"lrs": [0.1]}}, "did you mean 'lr'"),
+        ({"sweep": {"lr": []}}, "empty"),
+        ({"sweep": {"lr": ["a"]}}, "must be a number"),
+        ({"sweep": {"lr": 0.1}}, "must be a list"),
+        ({"sweep": {"design": "list", "lr": [0.1], "init_seed": [1, 2]}}, "one length"),
+        ({"sweep": {"lr": {"from": 0, "to": 1, "count": 3, "spacing": "log"}}}, "positive ends"),
+        ({"theory": {"kinds": ["avreaged"]}}, "did you mean 'averaged'"),
+        ({"simulate": {"members": 101}}, "multiple of a number"),
+        ({"simulate": {"optimizer": "rmsprop", "members": 20}}, "unknown optimizer"),
+        ({"sweep": {"kinds": ["averaged"]}, "theory": {}}, "cannot be swept"),
+        ({"sweep": {"lr": [0.1], "draw_seed": 1}}, "count and draw_seed belong"),
+        ({"sweep": {"design": "random", "lr": {"low": 0.1, "high": 1}}}, "count"),
+    ],
+)
+def test_designs_are_refused_with_the_reason(changes, message):
+    with pytest.raises(InvalidInput, match=message):
+        _design(**changes)
+
+
+def test_a_point_has_the_numbers_that_it_has_alone():
+    found = launch.work(_design().points, threads=1)
+    for k, point in enumerate(_design().points):
+        problem, _ = problem_of(point)
+        alone = simdrop.simulate(
+            problem, problem.init(seed=0), lr=point.lr, keep_prob=point.keep_prob, steps=30, members=24, record=4,
+        )  # fmt: skip
+        np.testing.assert_allclose(found["risk_mean"][k], alone["risk_mean"], rtol=1e-14)
+        error = alone["risk"].std("member", ddof=1) / np.sqrt(24)
+        np.testing.assert_allclose(found["risk_error"][k], error, rtol=1e-12)
+        end = simdrop.flow(problem, problem.init(seed=0), lr=point.lr, times=[30 * point.lr], kind="gradient")
+        plain = np.linalg.norm(alone["theta_mean"].values[-1] - end["theta"].values[0])
+        # the plain distance is larger by sampling noise alone
+        assert abs(found["distance"][k, 0] - plain) < 3 * found["distance_error"][k, 0] + 1e-3
+
+
+def test_flows_and_members_that_are_lost_do_not_stop_a_sweep(tmp_path):
+    problem = {"data": "sin", "width": 4, "activation": "quadratic", "output_scale": 1.0}
+    simulation = {"steps": 300, "members": 20, "record": 3}
+    design = _design(problem=problem, simulate=simulation, sweep={"lr": [1e-3, 3.0]})
+    found = scale.sweep(design, tmp_path, threads=1)
+    assert found["diverged"].values.tolist() == [0, 20]
+    assert np.isfinite(found["distance"].values[0]).all()
+    assert np.isnan(found["distance"].values[1]).all()
+    alone = _design(problem=problem, simulate=simulation, sweep={"lr": [3.0]})
+    assert scale.sweep(alone, tmp_path / "alone", threads=1)["diverged"].values.tolist() == [20]
+
+
+def test_seeds_of_masks_can_be_swept(tmp_path):
+    found = scale.sweep(_design(sweep={"seed": [0, 1]}, theory={}), tmp_path, threads=1)
+    assert found["risk_mean"].values[0, -1] != found["risk_mean"].values[1, -1]
+
+
+def test_launches_hold_what_shares_shapes():
+    many = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2, 0.3]}, problem={"data": "sin"})
+    assert launch.launches(many) == [[0, 1, 2], [3, 4, 5]]
+    assert launch.launches(many, most=48) == [[0, 1], [2], [3, 4], [5]]
+    one, two = launch.work(many.points[:3], 1), launch.work(many.points[1:2], 1)
+    np.testing.assert_array_equal(one["risk_mean"][1], two["risk_mean"][0])
+
+
+def test_results_have_the_swept_fields_and_can_be_read_while_they_grow(tmp_path):
+    design = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2]}, problem={"data": "sin"})
+    with Store(tmp_path, design, resume=False) as store:
+        store.write(1, [2, 3], launch.work(design.points[2:], 1))
+        growing = scale.load(tmp_path)
+    assert np.isnan(growing["risk_mean"].sel(width=3)).all()
+    assert np.isfinite(growing["risk_mean"].sel(width=4)).all()
+    whole = scale.sweep(design, tmp_path, resume=True, threads=1)
+    assert dict(whole.sizes) == {"width": 2, "lr": 2, "time": 4, "kind": 2}
+    xr.testing.assert_identical(whole.sel(width=4), growing.sel(width=4))
+    assert (whole["step"].values == [0, 10, 20, 30]).all()
+
+
+def _numbers(tmp_path, name, design, **options):
+    return scale.sweep(design, tmp_path / name, threads=1, **options)
+
+
+@pytest.mark.parametrize("damage", ["launch", "chunk", "zarr", "sweep.json"])
+def test_damage_is_found_and_redone(tmp_path, damage, monkeypatch):
+    design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
+    wanted = _numbers(tmp_path, "one", design)
+    folder, redone = tmp_path / "one", []
+    real = launch.work
+    monkeypatch.setattr(
+        "simdrop.scale.run.work", lambda points, threads: (redone.append(points), real(points, threads))[1]
+    )
+    if damage == "launch":
+        path = folder / "launches" / "000001"
+        path.write_bytes(path.read_bytes()[:-9])
+    elif damage == "chunk":
+        chunk = next(p for p in (folder / "results.zarr" / "risk_mean" / "c").rglob("*") if p.is_file())
+        chunk.write_bytes(b"damaged")
+    elif damage == "zarr":
+        (folder / "results.zarr" / "zarr.json").unlink()
+    else:
+        (folder / "sweep.json").unlink()
+    xr.testing.assert_identical(_numbers(tmp_path, "one", design, resume=True), wanted)
+    assert len(redone) == (damage == "launch")
+
+
+def test_another_sweep_is_refused_with_the_difference(tmp_path):
+    design = _design()
+    _numbers(tmp_path, "one", design)
+    with pytest.raises(InvalidInput, match="--resume continues it"):
+        _numbers(tmp_path, "one", design)
+    other = _design(simulate=TABLES["simulate"] | {"steps": 31})
+    with pytest.raises(InvalidInput, match=r"first was .*steps"):
+        _numbers(tmp_path, "one", other, resume=True)
+    with pytest.raises(InvalidInput, match="no sweep that can be read at"):
+        scale.load(tmp_path)
+
+
+def test_two_runs_on_one_folder(tmp_path):
+    with Store(tmp_path, _design(), resume=False), pytest.raises(InvalidInput, match="in use"):
+        scale.sweep(_design(), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("place", ["file", "read-only"])
+def test_a_folder_that_cannot_be_written_to(tmp_path, place):
+    target = tmp_path / "here"
+    if place == "file":
+        target.write_text("")
+    else:
+        if os.geteuid() == 0:
+            pytest.skip("root may write anywhere")
+        target.mkdir(mode=0o500)
+    with pytest.raises(InvalidInput, match="out"):
+        scale.sweep(_design(), target)
+
+
+@pytest.mark.parametrize("fault", ["full", "vanished"])
+def test_a_write_that_fails_loses_nothing_that_was_done(tmp_path, fault, monkeypatch):
+    design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
+    wanted = _numbers(tmp_path, "whole", design)
+    written, real = [], os.fsync
+
+    def fsync(handle):
+        written.append(handle)
+        if len(written) == 5:  # after the two of the folder and those of the first launch
+            code = errno.ENOSPC if fault == "full" else errno.ENOENT
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"No space|No such file"):
+        _numbers(tmp_path, "one", design)
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "one" / "launches").iterdir()] == ["000000"]
+    xr.testing.assert_identical(_numbers(tmp_path, "one", design, resume=True), wanted)
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    file, out = tmp_path / "study.toml", tmp_path / "out"
+    file.write_text(FILE.replace("2000", "20"))
+    assert run(["sweep", str(file), "--out", str(out)]) == 2
+    assert "fixed and swept" in capsys.readouterr().err
+    file.write_text(FILE.replace("2000", "20").replace("width = 4\n", ""))
+    assert run(["sweep", str(file), "--dry-run"]) == 0
+    assert "10 points in 5 launches" in capsys.readouterr().out
+    assert not out.exists()
+    assert run(["sweep", str(file), "--out", str(out)]) == 0
+    assert run(["sweep", str(file), "--out", str(out)]) == 2
+    assert run(["sweep", str(file), "--out", str(out), "--resume", "--quiet"]) == 0
+    capsys.readouterr()
+    assert run(["show", str(out), "--export", str(tmp_path / "all.nc")]) == 0
+    assert "10 of 10 points done; swept: width, lr" in capsys.readouterr().out
+    assert (out / "figure.png").stat().st_size > 1000
+    held = xr.open_dataset(tmp_path / "all.nc", engine="h5netcdf").load()
+    np.testing.assert_array_equal(held["risk_mean"], scale.load(out)["risk_mean"])
+    assert json.loads((out / "sweep.json").read_text())["axes"]["lr"] == [0.01, 0.02]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_sweep_ends_with_the_same_values(tmp_path):
+    """SIGKILL while it imports, trains and writes; each time it goes on."""
+    file = tmp_path / "study.toml"
+    file.write_text(FILE.replace("width = 4\n", ""))
+    command = [sys.executable, "-m", "simdrop", "sweep", str(file), "--quiet", "--threads", "1"]
+    began = time.monotonic()
+    subprocess.run([*command, "--out", tmp_path / "whole"], check=True)
+    whole = time.monotonic() - began
+    random, kills = np.random.default_rng(4), 0
+    while True:
+        resume = ["--resume"] if (tmp_path / "one" / "sweep.json").exists() else []
+        process = subprocess.Popen([*command, "--out", tmp_path / "one", *resume])
+        try:
+            assert process.wait(timeout=whole * random.uniform(0.2, 0.7)) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            assert kills < 60
+    assert kills >= 2
+    xr.testing.assert_identical(scale.load(tmp_path / "one"), scale.load(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_values(tmp_path):
+    pytest.importorskip("distributed")
+    design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
+    design = replace(design, points=tuple(replace(point, backend="numpy") for point in design.points))
+    wanted = _numbers(tmp_path, "one", design)
+    xr.testing.assert_identical(scale.sweep(design, tmp_path / "two", workers=2), wanted)
