@@ -214,6 +214,11 @@ def test_finite_time_blow_up_is_an_error():
         integrate(lambda _, y: y**2, np.ones(1), np.linspace(0, 2, 201), rtol=1e-6, atol=1e-9, method="DOP853")
 
 
+def test_a_blow_up_before_the_first_time_is_an_error():
+    with pytest.raises(FlowFailed, match="could not be followed"):
+        integrate(lambda _, y: y**2, np.ones(1), np.array([1.5, 2.0]), rtol=1e-6, atol=1e-9, method="DOP853")
+
+
 def test_the_number_of_evaluations_can_be_bounded() -> None:
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)

@@ -155,7 +155,7 @@ def _numbers(tmp_path, name, design, **options):
     return scale.sweep(design, tmp_path / name, threads=1, **options)
 
 
-@pytest.mark.parametrize("damage", ["launch", "chunk", "zarr", "sweep.json"])
+@pytest.mark.parametrize("damage", ["launch", "chunk", "zarr", "sweep.json", "torn sweep.json"])
 def test_damage_is_found_and_redone(tmp_path, damage, monkeypatch):
     design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
     wanted = _numbers(tmp_path, "one", design)
@@ -172,6 +172,8 @@ def test_damage_is_found_and_redone(tmp_path, damage, monkeypatch):
         chunk.write_bytes(b"damaged")
     elif damage == "zarr":
         (folder / "results.zarr" / "zarr.json").unlink()
+    elif damage == "torn sweep.json":
+        (folder / "sweep.json").write_text("")
     else:
         (folder / "sweep.json").unlink()
     xr.testing.assert_identical(_numbers(tmp_path, "one", design, resume=True), wanted)
@@ -188,6 +190,21 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
         _numbers(tmp_path, "one", other, resume=True)
     with pytest.raises(InvalidInput, match="no sweep that can be read at"):
         scale.load(tmp_path)
+
+
+def test_launches_of_another_sweep_are_not_taken_for_its_own(tmp_path):
+    other = _design(simulate=TABLES["simulate"] | {"seed": 1})
+    wanted = _numbers(tmp_path, "wanted", _design())
+    assert not wanted["risk_mean"].equals(_numbers(tmp_path, "one", other)["risk_mean"])
+    (tmp_path / "one" / "sweep.json").unlink()
+    xr.testing.assert_identical(_numbers(tmp_path, "one", _design(), resume=True), wanted)
+
+
+def test_a_flow_that_fails_and_members_that_are_lost_end_no_sweep(tmp_path):
+    found = _numbers(tmp_path, "one", _design(sweep={"lr": [0.1, 1e30]}))
+    np.testing.assert_array_equal(found["diverged"], [0, 24])
+    assert np.isfinite(found["distance"].isel(lr=0)).all()
+    assert np.isnan(found["distance"].isel(lr=1)).all()
 
 
 def test_two_runs_on_one_folder(tmp_path):

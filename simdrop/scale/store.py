@@ -9,6 +9,7 @@ sweep it is. One process at a time may write (DIR/lock).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -71,13 +72,11 @@ class Store:
         import zarr
 
         known = self.folder / "sweep.json"
-        if known.exists():
-            if not self.resume:
-                raise InvalidInput(
-                    f"out {str(self.folder)!r} holds a sweep: --resume continues it, or name another folder"
-                )
+        if known.exists() and not self.resume:
+            raise InvalidInput(f"out {str(self.folder)!r} holds a sweep: --resume continues it, or name another folder")
+        try:
             refuse_other(f"sweep in {str(self.folder)!r}", json.loads(known.read_text("utf-8")), self.identity)
-        else:
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):  # none, or torn: every launch tells itself whose it is
             fresh = known.with_name(".sweep.json")
             with fresh.open("w", encoding="utf-8") as file:
                 json.dump(self.identity, file, indent=1)
@@ -118,7 +117,7 @@ class Store:
             header, arrays = read_file(self._file(number))
         except (OSError, Torn):
             return False
-        if header["points"] != points:
+        if any(header.get(name) != value for name, value in self._header(points).items()):
             return False
         self._fill(points, arrays)
         return True
@@ -128,7 +127,7 @@ class Store:
         place = self._file(number)
         fresh = place.with_name(f".{place.name}")
         try:
-            write_file(fresh, {"points": points}, arrays)
+            write_file(fresh, self._header(points), arrays)
             fresh.replace(place)
             sync_folder(place.parent)
         finally:
@@ -148,6 +147,11 @@ class Store:
                     target[span] = values[run]
                 else:
                     target[span, : values.shape[1]] = values[run]
+
+    def _header(self, points: list[int]) -> dict[str, Any]:
+        """What a launch's file says of whose it is."""
+        sweep = json.dumps(self.identity, sort_keys=True).encode()
+        return {"points": points, "sweep": hashlib.sha256(sweep).hexdigest()}
 
     def _file(self, number: int) -> Path:
         return self.folder / "launches" / f"{number:06}"

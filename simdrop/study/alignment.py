@@ -17,6 +17,7 @@ over the trained parameters.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -227,7 +228,7 @@ def by_direction(
     *,
     axes: Literal["hessian", "noise"] = "hessian",
     objective: str = "risk",
-    factor: float = float(np.e),
+    factor: float = math.e,
 ) -> xr.Dataset:
     """Variance of the noise and flatness along the eigenvectors v of the Hessian or of the covariance (P, P).
 

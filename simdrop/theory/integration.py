@@ -112,9 +112,9 @@ def integrate(
         return start[None].copy(), {"nfev": 0, "njev": 0, "success": 1}
     right = watched(slope, start, 0.0, times[-1], limit)
     found = solve_ivp(right, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options)
-    path = np.asarray(found.y).T  # a list where the solver did not reach the first of the times
+    path, reached = np.asarray(found.y).T, np.asarray(found.t)  # lists where it did not reach the first of the times
     if not found.success or not np.isfinite(path).all():
-        raise gave_up(found.t[-1] if found.t.size else 0.0, times[-1], found.message)
+        raise gave_up(reached[-1] if reached.size else 0.0, times[-1], found.message)
     return np.ascontiguousarray(path), {"nfev": found.nfev, "njev": found.njev, "success": 1}
 
 
