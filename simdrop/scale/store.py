@@ -76,7 +76,8 @@ class Store:
             raise InvalidInput(f"out {str(self.folder)!r} holds a sweep: --resume continues it, or name another folder")
         try:
             refuse_other(f"sweep in {str(self.folder)!r}", json.loads(known.read_text("utf-8")), self.identity)
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):  # none, or torn: every launch tells itself whose it is
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            # none, or torn: every launch tells itself whose it is
             fresh = known.with_name(".sweep.json")
             with fresh.open("w", encoding="utf-8") as file:
                 json.dump(self.identity, file, indent=1)
