@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,12 @@ def work(points: Sequence[Point], threads: int | None = None) -> Arrays:
     members lost; distance, distance_error (K, F): of the mean parameters from every flow at the end.
     """
     first, count = points[0], points[0].members
-    problems = [problem_of(point)[0] for point in points]
+    problem = problem_of(first)[0]  # the same for all but for keep_prob, see PER_MEMBER
+    problems = [replace(problem, keep_prob=point.keep_prob) for point in points]
     starts = [
         p.init(seed=q.init_seed, scale=q.init_scale, gamma=q.init_gamma) for p, q in zip(problems, points, strict=True)
     ]
-    groups = groups_of(count)
+    groups = groups_of(count) if first.kinds else 0  # distances alone need them
     runs = _simulated(
         problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
