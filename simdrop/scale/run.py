@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,7 +137,11 @@ def _results(
         ahead = AHEAD * max(1, len(client.scheduler_info()["workers"]), workers)
         queue = as_completed([future for future in (submit() for _ in range(ahead)) if future is not None])
         for future in queue:
-            yield known.pop(future.key), future.result()
+            try:
+                arrays = future.result()
+            except CancelledError:  # without a connection to the scheduler
+                raise ConnectionError("the scheduler was lost; what is done is kept: --resume continues") from None
+            yield known.pop(future.key), arrays
             following = submit()
             if following is not None:
                 queue.add(following)
