@@ -212,8 +212,8 @@ def add_mask(room, a, scale):
             room.by_z[i, j] += room.by_h[i, j] * s[i, j] * factors[i, j]
 
 
-def _make_gradient(act: formulas.Activation) -> Any:
-    """The gradient of one step."""
+def make_gradient(act: formulas.Activation) -> Any:
+    """The functions that add the gradient under one draw of all noise, and the mean gradient."""
     value, slope = act.value, act.slope
 
     @inner
@@ -288,7 +288,7 @@ def build(activation: str, optimizer: str, real: type) -> Any:
 
     Arguments as `wide.build`'s, with a further array of members: the deviations √v, (M,) float64.
     """
-    add_draw, add_mean = _make_gradient(formulas.activation(activation, scalar, real))
+    add_draw, add_mean = make_gradient(formulas.activation(activation, scalar, real))
     apply = _make_apply(formulas.optimizer(optimizer, scalar), MOMENTS[optimizer])
 
     @inner

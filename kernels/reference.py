@@ -109,13 +109,13 @@ def svag_weights(order: int) -> tuple[float, float]:
 def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
     """Gradient (M, P) that step `number` takes, and the value (M,) whose finiteness is watched."""
     if not step.extras:
-        return _draw(step, x, y, ensemble, seed, number)
+        return draw_gradient(step, x, y, ensemble, seed, number)
     real = ensemble.theta.dtype.type
     gradient = np.zeros_like(ensemble.theta)
     if step.part != "drift":
         draws = {2 * number + q: w for q, w in enumerate(svag_weights(step.svag))} if step.svag else {number: 1.0}
         for draw, weight in draws.items():
-            gradient += real(weight) * _draw(step, x, y, ensemble, seed, draw)[0]
+            gradient += real(weight) * draw_gradient(step, x, y, ensemble, seed, draw)[0]
     if step.part != "both":
         mean = mean_gradient(step, x, y, ensemble)
         gradient = mean if step.part == "drift" else gradient - mean
@@ -141,7 +141,7 @@ def frozen(step: Step, x: Array, y: Array, theta: Array) -> slice:
     return {"both": slice(0), "output": slice(cut, None), "input": slice(cut)}[step.train]
 
 
-def _draw(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
+def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
     """Gradient (M, P) of the objective under draw `number` of all noise, and its loss (M,), or |gradient|²."""
     real, member = ensemble.theta.dtype.type, ensemble.member
     if step.batch_size is not None:

@@ -28,8 +28,15 @@ The other noises, k masks a step, noise τ on the targets and τ_P on the gradie
                  (n/B) (n - B)/(n - 1) without replacement. Every product of factors becomes one for each sample: ξ of
                  one mask for all turns into ξ + c (ξ_i - mean of all ξ_i), sample masks get √(n/B) ξ_i, the mean
                  gradient brings c (ω_i - mean of all ω_i) (e_ρ + v u_ρj), and noise on the targets gains √(n/B)
+
+All that is drawn with increments "normal". With increments "masks" the noise of a step is (G - G')/√2, where G and G'
+are gradients under two independent draws of all noise at the same point: its covariance is Σ, its odd moments are 0,
+and its fourth cumulant, half of G's, enters a mean at time t by O(ε² h t) for steps h of the scheme: weakly it stands
+for a normal one, as the two-point increments of weak schemes do (Kloeden & Platen, Numerical Solution of Stochastic
+Differential Equations, 1992, chapter 14). It costs two gradients in the place of m(m + 1)/2 normal numbers, and holds
+for every noise of a step, DropConnect too, whose mean gradient and its derivative are `simdrop_kernels.connect`'s.
 """
 
-from .spec import SCHEMES, Backend, Counts, Equation, Scheme, choose, names
+from .spec import INCREMENTS, SCHEMES, Backend, Counts, Equation, Increments, Scheme, choose, names
 
-__all__ = ["SCHEMES", "Backend", "Counts", "Equation", "Scheme", "choose", "names"]
+__all__ = ["INCREMENTS", "SCHEMES", "Backend", "Counts", "Equation", "Increments", "Scheme", "choose", "names"]

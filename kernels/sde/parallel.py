@@ -20,7 +20,10 @@ unavailable = parallel.unavailable
 
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
-    if equation.batch_size is not None and equation.mask == "step":
+    if equation.increments == "masks":
+        if equation.connect < 1 and equation.order == 2:
+            return "the drift of order 2 under DropConnect is not written for it"
+    elif equation.batch_size is not None and equation.mask == "step":
         return "minibatches under one mask for all samples need a mask's normal numbers for each sample"
     return None
 
@@ -37,7 +40,7 @@ def advance(
     threads: int = 1,
 ) -> None:
     """Take all paths through steps of these sizes, in place; see `reference.advance`."""
-    from . import paths, room
+    from . import masks, paths, room
 
     real: Any = ensemble.theta.dtype.type
     counts = Counts.of(equation, len(x), y.shape[1], width_of(x, y, ensemble.theta))
@@ -66,9 +69,10 @@ def advance(
     # both arrays anew: kernels are compiled for arrays that can be written to
     even, targets = np.pad(x, ((0, 0), (0, x.shape[1] % 2))), np.array(y)
     with one_thread_each(threads):
-        paths.build(equation.activation, real)(
-            ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run
-        )
+        paths.build(equation.activation, real, equation.increments)(
+            ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run,
+            *(masks.drawing(equation, x, y, ensemble, seed) if equation.increments == "masks" else (0, 0, 0)),
+        )  # fmt: skip
 
 
 def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:

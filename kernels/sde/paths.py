@@ -12,6 +12,7 @@ from .. import formulas
 from ..accelerate import inner, kernel, scalar
 from .drift import fill_drift, make_forward
 from .formulas import bend
+from .masks import make_by_masks
 from .noise import fill_noise
 from .room import DRIFT_ALONE, NOISE_ALONE, Clock, Sizes, add, as_numbers, as_settings, load, make_room, store
 
@@ -44,24 +45,49 @@ def commit(room, sizes, h, largest):
 SHARE = 8  # paths that one thread takes at a time, in the same arrays
 
 
+def _make_normal() -> Any:
+    """What a path needs by increments "normal"; see `masks.make_by_masks`."""
+
+    @inner
+    def make_others(theta, x, y, knobs, drawing):
+        return 0
+
+    @inner
+    def begin(others, path):
+        pass
+
+    @inner
+    def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+        counts = settings.mask, settings.label
+        fill_noise(room, sizes, x, scale, size, numbers, settings.gaussian, settings.train, clock, counts)
+
+    @inner
+    def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
+        return False
+
+    return make_others, begin, fill, connected
+
+
 @cache
-def build(activation: str, real: type) -> Any:
-    """The kernel `follow(theta, diverged, members, data, settings_of, run)`.
+def build(activation: str, real: type, increments: str) -> Any:
+    """The kernel `follow(theta, diverged, members, data, settings_of, run, by)`.
 
     theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
     x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
-    step sizes in double, `ahead` and `weight` of the stages, output scale.
+    step sizes in double, `ahead` and `weight` of the stages, output scale. The last three are those of
+    `masks.drawing`, zeros for normal increments.
     """
     act = formulas.activation(activation, scalar, real)
     forward = make_forward(act, bend(activation, scalar, real))
+    make_others, begin, fill, connected = make_by_masks(act) if increments == "masks" else _make_normal()
     largest = real(np.finfo(real).max)
 
     @inner
-    def step(room, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings):
+    def step(room, others, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings, by):
         """One step; returns whether its end is finite."""
         ahead, weight = scheme
         half_lr = real(lr / 2) if settings.order == 2 else real(0)
-        counts, gaussian, train = (settings.mask, settings.label), settings.gaussian, settings.train
+        knobs, drawing, chances = by
         room.total[:] = 0
         room.drift[:] = 0
         room.noise[:] = 0
@@ -70,16 +96,17 @@ def build(activation: str, real: type) -> Any:
             drifts = weight[stage] != 0 and settings.part != NOISE_ALONE
             forward(room, sizes, x, y, scale, drifts and settings.order == 2)
             if drifts:
-                fill_drift(room, sizes, x, scale, numbers.variance, train, half_lr)
+                if not connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
+                    fill_drift(room, sizes, x, scale, numbers.variance, settings.train, half_lr)
                 for q in range(room.total.shape[0]):
                     add(room.total[q], real(weight[stage]), room.drift[q])
             if stage == settings.noise_at and settings.part != DRIFT_ALONE:
                 size = numbers.sign * real(np.sqrt(lr * h))
-                fill_noise(room, sizes, x, scale, size, numbers, gaussian, train, clock, counts)
+                fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
         return commit(room, sizes, real(h), largest)
 
     @inner
-    def follow_path(room, sizes, settings, theta, lr, member, drawn, data, run):
+    def follow_path(room, others, sizes, settings, theta, lr, member, drawn, data, run, by):
         """All steps of one path; returns the one that would have made it non-finite, or -1."""
         x, y = data
         key, step_sizes, ahead, weight, scale = run
@@ -88,14 +115,15 @@ def build(activation: str, real: type) -> Any:
         lost = -1
         for t in range(step_sizes.size):
             clock = Clock(settings.first_step + t, member, key)
-            if not step(room, sizes, x, y, numbers, step_sizes[t], lr, clock, (ahead, weight), scale, settings):
+            scheme = ahead, weight
+            if not step(room, others, sizes, x, y, numbers, step_sizes[t], lr, clock, scheme, scale, settings, by):
                 lost = settings.first_step + t
                 break
         store(theta, sizes, room.state)
         return lost
 
     @inner
-    def follow_some(first, last, theta, diverged, members, data, settings_of, run):
+    def follow_some(first, last, theta, diverged, members, data, settings_of, run, by):
         """Paths first, ..., last - 1, in one room."""
         x, y = data
         lr, member, drawn = members
@@ -105,14 +133,19 @@ def build(activation: str, real: type) -> Any:
             x.shape[0], y.shape[1], x.shape[1], settings.inputs, width, settings.groups, grouped, settings.single
         )
         room = make_room(sizes, real(0), (settings.mask, settings.label))
+        others = make_others(theta[0], x, y, by[0], by[1])
         for m in range(first, last):
             if diverged[m] < 0:
-                diverged[m] = follow_path(room, sizes, settings, theta[m], lr[m], member[m], drawn[m], data, run)
+                begin(others, m)
+                diverged[m] = follow_path(
+                    room, others, sizes, settings, theta[m], lr[m], member[m], drawn[m], data, run, by
+                )
 
     @kernel
-    def follow(theta, diverged, members, data, settings_of, run):
+    def follow(theta, diverged, members, data, settings_of, run, knobs, drawing, chances):
         for share in numba.prange((len(theta) + SHARE - 1) // SHARE):
             last = min((share + 1) * SHARE, len(theta))
-            follow_some(share * SHARE, last, theta, diverged, members, data, settings_of, run)
+            by = knobs, drawing, chances
+            follow_some(share * SHARE, last, theta, diverged, members, data, settings_of, run, by)
 
     return follow

@@ -5,13 +5,18 @@ Legend: that of the package; M paths, G groups of R rows ρ = (sample, output) u
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import connect
+from .. import reference as training
 from ..closed_form import Network
 from ..rng import STREAM_SDE, normals
 from ..spec import Ensemble, join, split
-from .spec import ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER, SCHEMES, Counts, Equation, Noises
+from .spec import MASKS_KEY, ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER, SCHEMES, Counts, Equation, Noises
 
 Array = NDArray[np.floating]
 
@@ -62,12 +67,18 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
         bends = bool(stage.weight) and equation.order == 2
         net = Network.at(x, y, point, equation.activation, equation.output_scale, order=1 + bends)
         if stage.weight and equation.part != "noise":
-            k = drift(equation, net, ensemble.lr, noises.variance)
+            if equation.connect < 1:
+                k = connected_drift(equation, x, y, point, ensemble)
+            else:
+                k = drift(equation, net, ensemble.lr, noises.variance)
             total += real(stage.weight) * k
         if stage.noise and equation.part != "drift":
             size = (equation.signs(ensemble.member) * np.sqrt(ensemble.lr * h)).astype(real)[:, None]
             drawn_by = equation.drawn_by(ensemble.member)
-            noise = size * gradient_noise(equation, net, noises, member=drawn_by, step=number, seed=seed)
+            if equation.increments == "masks":
+                noise = size * masks_noise(equation, x, y, point, ensemble, step=number, seed=seed)
+            else:
+                noise = size * gradient_noise(equation, net, noises, member=drawn_by, step=number, seed=seed)
     return theta + real(h) * total + noise
 
 
@@ -78,6 +89,33 @@ def drift(equation: Equation, net: Network, lr: NDArray[np.float64], variance: N
     if equation.order == 1:
         return -gradient
     return -gradient - net.column(lr / 2)[:, 0] * _trained(equation, net, net.mean_gradient_along(gradient, v))
+
+
+def connected_drift(equation: Equation, x: Array, y: Array, point: Array, ensemble: Ensemble) -> Array:
+    """-∇L or -∇(L + (lr/4)|∇L|²), (M, P), where DropConnect takes part in L."""
+    known = {
+        "activation": equation.activation,
+        "keep_prob": ensemble.keep_prob,
+        "output_scale": equation.output_scale,
+        "connect": equation.connect,
+    }
+    gradient = _trained_of(equation, x, y, connect.mean_gradient(x, y, point, **known))
+    if equation.order == 1:
+        return -gradient
+    half_lr = (ensemble.lr / 2).astype(point.dtype)[:, None]
+    bent = connect.mean_gradient_along(x, y, point, gradient, **known)
+    return -gradient - half_lr * _trained_of(equation, x, y, bent)
+
+
+def masks_noise(
+    equation: Equation, x: Array, y: Array, point: Array, ensemble: Ensemble, *, step: int, seed: int
+) -> Array:
+    """(G - G')/√2 (M, P), G and G' the gradients at `point` (M, P) under draws 2 · step and 2 · step + 1."""
+    here = replace(ensemble, theta=point, member=equation.drawn_by(ensemble.member))
+    first, second = (
+        training.draw_gradient(equation.draw, x, y, here, seed ^ MASKS_KEY, 2 * step + q)[0] for q in range(2)
+    )
+    return _trained_of(equation, x, y, (first - second) * point.dtype.type(math.sqrt(0.5)))
 
 
 def gradient_noise(
@@ -164,8 +202,12 @@ def _weight(value: NDArray[np.float64], like: Array) -> Array:
 
 
 def _trained(equation: Equation, net: Network, vectors: Array) -> Array:
+    return _trained_of(equation, net.x, net.e, vectors)
+
+
+def _trained_of(equation: Equation, x: Array, y: Array, vectors: Array) -> Array:
     """Vectors (M, P) with zeros for the weights that are not trained."""
     if equation.train == "both":
         return vectors
-    a, w = split(vectors, net.e.shape[-1], net.x.shape[-1])
+    a, w = split(vectors, y.shape[-1], x.shape[-1])
     return join(a, np.zeros_like(w)) if equation.train == "output" else join(np.zeros_like(a), w)

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import registry
-from ..spec import Ensemble, Law, Mask, Part, Train
+from ..spec import Ensemble, Law, Mask, Part, Step, Train
 
 Scheme = Literal["rk4", "heun", "euler"]
 Order = Literal[1, 2]
+Increments = Literal["normal", "masks"]
+INCREMENTS: tuple[Increments, ...] = ("normal", "masks")
 
 #: backend name -> module; the order is the order of preference of "auto"
-MODULES = {"numba": "sde.parallel", "numpy": "sde.reference"}
+MODULES = {"cuda": "sde.cuda", "numba": "sde.parallel", "numpy": "sde.reference"}
 
 #: what the second word of the counter begins with, above the number of the sample
 ROLE_MASK = 0 << 28  # what stands for the products of the dropout factors
@@ -24,6 +26,9 @@ ROLE_LABEL = 1 << 28
 ROLE_PARAMETER = 2 << 28
 ROLE_BATCH = 3 << 28
 MAX_SAMPLES = 1 << 28
+
+#: added (xor) to the seed by whose masks paths are driven, which so are not those of a simulation with the same seed
+MASKS_KEY = 0x9E3779B97F4A7C15
 
 
 class Stage(NamedTuple):
@@ -67,6 +72,15 @@ class Equation:
     part: Part = "both"
     train: Train = "both"
     antithetic: bool = False  # paths 2k and 2k + 1 are driven by W_k and -W_k
+    connect: float = 1.0  # with increments "masks" alone
+    increments: Increments = "normal"  # what the noise of a step is made of: see the package's text
+
+    @property
+    def draw(self) -> Step:
+        """The training step whose gradient's noise is that of the equation."""
+        names = ("activation", "mask", "output_scale", "law", "masks", "label_noise", "parameter_noise")
+        more = ("batch_size", "replace", "connect", "train")
+        return Step(**{name: getattr(self, name) for name in (*names, *more)})
 
     def drawn_by(self, member: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The numbers (M,) in the generator's counter of the paths `member` (M,)."""

@@ -27,7 +27,7 @@ from simdrop_kernels.spec import Ensemble, Step
 from .. import provenance
 from ..ensemble import DEFAULT_MEMORY, Run, block_members, report_end
 from ..errors import InvalidInput, check_choice
-from ..noise import Noise
+from ..noise import Noise, check_connect
 from ..problem import Problem, check_count, check_seed
 from ..recording import Wanted
 from ._input import Array, check_lr
@@ -56,6 +56,7 @@ def sme(
     seed: int = 0,
     noise: Noise | None = None,
     antithetic: bool = False,
+    increments: sde.Increments | None = None,
     scheme: sde.Scheme = "rk4",
     substeps: int | None = None,
     backend: str = "auto",
@@ -81,10 +82,13 @@ def sme(
     order : 1 or 2, of the weak error in lr
     members : number of paths; may be left out where theta0 tells it
     seed : of the Brownian motion; path k draws the numbers of member k, whatever the block
-    noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`; there is no equation for
-        its DropConnect here
+    noise : further noise of a step, or another law of dropout: see `simdrop.noise.Noise`
     antithetic : drive paths 2k and 2k + 1 by W_k and -W_k: the law of each stays, and in means over pairs all odd
         orders of the noise cancel. Standard errors are then those of groups, of whole pairs each
+    increments : "normal" (the default but under DropConnect): normal numbers, m(m + 1)/2 a group of samples under one
+        mask; or "masks": scaled differences of two gradients under masks, of exactly the same covariance, that stand
+        for normal ones up to O(lr² h) in means, for steps h of the scheme; see `simdrop_kernels.sde`. They are cheaper
+        and hold for every noise, DropConnect included, for which "normal" ones are refused
     scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
     substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
         by default as many as make the error of the scheme small beside that of order 2, by the curvature at theta0
@@ -102,13 +106,14 @@ def sme(
     """
     theta0, members = _check_start(problem, theta0, members)
     lr, times, noise = check_lr(lr), check_times(times), _check_noise(problem, noise)
-    equation = _check_equation(problem, noise, order, scheme, antithetic)
+    equation = _check_equation(problem, noise, order, scheme, antithetic, increments)
     if antithetic and members % (2 * max(groups, 1)):
         raise InvalidInput(
             f"antithetic paths come in pairs: members must be a multiple of {2 * max(groups, 1)}, got {members}"
         )
     substeps = default_substeps(problem, theta0, lr, scheme) if substeps is None else check_count("substeps", substeps)
-    steps, sizes = schedule(times, lr / substeps)
+    draws = 2 * noise.masks if equation.increments == "masks" else 1
+    steps, sizes = schedule(times, lr / substeps, most=MAX_STEPS // draws)
     wanted = Wanted.check(
         problem,
         members=members,
@@ -152,12 +157,12 @@ def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) ->
     return math.ceil(min(max(wanted, 1), MOST_SUBSTEPS)) if math.isfinite(wanted) else 1
 
 
-def schedule(times: Array, longest: float) -> tuple[NDArray[np.int64], Array]:
+def schedule(times: Array, longest: float, *, most: int = MAX_STEPS) -> tuple[NDArray[np.int64], Array]:
     """The numbers of steps (T,) done at `times` and the sizes of all steps, none longer than `longest`."""
     spans = np.diff(times, prepend=0.0)
     counts = np.ceil(spans / longest - 1e-6)  # rounding of a whole ratio makes no further step
-    if counts.sum() > MAX_STEPS:
-        raise InvalidInput(f"times up to {times[-1]:g} need {counts.sum():g} steps of {longest:g}, more than 2**32")
+    if counts.sum() > most:
+        raise InvalidInput(f"times up to {times[-1]:g} need {counts.sum():g} steps of {longest:g}, more than {most}")
     counts = counts.astype(np.int64)
     counts[(counts == 0) & (spans > 0)] = 1
     return np.cumsum(counts), np.repeat(spans / np.maximum(counts, 1), counts)
@@ -227,19 +232,21 @@ def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
         raise InvalidInput(f"noise must be a simdrop.noise.Noise, got {noise!r}")
     noise = checked(problem, noise)
     if noise.connect < 1:
-        raise InvalidInput(
-            f"noise with connect={noise.connect:g} has no equation here: under DropConnect the mean gradient is not"
-            " that of R_S + R_1; simulate with it"
-        )
+        check_connect(problem, noise, "the drift under DropConnect is")
     return noise
 
 
-def _check_equation(problem: Problem, noise: Noise, order: int, scheme: str, antithetic: bool) -> sde.Equation:
+def _check_equation(
+    problem: Problem, noise: Noise, order: int, scheme: str, antithetic: bool, increments: str | None
+) -> sde.Equation:
     if isinstance(order, bool) or order not in (1, 2):
         raise InvalidInput(f"order must be 1 or 2, got {order!r}")
     check_choice("scheme", scheme, sde.SCHEMES)
-    fields = noise.fields()
-    del fields["connect"]  # refused
+    if increments is None:
+        increments = "masks" if noise.connect < 1 else "normal"
+    check_choice("increments", increments, sde.INCREMENTS)
+    if increments == "normal" and noise.connect < 1:
+        raise InvalidInput("increments 'normal' are not written for DropConnect (connect < 1): choose 'masks'")
     return sde.Equation(
         activation=problem.activation,
         mask=problem.mask,
@@ -248,7 +255,8 @@ def _check_equation(problem: Problem, noise: Noise, order: int, scheme: str, ant
         scheme=scheme,  # type: ignore[arg-type]  # check_choice has narrowed it
         train=problem.train,
         antithetic=bool(antithetic),
-        **fields,
+        increments=increments,  # type: ignore[arg-type]
+        **noise.fields(),
     )
 
 
@@ -257,12 +265,14 @@ def _work(problem: Problem, equation: sde.Equation) -> int:
     counts = sde.Counts.of(equation, problem.n_samples, problem.n_outputs, problem.width)
     numbers = problem.n_inputs + problem.n_outputs
     stages = len(sde.SCHEMES[equation.scheme])
+    if equation.increments == "masks":
+        return (2 * equation.masks + stages) * problem.n_samples * problem.width * numbers
     return 2 * counts.groups * counts.rows * counts.mask + stages * problem.n_samples * problem.width * numbers
 
 
 def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupted: bool, run: Run) -> dict[str, Any]:
     equation = paths.equation
-    noise = ("law", "masks", "label_noise", "parameter_noise", "replace", "part")
+    noise = ("law", "masks", "label_noise", "parameter_noise", "replace", "part", "connect", "increments")
     return {
         "kind": "sme",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

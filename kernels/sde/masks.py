@@ -1,0 +1,119 @@
+"""The noise of a path by two draws of all that a training step draws, and the drift under DropConnect.
+
+Both are those of `noisy`, the kernel that trains with every noise, which works on parameters as theta lies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import formulas, rng
+from ..accelerate import inner
+from ..noisy import Knobs, make_gradient, make_room
+from ..spec import Ensemble
+from .room import finish, load, store
+from .spec import MASKS_KEY, Equation
+
+
+class Drawing(NamedTuple):
+    """What all paths are drawn by, beside `noisy.Knobs` and the chances of each path."""
+
+    x: Any  # (n, D)
+    y: Any  # (n, c)
+    batch_size: Any
+    replace: Any
+    scale: Any  # of the outputs
+    key: Any  # (2,)
+
+
+def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ensemble, seed: int) -> tuple[Any, ...]:
+    """Knobs, `Drawing` and, for every path, thresholds, 1/p, v and √v (M,); for x (n, D), y (n, c)."""
+    step, theta, keep_prob = equation.draw, ensemble.theta, ensemble.keep_prob
+    real: Any = theta.dtype.type
+    variance = (1 - keep_prob) / keep_prob
+    drawn_by = Drawing(
+        x=np.array(x),
+        y=np.array(y),
+        batch_size=step.batch_size or len(x),
+        replace=step.replace,
+        scale=real(step.output_scale),
+        key=np.array(rng.split_seed(seed ^ MASKS_KEY)),
+    )
+    chances = rng.keep_threshold(keep_prob), (1 / keep_prob).astype(real), variance.astype(real), np.sqrt(variance)
+    return Knobs.of(step, x, y, theta), drawn_by, chances
+
+
+class Others(NamedTuple):
+    """What a path works in beside its `room.Room`."""
+
+    theta: Any  # (P,) the stage's point
+    batch: Any  # `noisy.Room` for a batch
+    full: Any  # for all samples
+    path: Any  # (1,) which of the paths it is
+
+
+def make_by_masks(act: formulas.Activation) -> Any:
+    """The functions that make `Others`, begin a path, fill N, and fill k under DropConnect, returning whether it is."""
+    add_draw, add_mean = make_gradient(act)
+    root_half = math.sqrt(0.5)
+
+    @inner
+    def make_others(theta, x, y, knobs, drawing):
+        samples = drawing.x.shape[0] if knobs.connected else 1
+        return Others(
+            np.empty_like(theta),
+            make_room(theta, drawing.x, drawing.y, drawing.batch_size),
+            make_room(theta, drawing.x, drawing.y, samples),
+            np.zeros(1, np.int64),
+        )
+
+    @inner
+    def begin(others, path):
+        others.path[0] = path
+
+    @inner
+    def parts(others, sizes):
+        """The point's a (c, m) and w (m, D)."""
+        cut = sizes.outputs * sizes.width
+        return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
+
+    @inner
+    def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+        """Fill N with `size` times (G - G')/√2 at the stage's point."""
+        real = others.theta.dtype.type
+        store(others.theta, sizes, room.point)
+        a, w = parts(others, sizes)
+        gradient = others.batch.gradient
+        gradient[:] = 0
+        path, (thresholds, factors, variances, deviations) = others.path[0], chances
+        chance = thresholds[path], factors[path], variances[path], deviations[path]
+        for q in range(2):
+            weight = real(-root_half if q else root_half)
+            add_draw(
+                others.batch, a, w, weight, (drawing.x, drawing.y), knobs, chance,
+                2 * clock.step + q, clock.member, (drawing.key, drawing.scale, drawing.replace),
+            )  # fmt: skip
+        load(gradient, sizes, room.noise)
+        finish(room.noise, sizes, size / size, size, settings.train)
+
+    @inner
+    def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
+        """Fill k with minus the mean gradient."""
+        if not knobs.connected:
+            return False
+        real = others.theta.dtype.type
+        store(others.theta, sizes, room.point)
+        a, w = parts(others, sizes)
+        gradient = others.full.gradient
+        gradient[:] = 0
+        data = drawing.x, drawing.y
+        add_mean(others.full, gradient, a, w, real(-1), data, knobs, drawing.scale, numbers.variance)
+        load(gradient, sizes, room.drift)
+        finish(room.drift, sizes, real(1), real(1), settings.train)
+        return True
+
+    return make_others, begin, fill, connected
