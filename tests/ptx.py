@@ -76,9 +76,10 @@ def _run_block(threads: list[Iterator[Any]], memories: list[_Memory]) -> None:
                 waiting[n] = _send(threads[n], answer)
         if not moved:
             assert all(request is not None for request in waiting.values()), "some threads ended before a barrier"
+            joined = any(request[3] for request in waiting.values())
             for n, thread in enumerate(threads):
                 memories[n].met_block += 1
-                waiting[n] = _send(thread, 0)
+                waiting[n] = _send(thread, joined)
 
 
 def _send(thread: Iterator[Any], answer: int) -> Any:
@@ -288,7 +289,12 @@ def _compute(parts: list[str], operands: list[str]) -> list[str]:
 
 
 def _meet(parts: list[str], operands: list[str]) -> list[str]:
-    """Yield which meeting, a number that tells it from others, the lane's distance, the value it brings."""
+    """Yield which meeting, a number that tells it from others, the lane's distance, the value it brings.
+
+    Of a meeting of the block that joins a value of all lanes, the answer is whether it is true in any.
+    """
+    if "red" in parts:
+        return [f"{_name(operands[0])} = yield 'bar', 0, 0, {_name(operands[2])}"]
     if parts[0] == "bar":
         return ["yield 'warp', 0, 0, 0" if "warp" in parts else "yield 'bar', 0, 0, 0"]
     target = _name(operands[0].split("|")[0])
@@ -358,7 +364,10 @@ def _floating(parts: list[str], kind: str, v: list[str]) -> str:
 def _conversion(parts: list[str], value: str) -> str:
     """Between floats: to the nearest, to whole numbers, or into [0, 1]."""
     if not parts[-2].startswith("f"):
-        raise NotImplementedError(".".join(parts))
+        if parts[1] not in ("rzi", "rni"):
+            raise NotImplementedError(".".join(parts))
+        whole = "math.trunc" if parts[1] == "rzi" else "round"
+        return f"{whole}({value}) & {(1 << _bits(parts[-2])) - 1}"
     form = {"rni": "round({0})", "rzi": "math.trunc({0})", "sat": "min(max({0}, 0.0), 1.0)"}.get(parts[1], "{0}")
     return f"{'_single' if parts[-2] == 'f32' else '_double'}(float({form.format(value)}))"
 

@@ -2,12 +2,11 @@
 
 The simulator (NUMBA_ENABLE_CUDASIM=1) runs every thread of a block as a thread of Python. It has no
 exchange between the lanes of a warp; a block-wide store and two barriers stand in for it. That is the
-only place, with the instructions and functions below, where device and simulator run different code.
+only place, with the two instructions below, where device and simulator run different code.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -79,15 +78,6 @@ def barrier(lanes: int) -> Any:
 def opaque() -> Any:
     """The device function n -> n of which a compiler knows nothing: what follows from it is not computed ahead."""
     return (lambda n: n) if SIMULATED else _instruction("mov.b64 $0, $1;", 1, types.int64, "l")
-
-
-def circle() -> Any:
-    """The device function x -> cos 2πx, sin 2πx, in double precision; without the reduction of huge arguments."""
-    if SIMULATED:
-        return lambda x: (math.cos(2 * math.pi * x), math.sin(2 * math.pi * x))
-    from numba.cuda import libdevice
-
-    return scalar(lambda x: (libdevice.cospi(2 * x), libdevice.sinpi(2 * x)))
 
 
 def arithmetic(real: type) -> Arithmetic | None:

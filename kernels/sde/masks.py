@@ -82,7 +82,7 @@ def make_by_masks(act: formulas.Activation) -> Any:
         return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
 
     @inner
-    def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+    def fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
         """Fill N with `size` times (G - G')/√2 at the stage's point."""
         real = others.theta.dtype.type
         store(others.theta, sizes, room.point)

@@ -68,23 +68,14 @@ def _make_normal() -> Any:
     return make_others, begin, fill, connected
 
 
-@cache
-def build(activation: str, real: type, increments: str) -> Any:
-    """The kernel `follow(theta, diverged, members, data, settings_of, run, by)`.
-
-    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
-    x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
-    step sizes in double, `ahead` and `weight` of the stages, output scale. The last three are those of
-    `masks.drawing`, zeros for normal increments.
-    """
+def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
+    """The function that takes a path through one step and returns whether its end is finite."""
     act = formulas.activation(activation, scalar, real)
     forward = make_forward(act, bend(activation, scalar, real))
-    make_others, begin, fill, connected = make_by_masks(act) if increments == "masks" else _make_normal()
     largest = real(np.finfo(real).max)
 
     @inner
     def step(room, others, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings, by):
-        """One step; returns whether its end is finite."""
         ahead, weight = scheme
         half_lr = real(lr / 2) if settings.order == 2 else real(0)
         knobs, drawing, chances = by
@@ -104,6 +95,22 @@ def build(activation: str, real: type, increments: str) -> Any:
                 size = numbers.sign * real(np.sqrt(lr * h))
                 fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
         return commit(room, sizes, real(h), largest)
+
+    return step
+
+
+@cache
+def build(activation: str, real: type, increments: str) -> Any:
+    """The kernel `follow(theta, diverged, members, data, settings_of, run, by)`.
+
+    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
+    x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
+    step sizes in double, `ahead` and `weight` of the stages, output scale. The last three are those of
+    `masks.drawing`, zeros for normal increments.
+    """
+    act = formulas.activation(activation, scalar, real)
+    make_others, begin, fill, connected = make_by_masks(act) if increments == "masks" else _make_normal()
+    step = _make_step(activation, real, fill, connected)
 
     @inner
     def follow_path(room, others, sizes, settings, theta, lr, member, drawn, data, run, by):

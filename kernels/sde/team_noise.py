@@ -11,18 +11,19 @@ from numba import cuda
 from ..device import machine
 from ..device.draws import philox, pick
 from ..rng import STREAM_SDE
+from .normals import make_circle
 from .room import DRIFT_ALONE
 from .team_sums import make_finish, make_products
 
 _SDE = np.uint64(STREAM_SDE << 28)
-circle = machine.circle()
+_circle = make_circle(machine.scalar, machine.scalar(lambda word: np.float64(word)))  # noqa: PLW0108
 
 
 @machine.scalar
 def box_muller(w0, w1):
-    """`rng.box_muller` by the functions that device code has."""
+    """`rng.box_muller`, without the reduction of huge angles."""
     r = math.sqrt(-2.0 * math.log((w0 + 0.5) * 2.0**-32))
-    cosine, sine = circle(w1 * 2.0**-32)
+    cosine, sine = _circle(w1)
     return r * cosine, r * sine
 
 
