@@ -2,7 +2,8 @@
 
 15 points of tanh(x-6) + tanh(x+6), one output, step masks, keep_prob 0.9, output scale 1/√m, lr 0.01: n = 15 samples,
 D = 2 inputs, P = 3 m parameters. Flows: processor time of one evaluation of their right-hand side, the integrator
-included, over t = 1; pathwise per step of lr. SMEs: processor time of one step of lr of one path, Numba, one thread.
+included, over t = 1; pathwise per step of lr. SMEs: processor time of one step of lr of one path, Numba, one thread;
+increments "normal" where none are named.
 Memory: what a state takes, computed.
 
     python bench/theory_cost.py [--widths 8 32 128 500 1000] [--repeats 3]
@@ -36,6 +37,8 @@ STATED = {
     f"mean-covariance, rank {RANK}": ("n m r + P r²", "P r + 9 m"),
     "sme 1": ("n m²", "P a path"),
     "sme 2": ("n m²", "P a path"),
+    "sme 1, masks": ("n m", "P a path"),
+    "sme 2, masks": ("n m", "P a path"),
 }
 #: up to so many parameters flow() takes a matrix for the covariance by default
 DENSE_MOST = 600
@@ -64,10 +67,11 @@ def flow_cost(problem: simdrop.Problem, theta0: np.ndarray, repeats: int, **opti
     return seconds * LR if options["kind"] == "pathwise" else seconds / data[-1].attrs["nfev"]
 
 
-def sme_cost(problem: simdrop.Problem, theta0: np.ndarray, order: int, repeats: int) -> float:
+def sme_cost(problem: simdrop.Problem, theta0: np.ndarray, order: int, increments: str, repeats: int) -> float:
     """Seconds of one step of one path."""
-    paths = max(2, int(4e5 / problem.width**2))
+    paths = max(2, int(4e5 / problem.width**2)) if increments == "normal" else max(8, 20_000 // problem.width)
     options = {"lr": LR, "order": order, "substeps": 1, "backend": "numba", "threads": 1, "members": paths}
+    options["increments"] = increments
     return timed(lambda: simdrop.sme(problem, theta0, times=[20 * LR], **options), repeats) / (20 * paths)
 
 
@@ -87,7 +91,8 @@ def measure(width: int, repeats: int) -> dict[str, float]:
     if problem.n_params > RANK:
         found[f"mean-covariance, rank {RANK}"] = flow_cost(problem, theta0, 1, kind="mean-covariance", rank=RANK)
     for order in (1, 2):
-        found[f"sme {order}"] = sme_cost(problem, theta0, order, repeats)
+        found[f"sme {order}"] = sme_cost(problem, theta0, order, "normal", repeats)
+        found[f"sme {order}, masks"] = sme_cost(problem, theta0, order, "masks", repeats)
     return found
 
 

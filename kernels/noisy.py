@@ -194,6 +194,15 @@ def draw_factors(room, knobs, threshold, deviation, factor, number, member, key)
 
 
 @inner
+def draw_parameter(room, knobs, weight, number, member, key):
+    """Add `weight` times the noise on the gradient of draw `number`."""
+    real, count = room.gradient.dtype.type, room.gradient.size
+    draw_normals(room.normal, room.drawn, room.words, 1, count, _PARAMETER, number, member, key)
+    for k in range(count):
+        room.gradient[k] += weight * real(knobs.parameter * room.normal[k])
+
+
+@inner
 def add_mask(room, a, scale):
     """Add the gradients of one mask, whose factors are in the room, to by_a and by_z."""
     h, s, masked, factors = room.h, room.s, room.masked, room.factors
@@ -251,10 +260,7 @@ def make_gradient(act: formulas.Activation) -> Any:
                 add_mask(room, a, scale)
         collect(room, weight / real(knobs.masks), knobs.connected)
         if knobs.parameter > 0:
-            count = room.gradient.size
-            draw_normals(room.normal, room.drawn, room.words, 1, count, _PARAMETER, number, member, key)
-            for k in range(count):
-                room.gradient[k] += weight * real(knobs.parameter * room.normal[k])
+            draw_parameter(room, knobs, weight, number, member, key)
 
     return add_draw, make_mean(look)
 

@@ -246,14 +246,16 @@ def test_paths_that_diverge_are_told(backend: str) -> None:
         ({"order": 3}, "order must be 1 or 2, got 3"),
         ({"lr": 0.0}, "lr must be a positive number"),
         ({"times": [0.2, 0.1]}, "times must increase"),
-        ({"times": [1e12]}, "more than 2\\*\\*32"),
+        ({"times": [1e12]}, "more than 4294967296"),
+        ({"times": [8e8], "increments": "masks", "substeps": 1}, "more than 2147483648"),
         ({"members": None}, "members is missing"),
         ({"members": 0}, "members must be a whole number of at least 1"),
         ({"theta0": np.zeros((3, 15))}, "theta0 must be the same for all or given for 30 members"),
         ({"scheme": "milstein"}, "unknown scheme 'milstein'"),
         ({"substeps": 0}, "substeps must be a whole number of at least 1"),
         ({"noise": "dropout"}, "noise must be a simdrop.noise.Noise"),
-        ({"noise": Noise(connect=0.5)}, "no equation here"),
+        ({"noise": Noise(connect=0.5), "increments": "normal"}, "not written for DropConnect"),
+        ({"increments": "two-point"}, "unknown increments 'two-point'"),
         ({"noise": Noise(batch_size=9)}, "batch_size must be at most the 4 samples"),
         ({"backend": "native"}, "unknown backend 'native'"),
         ({"dtype": "float16"}, "unknown dtype 'float16'"),
@@ -271,7 +273,10 @@ def test_numba_says_what_it_does_not_run() -> None:
     data = _sme(noise=Noise(batch_size=2), backend="auto")
     assert data.attrs["backend"] == "numpy"
     assert "minibatches under one mask" in data.attrs["backend_reason"]
-    assert set(sde.names()) == {"numba", "numpy"}
+    assert _sme(noise=Noise(batch_size=2), backend="auto", increments="masks").attrs["backend"] == "numba"
+    with pytest.raises(BackendError, match="order 2 under DropConnect"):
+        _sme(noise=Noise(connect=0.5), backend="numba")
+    assert set(sde.names()) == {"cuda", "numba", "numpy"}
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])

@@ -1,6 +1,8 @@
 """The noise of a path by two draws of all that a training step draws, and the drift under DropConnect.
 
-Both are those of `noisy`, the kernel that trains with every noise, which works on parameters as theta lies.
+The draws are those of `noisy`, the kernel that trains with every noise. A gradient is Σ_ρ g_ρj T_ρj too, with
+T_ρj = s_ρj e_ρ under factors s and their residuals e: what the stage's forward pass left serves both draws, unless
+DropConnect is there. With it gradients are those of `noisy`, which works on parameters as theta lies.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from numpy.typing import NDArray
 
 from .. import formulas, rng
 from ..accelerate import inner
-from ..noisy import Knobs, make_gradient, make_room
+from ..noisy import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
 from ..spec import Ensemble
-from .room import finish, load, store
+from .noise import pull
+from .room import add, dot, finish, load, store
 from .spec import MASKS_KEY, Equation
 
 
@@ -56,6 +59,53 @@ class Others(NamedTuple):
     path: Any  # (1,) which of the paths it is
 
 
+@inner
+def chance_of(others, chances):
+    """What the path's masks are drawn by."""
+    path, (thresholds, factors, variances, deviations) = others.path[0], chances
+    return thresholds[path], factors[path], variances[path], deviations[path]
+
+
+@inner
+def add_sample(room, sizes, i, factors, targets, weight):
+    """Add to T of sample i `weight` times s e under factors s (m,) and targets (c,)."""
+    width, h = sizes.width, room.h[i]
+    masked = room.rows[1][:width]
+    for j in range(width):
+        masked[j] = factors[j] * h[j]
+    for o in range(sizes.outputs):
+        t, b = room.t[i * sizes.outputs + o], room.b[o]
+        e = weight * (dot(b[:width], masked) - targets[o])
+        for j in range(width):
+            t[j] += e * factors[j]
+
+
+@inner
+def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, member):
+    """Add to T `weight` times what draw `number` brings."""
+    real, batch = others.theta.dtype.type, others.batch
+    threshold, factor, _, deviation = chance
+    whole = batch.chosen.size == batch.order.size and not drawing.replace
+    take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing.replace, number, member, drawing.key)
+    share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
+    for r in range(knobs.masks):
+        draw_factors(batch, knobs, threshold, deviation, factor, number * knobs.masks + r, member, drawing.key)
+        for s in range(batch.chosen.size):
+            add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
+
+
+@inner
+def add_parameter(room, others, sizes, size, root_half, knobs, drawing, number, member):
+    """Add noise on the gradient to N: room.gradient is free meanwhile."""
+    batch = others.batch
+    batch.gradient[:] = 0
+    for q in range(2):
+        draw_parameter(batch, knobs, -root_half if q else root_half, number + q, member, drawing.key)
+    load(batch.gradient, sizes, room.gradient)
+    for q in range(sizes.outputs + sizes.inputs):
+        add(room.noise[q], size, room.gradient[q])
+
+
 def make_by_masks(act: formulas.Activation) -> Any:
     """The functions that make `Others`, begin a path, fill N, and fill k under DropConnect, returning whether it is."""
     add_draw, add_mean = make_gradient(act)
@@ -83,14 +133,13 @@ def make_by_masks(act: formulas.Activation) -> Any:
 
     @inner
     def fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
-        """Fill N with `size` times (G - G')/√2 at the stage's point."""
+        """`fill` under DropConnect."""
         real = others.theta.dtype.type
         store(others.theta, sizes, room.point)
         a, w = parts(others, sizes)
         gradient = others.batch.gradient
         gradient[:] = 0
-        path, (thresholds, factors, variances, deviations) = others.path[0], chances
-        chance = thresholds[path], factors[path], variances[path], deviations[path]
+        chance = chance_of(others, chances)
         for q in range(2):
             weight = real(-root_half if q else root_half)
             add_draw(
@@ -99,6 +148,25 @@ def make_by_masks(act: formulas.Activation) -> Any:
             )  # fmt: skip
         load(gradient, sizes, room.noise)
         finish(room.noise, sizes, size / size, size, settings.train)
+
+    @inner
+    def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+        """Fill N with `size` times (G - G')/√2 at the stage's point."""
+        if knobs.connected:
+            fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
+            return
+        real, number, chance = others.theta.dtype.type, 2 * clock.step, chance_of(others, chances)
+        room.t[:] = 0
+        room.noise[:] = 0
+        for q in range(2):
+            weight = real(-root_half if q else root_half)
+            add_masks(room, others, sizes, weight, knobs, drawing, chance, number + q, clock.member)
+        pull(room, sizes, x, 0)
+        one = size / size
+        finish(room.noise, sizes, scale, size / real(sizes.samples), 0)
+        if knobs.parameter > 0:
+            add_parameter(room, others, sizes, size, real(root_half), knobs, drawing, number, clock.member)
+        finish(room.noise, sizes, one, one, settings.train)
 
     @inner
     def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):

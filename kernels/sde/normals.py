@@ -81,26 +81,6 @@ def _double(typing, bits):
     return types.float64(types.uint64), emit
 
 
-def make_circle(jit: Any, as_double: Any) -> Any:
-    """The function w -> cos φ, sin φ with φ = 2π w 2^-32 of a word w; `as_double` makes doubles of words."""
-
-    def circle(w):
-        quadrant = (w + _EIGHTH) >> _30
-        angle = (as_double(w) - as_double(quadrant << _30)) * _TURN
-        y = angle * angle
-        sine = angle * (1 + y * (_S0 + y * (_S1 + y * (_S2 + y * (_S3 + y * (_S4 + y * _S5))))))
-        cosine = 1 - 0.5 * y + y * y * (_C0 + y * (_C1 + y * (_C2 + y * (_C3 + y * (_C4 + y * _C5)))))
-        odd = (quadrant & _ONE) != 0
-        first = sine if odd else cosine
-        second = cosine if odd else sine
-        return (-first if ((quadrant + _ONE) & _TWO) != 0 else first), (-second if (quadrant & _TWO) != 0 else second)
-
-    return jit(circle)
-
-
-_circle = make_circle(scalar, scalar(lambda w: _double(w | _MAGIC) - 2.0**52))
-
-
 @scalar
 def normal_pair(w0, w1):
     """`rng.box_muller` of two words."""
@@ -112,8 +92,34 @@ def normal_pair(w0, w1):
     y = s * s
     log_f = s * (2 + y * (_P0 + y * (_P1 + y * (_P2 + y * (_P3 + y * (_P4 + y * (_P5 + y * _P6)))))))
     r = math.sqrt(-2 * (exponent * _LN2 + log_f))
-    cosine, sine = _circle(w1)
-    return r * cosine, r * sine
+    quadrant = (w1 + _EIGHTH) >> _30
+    angle = (_double(w1 | _MAGIC) - _double((quadrant << _30) | _MAGIC)) * _TURN
+    y = angle * angle
+    sine = r * angle * (1 + y * (_S0 + y * (_S1 + y * (_S2 + y * (_S3 + y * (_S4 + y * _S5))))))
+    cosine = r * (1 - 0.5 * y + y * y * (_C0 + y * (_C1 + y * (_C2 + y * (_C3 + y * (_C4 + y * _C5))))))
+    odd = (quadrant & _ONE) != 0
+    first = sine if odd else cosine
+    second = cosine if odd else sine
+    return (-first if ((quadrant + _ONE) & _TWO) != 0 else first), (-second if (quadrant & _TWO) != 0 else second)
+
+
+def make_circle(jit: Any) -> Any:
+    """The function w -> cos φ, sin φ with φ = 2π w 2^-32 of a word w, where words become numbers by themselves.
+
+    The arithmetic is that of `normal_pair`, which a processor makes vectors of only as it stands there.
+    """
+
+    def circle(w):
+        quadrant = (w + _EIGHTH) >> _30
+        angle = (np.float64(w) - np.float64(quadrant << _30)) * _TURN
+        y = angle * angle
+        sine = angle * (1 + y * (_S0 + y * (_S1 + y * (_S2 + y * (_S3 + y * (_S4 + y * _S5))))))
+        cosine = 1 - 0.5 * y + y * y * (_C0 + y * (_C1 + y * (_C2 + y * (_C3 + y * (_C4 + y * _C5)))))
+        odd = (quadrant & _ONE) != 0
+        first, second = (sine, cosine) if odd else (cosine, sine)
+        return (-first if ((quadrant + _ONE) & _TWO) != 0 else first), (-second if (quadrant & _TWO) != 0 else second)
+
+    return jit(circle)
 
 
 @inner

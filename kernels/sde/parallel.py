@@ -44,13 +44,13 @@ def advance(
 
     real: Any = ensemble.theta.dtype.type
     counts = Counts.of(equation, len(x), y.shape[1], width_of(x, y, ensemble.theta))
-    stages = SCHEMES[equation.scheme]
+    stages, by_masks = SCHEMES[equation.scheme], equation.increments == "masks"
     settings_of = room.Settings(
         first_step=first_step,
         inputs=x.shape[1],
-        groups=counts.groups,
-        single=counts.single,
-        mask=counts.mask,
+        groups=1 if by_masks else counts.groups,
+        single=counts.single and not by_masks,
+        mask=1 if by_masks else counts.mask,
         label=counts.label,
         noise_at=next(k for k, stage in enumerate(stages) if stage.noise),
         gaussian=equation.gaussian,
@@ -71,7 +71,7 @@ def advance(
     with one_thread_each(threads):
         paths.build(equation.activation, real, equation.increments)(
             ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run,
-            *(masks.drawing(equation, x, y, ensemble, seed) if equation.increments == "masks" else (0, 0, 0)),
+            *(masks.drawing(equation, x, y, ensemble, seed) if by_masks else (0, 0, 0)),
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def drift(equation: Equation, net: Network, lr: NDArray[np.float64], variance: N
 
 def connected_drift(equation: Equation, x: Array, y: Array, point: Array, ensemble: Ensemble) -> Array:
     """-∇L or -∇(L + (lr/4)|∇L|²), (M, P), where DropConnect takes part in L."""
-    known = {
+    known: dict[str, Any] = {
         "activation": equation.activation,
         "keep_prob": ensemble.keep_prob,
         "output_scale": equation.output_scale,

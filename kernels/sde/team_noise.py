@@ -16,7 +16,7 @@ from .room import DRIFT_ALONE
 from .team_sums import make_finish, make_products
 
 _SDE = np.uint64(STREAM_SDE << 28)
-_circle = make_circle(machine.scalar, machine.scalar(lambda word: np.float64(word)))  # noqa: PLW0108
+_circle = make_circle(machine.scalar)
 
 
 @machine.scalar

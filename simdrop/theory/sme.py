@@ -92,13 +92,17 @@ def sme(
     scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
     substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
         by default as many as make the error of the scheme small beside that of order 2, by the curvature at theta0
-    backend : "auto", "numba" or "numpy"
+    backend : "auto", "cuda", "numba" or "numpy"
 
     The other arguments are those of `simdrop.simulate`.
 
     Returns
     -------
     xarray.Dataset as that of `simdrop.simulate`; its coordinate step counts those of the scheme.
+
+    A step costs O(n m D) operations a stage for the drift. Its noise costs, with increments "normal", O(n c m²) and
+    m(m + 1)/2 normal numbers under step masks, O(n m) numbers and operations under sample masks with one output; with
+    "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`.
 
     Raises
     ------
