@@ -188,8 +188,24 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
     other = _design(simulate=TABLES["simulate"] | {"steps": 31})
     with pytest.raises(InvalidInput, match=r"first was .*steps"):
         _numbers(tmp_path, "one", other, resume=True)
-    with pytest.raises(InvalidInput, match="no sweep that can be read at"):
+    with pytest.raises(InvalidInput, match="no sweep at"):
         scale.load(tmp_path)
+
+
+@pytest.mark.parametrize("design", ["grid", "list"])
+def test_the_store_opens_by_itself_with_the_swept_fields_as_coordinates(tmp_path, design):
+    swept = {"design": design, "activation": ["tanh", "relu"], "batch_size": [2, 3], "lr": [0.05, 0.1]}
+    found = _numbers(tmp_path, "one", _design(sweep=swept))
+    held = xr.open_zarr(tmp_path / "one" / "results.zarr")  # warnings are errors here
+    xr.testing.assert_identical(held.load(), found)
+    dims = ("activation", "batch_size", "lr") if design == "grid" else ("point",)
+    assert held["risk_mean"].dims == (*dims, "time")
+    assert held["distance"].dims == (*dims, "kind")
+    assert held["activation"].values.tolist() == ["tanh", "relu"]
+    assert held["kind"].values.tolist() == ["gradient", "averaged"]
+    place = {"activation": 1, "batch_size": 1, "lr": 1} if design == "grid" else {"point": 1}
+    alone = _numbers(tmp_path, "alone", _design(sweep={"activation": ["relu"], "batch_size": [3], "lr": [0.1]}))
+    np.testing.assert_array_equal(held["risk_mean"].isel(place), alone["risk_mean"].values[0, 0, 0])
 
 
 def test_launches_of_another_sweep_are_not_taken_for_its_own(tmp_path):

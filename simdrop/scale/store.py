@@ -1,7 +1,8 @@
 """The results of a sweep on disk: one Zarr group, written as launches finish, and the record of each launch.
 
-DIR/results.zarr has the results along `point`; `load` gives them a dimension for each swept field of a grid. It can
-be read while it grows: what is not done is NaN, -1 in whole numbers. DIR/launches has a file for every launch that is
+DIR/results.zarr, which `xarray.open_zarr` opens, has a dimension for each swept field of a grid, and `point` for other
+designs, with the values of the fields as coordinates. It can be read while it grows: what is not done is NaN, -1 in
+whole numbers. DIR/launches has a file for every launch that is
 done, with a checksum, written beside its place, synced and renamed: it tells what need not be done again, and from it
 the Zarr group is written anew on resuming, so that a write torn by a crash costs nothing. DIR/sweep.json says which
 sweep it is. One process at a time may write (DIR/lock).
@@ -12,10 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import provenance
 from ..checkpoint import Torn, refuse_other, sync_folder
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: of the folder; another one is refused
-FORMAT = 1
-#: points of one chunk
+FORMAT = 2
+#: points of one chunk at most
 CHUNK = 256
 
 
@@ -69,7 +72,6 @@ class Store:
         self._lock.release()
 
     def _open(self) -> None:
-        import zarr
 
         known = self.folder / "sweep.json"
         if known.exists() and not self.resume:
@@ -86,31 +88,38 @@ class Store:
             fresh.replace(known)
             sync_folder(self.folder)
         # anew each time: what is done is in the files of the launches
-        self.group = zarr.open_group(str(self.folder / "results.zarr"), mode="w", zarr_format=3)
-        self.group.attrs.update(
-            {"sweep": self.identity, "dims": list(self.design.dims), "shape": list(self.design.shape), **_version()}
-        )
-        self._arrays()
+        self._create()
 
-    def _arrays(self) -> None:
-        """Create all arrays, with nothing in them but the swept fields."""
-        points, first = len(self.design.points), self.design.points[0]
-        times, kinds = max(point.record for point in self.design.points), len(first.kinds)
-        shapes: dict[str, tuple[tuple[int, ...], tuple[str, ...], Any]] = {
-            "step": ((points, times), ("point", "time"), -1),
-            "risk_mean": ((points, times), ("point", "time"), np.nan),
-            "risk_error": ((points, times), ("point", "time"), np.nan),
-            "diverged": ((points,), ("point",), -1),
-            "distance": ((points, kinds), ("point", "kind"), np.nan),
-            "distance_error": ((points, kinds), ("point", "kind"), np.nan),
+    def _create(self) -> None:
+        """Create the Zarr group, with nothing in its arrays but the swept fields."""
+        import xarray as xr
+        import zarr
+
+        folder, design = str(self.folder / "results.zarr"), self.design
+        points, first = design.shape, design.points[0]
+        times, kinds = max(point.record for point in design.points), len(first.kinds)
+        arrays: dict[str, tuple[dict[str, int], Any]] = {
+            "step": ({"time": times}, -1),
+            "risk_mean": ({"time": times}, np.nan),
+            "risk_error": ({"time": times}, np.nan),
+            "diverged": ({}, -1),
+            "distance": ({"kind": kinds}, np.nan),
+            "distance_error": ({"kind": kinds}, np.nan),
         }
-        for name, (shape, dims, empty) in shapes.items():
-            if 0 in shape:
-                continue
-            self.group.create_array(
-                name, shape=shape, chunks=(CHUNK, *shape[1:]), dtype=np.asarray(empty).dtype, fill_value=empty,
-                dimension_names=dims,
-            )  # fmt: skip
+        with warnings.catch_warnings():
+            # text, and all metadata in one place, are written and read but not yet in Zarr's standard
+            warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification")
+            xr.Dataset(coords=_coordinates(design)).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+            self.group = zarr.open_group(folder, mode="r+")
+            attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points), **_version()}
+            self.group.attrs.update(attrs)
+            for name, (rest, empty) in arrays.items():
+                if 0 not in rest.values():
+                    self.group.create_array(
+                        name, shape=(*points, *rest.values()), chunks=(*_chunks(points), *rest.values()),
+                        dtype=np.asarray(empty).dtype, fill_value=empty, dimension_names=(*design.dims, *rest),
+                    )  # fmt: skip
+            zarr.consolidate_metadata(folder)
 
     def done(self, number: int, points: list[int]) -> bool:
         """Whether launch `number` was done before, for these points; its results are then in the Zarr group again."""
@@ -136,18 +145,15 @@ class Store:
         self._fill(points, arrays)
 
     def _fill(self, points: list[int], arrays: Arrays) -> None:
+        where = np.unravel_index(np.array(points), self.design.shape)
         for name, values in arrays.items():
             if name not in self.group:
                 continue
             target: Any = self.group[name]
-            rows = np.array(points)
-            ends = np.flatnonzero(np.diff(rows) != 1) + 1
-            for run in np.split(np.arange(len(rows)), ends):  # neighbours in one write
-                span = slice(int(rows[run[0]]), int(rows[run[-1]]) + 1)
-                if values.ndim == 1:
-                    target[span] = values[run]
-                else:
-                    target[span, : values.shape[1]] = values[run]
+            if values.ndim > 1:
+                target.vindex[(*(index[:, None] for index in where), np.arange(values.shape[1]))] = values
+            else:
+                target.vindex[where] = values
 
     def _header(self, points: list[int]) -> dict[str, Any]:
         """What a launch's file says of whose it is."""
@@ -156,6 +162,27 @@ class Store:
 
     def _file(self, number: int) -> Path:
         return self.folder / "launches" / f"{number:06}"
+
+
+def _coordinates(design: Design) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Values of the swept fields along their dimensions; as text where they are not all numbers."""
+    found = {}
+    for name, values in design.axes.items():
+        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        along = name if design.kind == "grid" else "point"
+        found[name] = along, np.array(values if numbers else [str(value) for value in values])
+    if design.points[0].kinds:
+        found["kind"] = "kind", np.array(design.points[0].kinds)
+    return found
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Lengths of chunks of at most CHUNK points, the last dimensions whole."""
+    found, left = [], CHUNK
+    for length in reversed(shape):
+        found.append(min(length, left))
+        left = max(1, left // length)
+    return tuple(reversed(found))
 
 
 def _fingerprints(design: Design) -> list[str]:
@@ -178,19 +205,10 @@ def load(folder: str | Path) -> xr.Dataset:
     import xarray as xr
 
     folder = Path(folder)
+    if not (folder / "sweep.json").exists():
+        raise InvalidInput(f"no sweep at {str(folder)!r}")
     try:
-        held = json.loads((folder / "sweep.json").read_text("utf-8"))
-        found = xr.open_zarr(folder / "results.zarr", consolidated=False, chunks=None).load()
+        with xr.open_zarr(folder / "results.zarr", chunks=None) as found:
+            return found.load()
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"no sweep that can be read at {str(folder)!r}: {error}") from None
-    axes, kinds = held["axes"], held["first"]["kinds"]
-    if kinds:
-        found = found.assign_coords(kind=list(kinds))
-    if held["design"] != "grid":
-        return found.assign_coords({name: ("point", values) for name, values in axes.items()})
-    shape = tuple(len(values) for values in axes.values())
-    variables = {
-        name: ((*axes, *array.dims[1:]), array.values.reshape(*shape, *array.shape[1:]))
-        for name, array in found.data_vars.items()
-    }
-    return xr.Dataset(variables, {**axes, **found.coords}, found.attrs)
