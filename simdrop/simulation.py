@@ -127,12 +127,7 @@ def simulate(
         quantiles=quantiles,
         groups=groups,
     )
-    check_choice("backend", backend, ("auto", *registry.names()))
-    sizes = registry.Sizes(step.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
-    phases = []
-    for first, name in objectives.items():
-        here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it
-        phases.append(Phase(first, here, *registry.choose(backend, here, settings.dtype, sizes=sizes)))
+    phases = _phases(problem, objectives, step, backend, settings.dtype)
     threads = provenance.cores() if threads is None else check_count("threads", threads)
     drawn_by = _check_numbers(numbers, settings.members)
     training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
@@ -264,6 +259,27 @@ class _Training:
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         phase = self.phases[0]
         return phase.backend.evaluate(phase.step, x, theta, self.problem.n_outputs, threads=self.threads)
+
+
+def backend_names(
+    problem: Problem, *, objective: Any, optimizer: str, batch_size: int | None, dtype: str, backend: str
+) -> list[str]:
+    """The backends that `simulate` takes here with these arguments, one for each phase of the objective."""
+    objectives = check_objective(objective, MAX_STEPS)
+    noise = _check_noise(problem, None, batch_size=batch_size, replace=False, objectives=objectives)
+    step = _check_step(problem, objectives, optimizer, _check_optimizer(optimizer, None), noise, None)
+    return [phase.backend.name for phase in _phases(problem, objectives, step, backend, np.dtype(dtype))]
+
+
+def _phases(problem: Problem, objectives: Mapping[int, str], step: Step, backend: str, dtype: np.dtype) -> list[Phase]:
+    """The phases of a run, each with its backend; raises InvalidInput and BackendError."""
+    check_choice("backend", backend, ("auto", *registry.names()))
+    sizes = registry.Sizes(step.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
+    found = []
+    for first, name in objectives.items():
+        here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it
+        found.append(Phase(first, here, *registry.choose(backend, here, dtype, sizes=sizes)))
+    return found
 
 
 def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:

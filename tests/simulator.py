@@ -72,6 +72,17 @@ def train(
     return ensemble
 
 
+def follow(
+    equation: Any, x: NDArray, y: NDArray, ensemble: Ensemble, seed: int, first_step: int, sizes: list[float]
+) -> Ensemble:
+    """Take paths of a stochastic equation through their steps, each in a call of its own, and return them."""
+    from simdrop_kernels.sde import cuda
+
+    for k, size in enumerate(sizes):
+        cuda.advance(equation, x, y, ensemble, seed=seed, first_step=first_step + k, sizes=np.array([size]))
+    return ensemble
+
+
 def _whole_warps(shape: Any) -> Any:
     """The shape with as many members, or lanes, as whole warps of this machine need."""
     from simdrop_kernels.device import machine, plan

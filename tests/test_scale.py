@@ -21,6 +21,7 @@ from simdrop.cli import run
 from simdrop.config import problem_of
 from simdrop.errors import InvalidInput
 from simdrop.scale import launch
+from simdrop.scale import run as run_of_sweeps
 from simdrop.scale.store import Store
 
 TABLES = {
@@ -140,7 +141,7 @@ def test_launches_hold_what_shares_shapes():
 
 def test_results_have_the_swept_fields_and_can_be_read_while_they_grow(tmp_path):
     design = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2]}, problem={"data": "sin"})
-    with Store(tmp_path, design, resume=False) as store:
+    with Store(tmp_path, design, backends=[launch.backend_of(design.points[0])], resume=False) as store:
         store.write(1, [2, 3], launch.work(design.points[2:], 1))
         growing = scale.load(tmp_path)
     assert np.isnan(growing["risk_mean"].sel(width=3)).all()
@@ -192,6 +193,18 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
         scale.load(tmp_path)
 
 
+def test_a_sweep_goes_on_where_its_backend_is_the_same(tmp_path, monkeypatch):
+    auto = _design(simulate=TABLES["simulate"] | {"backend": "auto"}, theory={})
+    monkeypatch.setattr(run_of_sweeps, "backend_of", lambda point: "numba")
+    _numbers(tmp_path, "one", auto)
+    monkeypatch.setattr(run_of_sweeps, "backend_of", lambda point: "numpy")
+    with pytest.raises(InvalidInput, match=r"backends was \['numba'\], is \['numpy'\]"):
+        _numbers(tmp_path, "one", auto, resume=True)
+    alone = _numbers(tmp_path, "two", _design(simulate=TABLES["simulate"] | {"backend": "numpy"}, theory={}))
+    xr.testing.assert_equal(_numbers(tmp_path, "three", auto), alone)
+    assert launch.backend_of(auto.points[0]) in ("native", "numba")
+
+
 @pytest.mark.parametrize("design", ["grid", "list"])
 def test_the_store_opens_by_itself_with_the_swept_fields_as_coordinates(tmp_path, design):
     swept = {"design": design, "activation": ["tanh", "relu"], "batch_size": [2, 3], "lr": [0.05, 0.1]}
@@ -224,7 +237,7 @@ def test_a_flow_that_fails_and_members_that_are_lost_end_no_sweep(tmp_path):
 
 
 def test_two_runs_on_one_folder(tmp_path):
-    with Store(tmp_path, _design(), resume=False), pytest.raises(InvalidInput, match="in use"):
+    with Store(tmp_path, _design(), backends=[], resume=False), pytest.raises(InvalidInput, match="in use"):
         scale.sweep(_design(), tmp_path, resume=True)
 
 

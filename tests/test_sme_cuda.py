@@ -65,13 +65,6 @@ def _case(case: str) -> tuple[Equation, NDArray, NDArray, Ensemble]:
     return Equation(**settings), x, y, ensemble
 
 
-def follow(equation: Equation, x: NDArray, y: NDArray, ensemble: Ensemble) -> Ensemble:
-    """Two steps, in two calls."""
-    for k, size in enumerate(SIZES):
-        cuda.advance(equation, x, y, ensemble, seed=SEED, first_step=FIRST + k, sizes=np.array([size]))
-    return ensemble
-
-
 def _agree(ours: Ensemble, case: str) -> None:
     equation, x, y, theirs = _case(case)
     start = theirs.theta.copy()
@@ -86,14 +79,14 @@ def _agree(ours: Ensemble, case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_cuda_agrees_with_numpy(case: str, call: simulator.Call) -> None:
-    _agree(call(follow, *_case(case)), case)
+    _agree(call(simulator.follow, *_case(case), SEED, FIRST, SIZES), case)
 
 
 def test_a_path_that_diverges_stays_and_is_told(call: simulator.Call) -> None:
     equation, x, y, ensemble = _case("step masks")
     ensemble.theta[1] = 1e200
     start = copy.deepcopy(ensemble)
-    found = call(follow, equation, x, y, ensemble)
+    found = call(simulator.follow, equation, x, y, ensemble, SEED, FIRST, SIZES)
     np.testing.assert_array_equal(found.diverged, [-1, FIRST, -1, 1])
     np.testing.assert_array_equal(found.theta[[1, 3]], start.theta[[1, 3]])
 
@@ -102,7 +95,7 @@ def test_a_path_that_diverges_stays_and_is_told(call: simulator.Call) -> None:
 @pytest.mark.parametrize("case", ["step masks", "sample masks", "single precision"])
 def test_the_compiled_kernel_agrees_with_numpy_and_has_no_races(case: str) -> None:
     with compiled.device() as run:
-        _agree(run(follow, *_case(case)), case)
+        _agree(run(simulator.follow, *_case(case), SEED, FIRST, SIZES), case)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..config import problem_of
 from ..errors import Diverged, DivergenceWarning, FlowFailed
 from ..problem import Problem
-from ..simulation import simulate
+from ..simulation import backend_names, simulate
 from ..study.distances import root, squared_distance
 from ..theory import flow
 from .design import PER_MEMBER, Design, Point, groups_of
@@ -39,6 +39,14 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
         at_once = max(1, most // design.points[numbers[0]].members)
         found += [numbers[first : first + at_once] for first in range(0, len(numbers), at_once)]
     return sorted(found)
+
+
+def backend_of(point: Point) -> str:
+    """The backend that trains this point, and all of its launch, on this machine."""
+    return backend_names(
+        problem_of(point)[0], objective=point.objective, optimizer=point.optimizer, batch_size=point.batch_size,
+        dtype=point.dtype, backend=point.backend,
+    )[0]  # fmt: skip
 
 
 def work(points: Sequence[Point], threads: int | None = None) -> Arrays:

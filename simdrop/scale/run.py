@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import problem_of
 from ..errors import InvalidInput
 from .design import Design, Point
-from .launch import Arrays, launches, work
+from .launch import Arrays, backend_of, launches, work
 from .store import Store, load
 
 if TYPE_CHECKING:
@@ -92,11 +92,12 @@ def sweep(
     if workers and scheduler:
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
     parts, tell = launches(design), progress or (lambda done, total: None)
-    with Store(Path(out), design, resume=resume) as store:
+    backends = [backend_of(design.points[part[0]]) for part in parts]  # here: a worker's choice might be another
+    with Store(Path(out), design, backends=backends, resume=resume) as store:
         left = [number for number, part in enumerate(parts) if not store.done(number, part)]
         done = len(parts) - len(left)
         tell(done, len(parts))
-        jobs = {number: [design.points[k] for k in parts[number]] for number in left}
+        jobs = {number: [replace(design.points[k], backend=backends[number]) for k in parts[number]] for number in left}
         for number, arrays in _results(jobs, threads=threads, workers=workers, scheduler=scheduler):
             store.write(number, parts[number], arrays)
             done += 1

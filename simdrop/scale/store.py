@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,13 @@ CHUNK = 256
 class Store:
     """The folder of one sweep, open for writing; use as a context, which holds the lock."""
 
-    def __init__(self, folder: Path, design: Design, *, resume: bool) -> None:
+    def __init__(self, folder: Path, design: Design, *, backends: Sequence[str], resume: bool) -> None:
+        """backends: of all launches; another one would give other last bits."""
         from filelock import FileLock
 
         self.folder, self.design, self.resume = folder, design, resume
         plain = {"format": FORMAT, **_version(), **design.configuration(), "data": _fingerprints(design)}
+        plain["backends"] = sorted(set(backends))
         self.identity = json.loads(json.dumps(plain))
         self._lock = FileLock(folder / "lock", blocking=False)
 
