@@ -135,7 +135,7 @@ def _results(
             known[future.key] = number
             return future
 
-        ahead = AHEAD * max(1, len(client.scheduler_info()["workers"]), workers)
+        ahead = AHEAD * max(1, len(client.nthreads()), workers)
         queue = as_completed([future for future in (submit() for _ in range(ahead)) if future is not None])
         for future in queue:
             try:
