@@ -101,7 +101,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
 
 @cache
 def build(activation: str, real: type, increments: str) -> Any:
-    """The kernel `follow(theta, diverged, members, data, settings_of, run, by)`.
+    """The kernel `follow(theta, diverged, members, data, settings_of, run, knobs, drawing, chances)`.
 
     theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
     x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),

@@ -2,10 +2,9 @@
 
 DIR/results.zarr, which `xarray.open_zarr` opens, has a dimension for each swept field of a grid, and `point` for other
 designs, with the values of the fields as coordinates. It can be read while it grows: what is not done is NaN, -1 in
-whole numbers. DIR/launches has a file for every launch that is
-done, with a checksum, written beside its place, synced and renamed: it tells what need not be done again, and from it
-the Zarr group is written anew on resuming, so that a write torn by a crash costs nothing. DIR/sweep.json says which
-sweep it is. One process at a time may write (DIR/lock).
+whole numbers. DIR/launches has a file for every launch that is done, with a checksum, written beside its place, synced
+and renamed: it tells what need not be done again, and from it the Zarr group is written anew on resuming, so that a
+write torn by a crash costs nothing. DIR/sweep.json says which sweep it is. One process at a time may write (DIR/lock).
 """
 
 from __future__ import annotations

@@ -88,10 +88,12 @@ def sme(
     increments : "normal" (the default but under DropConnect): normal numbers, m(m + 1)/2 a group of samples under one
         mask; or "masks": scaled differences of two gradients under masks, of exactly the same covariance, that stand
         for normal ones up to O(lr² h) in means, for steps h of the scheme; see `simdrop_kernels.sde`. They are cheaper
-        and hold for every noise, DropConnect included, for which "normal" ones are refused
+        for networks wider than about 100 and hold for every noise, DropConnect included, for which "normal" ones are
+        refused and which Numba runs at order 1 alone
     scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see `simdrop_kernels.sde`
     substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
-        by default as many as make the error of the scheme small beside that of order 2, by the curvature at theta0
+        by default as many as make the error of the scheme small beside that of order 2, by the curvature of R_S + R_1
+        at theta0
     backend : "auto", "cuda", "numba" or "numpy"
 
     The other arguments are those of `simdrop.simulate`.
