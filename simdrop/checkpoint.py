@@ -2,7 +2,8 @@
 
 The file holds a line of JSON (identity, place, names), the arrays in NumPy's format and a SHA-256 of all before it.
 It is written beside its place, synced and renamed; the one before it stays as NAME.previous, so that a file torn by
-a power cut or corrupted later costs the steps since the one before, never the run.
+a power cut or corrupted later costs the steps since the one before, never the run. One process at a time may use
+them; the system frees the lock .NAME.lock of one that dies.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import time as clock
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,14 @@ class Torn(Exception):
     """A checkpoint is not what was written."""
 
 
+class OtherRun(InvalidInput):
+    """What is there was written by another run or version."""
+
+
+class InUse(InvalidInput):
+    """Another process has the checkpoint."""
+
+
 @dataclass(frozen=True)
 class Restored:
     """Where a run goes on: in the block that begins with member `first`, after record number `number`."""
@@ -52,43 +62,62 @@ class Restored:
 
 
 class Checkpoint:
-    """The checkpoint of one run; `identity` is what another run must share to continue it."""
+    """The checkpoint of one run, open for it alone; `identity` is what another run must share to continue it.
 
-    def __init__(self, path: Path, identity: dict[str, Any], *, seconds: float) -> None:
-        self.path, self.seconds = path, seconds
+    Use as a context, which holds the lock. Without `resume` any file that is there is refused.
+    """
+
+    def __init__(self, path: str | Path, identity: dict[str, Any], *, resume: bool, seconds: float) -> None:
+        """Raises InvalidInput for `seconds` below 0."""
+        if not seconds >= 0:
+            raise InvalidInput(f"checkpoint_seconds must be 0 or more, got {seconds!r}")
+        self.path, self.seconds, self.resume = Path(path), seconds, resume
         self.identity = json.loads(json.dumps({"format": FORMAT} | identity))
         self.loaded: tuple[dict[str, Any], Arrays] | None = None
         self._saved = clock.monotonic()  # not the wall clock, which may be set back
+        self._open = ExitStack()
 
-    @classmethod
-    def check(cls, path: str | Path, identity: dict[str, Any], *, resume: bool, seconds: float) -> Checkpoint:
-        """The checkpoint at `path`, read if the run is to resume; raises InvalidInput.
+    def __enter__(self) -> Checkpoint:
+        """Lock and read. Raises InUse, OtherRun with the difference named, InvalidInput where it cannot write."""
+        from filelock import FileLock, Timeout
 
-        Refused are a file of another run or version, with the difference named, and without `resume` any file.
-        """
-        if not seconds >= 0:
-            raise InvalidInput(f"checkpoint_seconds must be 0 or more, got {seconds!r}")
-        found = cls(Path(path), identity, seconds=seconds)
-        if not resume:
-            for place in found._places():
-                if place.exists():
-                    raise InvalidInput(f"checkpoint {str(place)!r} exists: resume=True continues it, or remove it")
-            return found
+        lock = self._beside("lock")
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(lock, blocking=False))
+            except Timeout:
+                raise InUse(f"checkpoint {str(self.path)!r} is in use: another process runs with it") from None
+            except OSError as error:
+                raise InvalidInput(
+                    f"checkpoint: cannot write to {str(self.path.parent)!r}: {error.strerror or error}"
+                ) from None
+            stack.callback(lock.unlink, missing_ok=True)
+            self._beside("new").unlink(missing_ok=True)  # of a process that died while it wrote
+            self._read()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def _read(self) -> None:
+        """Read the state that the run is to go on from, if it is to and there is one."""
+        there = [place for place in self._places() if place.exists()]
+        if there and not self.resume:
+            raise InvalidInput(f"checkpoint {str(there[0])!r} exists: resume=True continues it, or remove it")
         torn = []
-        for place in found._places():
+        for place in there:
             try:
                 header, arrays = read(place)
             except Torn:
                 torn.append(place)
                 continue
-            except OSError:
-                continue
-            refuse_other(f"checkpoint {str(place)!r}", header["identity"], found.identity)
-            found.loaded = header, arrays
+            refuse_other(f"checkpoint {str(place)!r}", header["identity"], self.identity)
+            self.loaded = header, arrays
             for other in torn:
                 other.unlink()  # the next save would put it in the place of the one before
             break
-        return found
 
     def load(self, run: Run) -> Restored | None:
         """Fill the run's recorder from what was read; None if there was nothing."""
@@ -110,8 +139,7 @@ class Checkpoint:
         arrays = {name: getattr(ensemble, name) for name in MOVED}
         arrays |= {f"recorder.{name}": array for name, array in run.recorder.state().items()}
         current, previous = self._places()
-        current.parent.mkdir(parents=True, exist_ok=True)
-        fresh = current.with_name(f".{current.name}-{os.getpid()}")
+        fresh = self._beside("new")
         try:
             write(fresh, {"identity": self.identity, "first": first, "number": number}, arrays)
             if current.exists():
@@ -127,16 +155,19 @@ class Checkpoint:
         for place in self._places():
             place.unlink(missing_ok=True)
 
+    def _beside(self, what: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.{what}")
+
     def _places(self) -> tuple[Path, Path]:
         return self.path, self.path.with_name(self.path.name + ".previous")
 
 
 def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise InvalidInput, with the differences named, unless the two agree."""
+    """Raise OtherRun, with the differences named, unless the two agree."""
     names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
     if names:
         told = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
-        raise InvalidInput(f"{what} belongs to another run: {told}")
+        raise OtherRun(f"{what} belongs to another run: {told}")
 
 
 def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:

@@ -130,10 +130,10 @@ _INCIDENTAL = ("created", "seconds", "kernel_seconds", "updates", "threads", "in
 def identity(problem: Problem, settings: Settings, *, training: _Training, run: Run) -> dict[str, Any]:
     """What two runs must share so that one can go on from the state of the other."""
     everything = of_run(problem, settings, training=training, run=run, interrupted=False)
-    for name in (*_INCIDENTAL, *machine(), *(name for name in versions() if name != "simdrop_version")):
+    for name in (*_INCIDENTAL, *machine(), "python_version"):
         del everything[name]
     wanted = run.wanted
     points = np.zeros(0) if wanted.points is None else wanted.points
-    recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array(wanted.groups))
+    recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array((wanted.groups, wanted.norms)))
     numbers = "0, 1, ..." if training.numbers is None else "sha256 " + fingerprint(training.numbers)
     return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers}

@@ -25,7 +25,8 @@ class Wanted:
 
     steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
     neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
-    consecutive, equally large groups of members whose means are kept (0: none).
+    consecutive, equally large groups of members whose means are kept (0: none); norms: whether the 2-norm
+    of every member's theta is.
     """
 
     steps: NDArray[np.int64]
@@ -34,6 +35,7 @@ class Wanted:
     covariance: NDArray[np.int64]
     quantiles: tuple[float, ...]
     groups: int
+    norms: bool = False
 
     @classmethod
     def check(
@@ -47,6 +49,7 @@ class Wanted:
         covariance: bool | Sequence[int],
         quantiles: Sequence[float],
         groups: int,
+        norms: bool = False,
     ) -> Wanted:
         """Validate what a run of `members` members is asked to record at `steps`; raises InvalidInput."""
         levels = tuple(float(q) for q in quantiles)
@@ -62,6 +65,7 @@ class Wanted:
             covariance=_numbers("covariance", covariance, problem.n_params),
             quantiles=levels,
             groups=groups,
+            norms=bool(norms),
         )
 
 
@@ -145,6 +149,7 @@ class Recorder:
         self.members = members
         times = len(wanted.steps)
         self.risk = np.full((times, members), np.nan, dtype=dtype)
+        self.norm = np.full((times, members if wanted.norms else 0), np.nan, dtype=dtype)
         self.diverged = np.full(members, -1, dtype=np.int64)
         self.theta = Moments(times, params, squares=True)
         grid = 0 if wanted.points is None else len(wanted.points) * outputs
@@ -163,6 +168,8 @@ class Recorder:
         """
         last = first + len(theta)
         self.risk[time, first:last] = np.where(alive, risk, np.nan)
+        if self.wanted.norms:
+            self.norm[time, first:last] = np.where(alive, _norms(theta), np.nan)
         self.theta.add(time, theta, alive)
         flat = None if values is None else np.ascontiguousarray(values).reshape(len(values), -1)
         if flat is not None:
@@ -182,6 +189,7 @@ class Recorder:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
         found: dict[str, NDArray[Any]] = {"risk": self.risk, "diverged": self.diverged, "kept": self.kept}
+        found["norm"] = self.norm
         sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
         sums += [("products", self.products)]
         sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
@@ -217,6 +225,8 @@ class Recorder:
             quantiles = [np.quantile(r[c], levels) if c.any() else levels * np.nan for r, c in rows]
             variables["risk_quantile"] = (("time", "quantile"), np.array(quantiles))
             coords["quantile"] = levels
+        if self.wanted.norms:
+            variables["norm"] = (("time", "member"), self.norm, {"long_name": "2-norm of the parameters of a member"})
         self._add_grid(variables, coords, grid)
         self._add_groups(variables, counted)
         if self.wanted.covariance.size:
@@ -251,6 +261,12 @@ class Recorder:
             values = np.stack([m.means() for m in self.group_values], axis=1)
             shape = (*values.shape[:2], -1, self.outputs)
             variables["group_f_mean"] = (("time", "group", "point", "output"), values.reshape(shape))
+
+
+def _norms(theta: Array) -> NDArray[np.float64]:
+    """2-norms of rows, added up in double precision."""
+    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+        return np.sqrt(np.square(theta).sum(axis=1, dtype=np.float64))
 
 
 def _over_members(reduce: Callable[[Array], Any], risk: Array, counted: NDArray[np.bool_], *, least: int) -> Array:

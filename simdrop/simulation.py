@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,6 +52,7 @@ def simulate(
     keep_theta: bool | Sequence[int] = False,
     grid: ArrayLike | None = None,
     covariance: bool | Sequence[int] = False,
+    norms: bool = False,
     quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     groups: int = 0,
     threads: int | None = None,
@@ -88,6 +90,7 @@ def simulate(
     keep_theta : True for the parameters of all members at every record time, or member numbers
     grid : points (k,) or (k, d) at which mean and spread of the outputs are recorded
     covariance : True for the covariance of all parameters, or parameter numbers
+    norms : whether the 2-norm of the parameters of every member is recorded
     groups : number of consecutive groups of members whose means are kept, for jackknife errors
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
@@ -95,7 +98,7 @@ def simulate(
     numbers : (members,) whole numbers by which the members draw, 0, 1, ... by default
     checkpoint : file that receives the state at a record step when the last one is `checkpoint_seconds` old, and goes
         when the run is done; `resume` continues from what is there, to the same bits on the same backend, and begins
-        where there is nothing
+        where there is nothing; another process that uses the file is refused
 
     Returns
     -------
@@ -124,6 +127,7 @@ def simulate(
         keep_theta=keep_theta,
         grid=grid,
         covariance=covariance,
+        norms=norms,
         quantiles=quantiles,
         groups=groups,
     )
@@ -140,24 +144,26 @@ def simulate(
         given=block_size,
     )
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
-    if checkpoint is not None:
-        from .checkpoint import Checkpoint
-
-        identity = provenance.identity(problem, settings, training=training, run=run)
-        run.checkpoint = Checkpoint.check(checkpoint, identity, resume=resume, seconds=checkpoint_seconds)
-    elif resume:
+    if checkpoint is None and resume:
         raise InvalidInput("resume=True needs a checkpoint: the file to continue from")
-    stopped = run.go(progress)
-    attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped)
-    times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
-    points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
-    data = run.dataset(times, grid=points, attrs=attrs)
-    if out is not None:
-        from .storage import save
+    with ExitStack() as stack:
+        if checkpoint is not None:
+            from .checkpoint import Checkpoint
 
-        save(data, Path(out) / "results.zarr")
-    if run.checkpoint is not None and not stopped:
-        run.checkpoint.remove()
+            identity = provenance.identity(problem, settings, training=training, run=run)
+            held = Checkpoint(checkpoint, identity, resume=resume, seconds=checkpoint_seconds)
+            run.checkpoint = stack.enter_context(held)
+        stopped = run.go(progress)
+        attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped)
+        times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
+        points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
+        data = run.dataset(times, grid=points, attrs=attrs)
+        if out is not None:
+            from .storage import save
+
+            save(data, Path(out) / "results.zarr")
+        if run.checkpoint is not None and not stopped:
+            run.checkpoint.remove()
     report_end(data, stopped)
     return data
 
@@ -262,12 +268,18 @@ class _Training:
 
 
 def backend_names(
-    problem: Problem, *, objective: Any, optimizer: str, batch_size: int | None, dtype: str, backend: str
-) -> list[str]:
-    """The backends that `simulate` takes here with these arguments, one for each phase of the objective."""
+    problem: Problem, *, objective: Any, optimizer: str, batch_size: int | None, dtype: str, backend: str,
+    optimizer_options: dict[str, float] | None = None, penalty: float | None = None, replace: bool = False,
+    noise: Noise | None = None, svag: int | None = None,
+) -> list[str]:  # fmt: skip
+    """The backends that `simulate` takes here with these arguments, one for each phase of the objective.
+
+    Raises InvalidInput and BackendError as `simulate` would.
+    """
     objectives = check_objective(objective, MAX_STEPS)
-    noise = _check_noise(problem, None, batch_size=batch_size, replace=False, objectives=objectives)
-    step = _check_step(problem, objectives, optimizer, _check_optimizer(optimizer, None), noise, None)
+    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives)
+    options = _check_optimizer(optimizer, optimizer_options) | {"penalty": check_penalty(penalty, objectives)}
+    step = _check_step(problem, objectives, optimizer, options, noise, svag)
     return [phase.backend.name for phase in _phases(problem, objectives, step, backend, np.dtype(dtype))]
 
 

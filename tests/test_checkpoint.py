@@ -180,6 +180,65 @@ def test_a_checkpoint_waits_for_its_time(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_two_runs_on_one_checkpoint(tmp_path):
+    """The second is refused while the first lives, and goes on from its file when that is dead."""
+    path, told = tmp_path / "run.checkpoint", []
+
+    def second(done, total):
+        if path.exists() and not told:
+            with pytest.raises(InvalidInput, match="in use: another process") as error:
+                _run(path, resume=True)
+            told.append(error)
+
+    with pytest.raises(Stop):
+        _run(path, progress=lambda done, total: (second(done, total), _stop_at(200)(done, total)))
+    assert told
+    _same(_run(path, resume=True), _run())
+
+
+def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    _stopped(path, 200)
+    (tmp_path / ".run.checkpoint.new").write_bytes(b"torn")
+    (tmp_path / ".run.checkpoint.lock").touch()
+    _same(_run(path, resume=True), _run())
+    assert not list(tmp_path.iterdir())
+
+
+def test_norms_of_members_are_recorded_and_restored(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    _stopped(path, 150, norms=True)
+    with pytest.raises(InvalidInput, match="recorded"):
+        _run(path, resume=True)
+    found = _run(path, resume=True, norms=True, keep_theta=[0, 4])
+    wanted = _run(norms=True, keep_theta=True)
+    np.testing.assert_allclose(found["norm"], np.linalg.norm(wanted["theta"], axis=-1), rtol=1e-14)
+    np.testing.assert_array_equal(found["norm"], wanted["norm"])
+    assert "norm" not in _run()
+
+
+def test_a_checkpoint_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="checkpoint: cannot write to"):
+        _run(tmp_path / "file" / "run.checkpoint")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_device_that_is_full(tmp_path, monkeypatch):
+    """The kernel's own ENOSPC in the middle of a save: the checkpoints before it stay good."""
+    path = tmp_path / "run.checkpoint"
+
+    def progress(done, total):
+        if done >= 150 and not full.exists():
+            full.symlink_to("/dev/full")
+
+    full = tmp_path / ".run.checkpoint.new"
+    with pytest.raises(OSError, match="No space left"):
+        _run(path, progress=progress)
+    assert {place.name for place in tmp_path.iterdir()} == {"run.checkpoint", "run.checkpoint.previous"}
+    _same(_run(path, resume=True), _run())
+
+
 def test_numbers_of_members_choose_their_masks():
     chosen = [6, 2]
     some = _run(members=2, numbers=chosen, keep_theta=True, groups=0)
