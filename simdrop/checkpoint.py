@@ -103,7 +103,7 @@ class Checkpoint:
 
     def _read(self) -> None:
         """Read the state that the run is to go on from, if it is to and there is one."""
-        there = [place for place in self._places() if place.exists()]
+        there = [place for place in _places(self.path) if place.exists()]
         if there and not self.resume:
             raise InvalidInput(f"checkpoint {str(there[0])!r} exists: resume=True continues it, or remove it")
         torn = []
@@ -138,7 +138,7 @@ class Checkpoint:
             return
         arrays = {name: getattr(ensemble, name) for name in MOVED}
         arrays |= {f"recorder.{name}": array for name, array in run.recorder.state().items()}
-        current, previous = self._places()
+        current, previous = _places(self.path)
         fresh = self._beside("new")
         try:
             write(fresh, {"identity": self.identity, "first": first, "number": number}, arrays)
@@ -152,14 +152,21 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Remove the files."""
-        for place in self._places():
-            place.unlink(missing_ok=True)
+        discard(self.path)
 
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f".{self.path.name}.{what}")
 
-    def _places(self) -> tuple[Path, Path]:
-        return self.path, self.path.with_name(self.path.name + ".previous")
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """The last checkpoint and the one before it."""
+    return path, path.with_name(path.name + ".previous")
+
+
+def discard(path: Path) -> None:
+    """Remove the files of a checkpoint."""
+    for place in _places(path):
+        place.unlink(missing_ok=True)
 
 
 def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:

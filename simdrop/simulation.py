@@ -268,16 +268,15 @@ class _Training:
 
 
 def backend_names(
-    problem: Problem, *, objective: Any, optimizer: str, batch_size: int | None, dtype: str, backend: str,
-    optimizer_options: dict[str, float] | None = None, penalty: float | None = None, replace: bool = False,
-    noise: Noise | None = None, svag: int | None = None,
+    problem: Problem, *, objective: Any, penalty: float | None, optimizer: str, optimizer_options: dict[str, float],
+    noise: Noise, svag: int | None, dtype: str, backend: str,
 ) -> list[str]:  # fmt: skip
     """The backends that `simulate` takes here with these arguments, one for each phase of the objective.
 
     Raises InvalidInput and BackendError as `simulate` would.
     """
     objectives = check_objective(objective, MAX_STEPS)
-    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives)
+    noise = _check_noise(problem, noise, batch_size=None, replace=False, objectives=objectives)
     options = _check_optimizer(optimizer, optimizer_options) | {"penalty": check_penalty(penalty, objectives)}
     step = _check_step(problem, objectives, optimizer, options, noise, svag)
     return [phase.backend.name for phase in _phases(problem, objectives, step, backend, np.dtype(dtype))]

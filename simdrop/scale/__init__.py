@@ -1,6 +1,7 @@
 """Runs that outgrow one process: sweeps over settings, a store that survives, clusters."""
 
-from .design import Design, Point, design, read
+from .design import Design, design, read
+from .point import Point
 from .run import Plan, plan, sweep
 from .store import load
 

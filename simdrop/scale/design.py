@@ -2,15 +2,20 @@
 
 [problem]                 # as for `simdrop compare`: data, width, keep_prob, activation, mask, init_seed, ...
 data = "sin"
-[simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, dtype, backend, record
+[simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, svag, dtype, record, ...
 steps = 200
+keep = ["norm"]           # beside risks: the norm of the parameters, theta_mean
+[noise]                   # masks, law, label_noise, parameter_noise, connect, part
+masks = 2
 [theory]
-kinds = ["averaged"]      # flows whose distance from the ensemble's mean is measured
+kinds = ["averaged"]      # flows, sme1 and sme2, whose distance from the ensemble's mean is measured
 [sweep]
 design = "grid"           # every combination; "list": the first of each, the second, ...; "random": `count` draws
                           # of lists or of { low, high, spacing }, by draw_seed
 lr = [0.05, 0.1, 0.2]
 keep_prob = { from = 0.1, to = 0.9, count = 9 }          # spacing = "log" for a geometric progression
+
+All fields are those of `point.Point`; each may be fixed in its table or swept.
 """
 
 from __future__ import annotations
@@ -20,55 +25,19 @@ import math
 import tomllib
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simdrop_kernels import registry
-from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
-
-from ..config import ProblemSettings, coerce, setting
+from ..config import coerce
 from ..errors import InvalidInput, check_choice
-from ..objective import ALIASES
 from ..problem import check_count
-from ..theory.flows import OPTIONS
-
-_simulation = partial(setting, section="Simulation")
+from .point import TABLES, Point, check
 
 DESIGNS = ("grid", "list", "random")
 SPACINGS = ("linear", "log")
-#: groups of a point's members, for standard errors
-GROUPS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point(ProblemSettings):
-    """All settings of one point of a sweep."""
-
-    lr: float = _simulation(0.01, "learning rate")
-    steps: int = _simulation(1000, "training steps of each member")
-    members: int = _simulation(100, "networks of the ensemble")
-    seed: int = _simulation(0, "seed of the masks")
-    objective: str = _simulation("dropout", "what is trained")
-    optimizer: str = _simulation("sgd", "optimizer")
-    batch_size: int | None = _simulation(None, "samples of a minibatch")
-    dtype: str = _simulation("float32", "floating-point type")
-    backend: str = _simulation("auto", "kernels to run on")
-    record: int = _simulation(11, "number of record times, evenly spaced")
-    kinds: tuple[str, ...] = _simulation((), "flows whose distance from the ensemble's mean is measured")
-
-
-#: table of the file -> the fields that it may hold
-TABLES = {
-    "problem": tuple(field.name for field in fields(ProblemSettings)),
-    "theory": ("kinds",),
-}
-TABLES["simulate"] = tuple(f.name for f in fields(Point) if f.name not in (*TABLES["problem"], *TABLES["theory"]))
-#: fields that may differ between the members of one launch
-PER_MEMBER = ("lr", "keep_prob", "init_seed", "init_scale", "init_gamma")
 
 
 @dataclass(frozen=True)
@@ -94,8 +63,8 @@ class Design:
         return tuple(len(values) for values in self.axes.values()) if self.kind == "grid" else (len(self.points),)
 
     def configuration(self) -> dict[str, Any]:
-        """Plain values that tell this design from any other."""
-        return {"design": self.kind, "axes": self.axes, "first": asdict(self.points[0])}
+        """Plain values that tell this design from any other: its kind and axes, and all of its first point."""
+        return {"design": self.kind, "axes": self.axes, **asdict(self.points[0])}
 
 
 def read(path: str | Path) -> Design:
@@ -146,26 +115,8 @@ def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
     base = Point(**fixed)
     points = tuple(replace(base, **dict(zip(axes, row, strict=True))) for row in rows)
     for point in dict.fromkeys(points):
-        _check(point)
+        check(point)
     return Design(kind, axes, points)
-
-
-def _check(point: Point) -> None:
-    """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
-    for kind in point.kinds:
-        check_choice("kind", kind, [name for name in OPTIONS if name != "pathwise"])
-    check_choice("objective", point.objective, [name for name in (*OBJECTIVES, *ALIASES) if name != "dropout+r2"])
-    check_choice("optimizer", point.optimizer, OPTIMIZERS)
-    check_choice("backend", point.backend, ("auto", *registry.names()))
-    if point.kinds and groups_of(point.members) < 3:
-        raise InvalidInput(
-            f"members must be a multiple of a number from 3 to {GROUPS} for distances with errors, got {point.members}"
-        )
-
-
-def groups_of(members: int) -> int:
-    """The number of equal groups of a point's members, for standard errors: GROUPS at most."""
-    return next(groups for groups in range(min(GROUPS, members), 0, -1) if members % groups == 0)
 
 
 def _values(name: str, given: Any) -> list[Any]:

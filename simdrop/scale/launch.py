@@ -6,26 +6,45 @@ Members of a point are numbered from 0 and the mask's seed is the point's, so th
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpoint import InUse, OtherRun, discard
 from ..config import problem_of
-from ..errors import Diverged, DivergenceWarning, FlowFailed
+from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
 from ..simulation import backend_names, simulate
-from ..study.distances import root, squared_distance
-from ..theory import flow
-from .design import PER_MEMBER, Design, Point, groups_of
+from ..study.distances import root
+from ..study.theories import EQUATIONS, FAILURES, Case, Means, distance, predict
+from ..theory.sme import backend_name
+from .design import Design
+from .point import Point, groups_of
 
 #: members of a launch: enough to keep every core busy, few enough to see progress and to lose little
 LAUNCH_MEMBERS = 16_384
+#: fields that may differ between the members of one launch
+PER_MEMBER = ("lr", "keep_prob", "init_seed", "init_scale", "init_gamma")
+#: seconds between two checkpoints of a launch
+CHECKPOINT_SECONDS = 30.0
 
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a launch keeps its checkpoint, a file whose folder exists where it can, and how often."""
+
+    path: Path
+    seconds: float = CHECKPOINT_SECONDS
 
 
 def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
@@ -41,19 +60,26 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
     return sorted(found)
 
 
-def backend_of(point: Point) -> str:
-    """The backend that trains this point, and all of its launch, on this machine."""
-    return backend_names(
-        problem_of(point)[0], objective=point.objective, optimizer=point.optimizer, batch_size=point.batch_size,
-        dtype=point.dtype, backend=point.backend,
-    )[0]  # fmt: skip
+def with_backends(point: Point) -> Point:
+    """The point with the backends that train it, and all of its launch, on this machine."""
+    problem = problem_of(point)[0]
+    (trains,) = backend_names(problem, **point.training())
+    equations = [order for kind, order in EQUATIONS.items() if kind in point.kinds]
+    if not equations:
+        return replace(point, backend=trains)
+    follows = backend_name(
+        problem, order=max(equations), noise=point.noise(), scheme=point.scheme, antithetic=True,
+        backend=point.sme_backend,
+    )  # fmt: skip
+    return replace(point, backend=trains, sme_backend=follows)
 
 
-def work(points: Sequence[Point], threads: int | None = None) -> Arrays:
-    """Train the points of one launch; arrays with a row for each point.
+def work(points: Sequence[Point], threads: int | None = None, resume: Resume | None = None) -> Arrays:
+    """Train the points of one launch, from its checkpoint if there is one; arrays with a row for each point.
 
     step (K, T), risk_mean and risk_error (K, T): mean R_S over the members and its standard error; diverged (K,):
-    members lost; distance, distance_error (K, F): of the mean parameters from every flow at the end.
+    members lost; distance, distance_error (K, F): of the mean parameters from every theory at the end; and what `keep`
+    names: norm_mean, norm_error (K, T), theta_mean (K, T, P).
     """
     first, count = points[0], points[0].members
     problem = problem_of(first)[0]  # the same for all but for keep_prob, see PER_MEMBER
@@ -61,55 +87,101 @@ def work(points: Sequence[Point], threads: int | None = None) -> Arrays:
     starts = [
         p.init(seed=q.init_seed, scale=q.init_scale, gamma=q.init_gamma) for p, q in zip(problems, points, strict=True)
     ]
-    groups = groups_of(count) if first.kinds else 0  # distances alone need them
+    # predictions first: the checkpoint goes when the simulation is done
+    predicted = [list(_predictions(*each, threads)) for each in zip(points, problems, starts, strict=True)]
+    groups = groups_of(count) * len(points) if first.kinds or "theta_mean" in first.keep else 0
     runs = _simulated(
-        problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
+        resume, problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
-        steps=first.steps, seed=first.seed, objective=first.objective, optimizer=first.optimizer,
-        batch_size=first.batch_size, dtype=first.dtype, backend=first.backend, record=first.record,
-        quantiles=(), groups=max(2, groups * len(points)) if groups * len(points) > 1 else 0, threads=threads,
+        steps=first.steps, seed=first.seed, record=first.record, norms="norm" in first.keep, quantiles=(),
+        groups=groups if groups > 1 else 0, threads=threads, **first.training(),
     )  # fmt: skip
-    risk = runs["risk"].values.astype(np.float64).reshape(-1, len(points), count)  # (T, K, M)
-    alive = np.isfinite(risk).sum(axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.nansum(risk, axis=2) / alive
-        square = np.nansum(np.square(risk - mean[..., None]), axis=2) / (alive - 1)
-        error = np.sqrt(square / alive)
-    lost = (runs["diverged"].values.reshape(len(points), count) >= 0).sum(axis=1)
-    found: Arrays = {
-        "step": np.tile(runs["step"].values, (len(points), 1)),
-        "risk_mean": np.where(alive > 0, mean, np.nan).T,
-        "risk_error": np.where(alive > 1, error, np.nan).T,
-        "diverged": lost.astype(np.int64),
-    }
-    return found | _distances(points, problems, starts, runs, groups)
+    found: Arrays = {"step": np.tile(runs["step"].values, (len(points), 1))}
+    found["risk_mean"], found["risk_error"] = _over_members(runs["risk"].values, count)
+    if "norm" in first.keep:
+        found["norm_mean"], found["norm_error"] = _over_members(runs["norm"].values, count)
+    if "theta_mean" in first.keep:
+        found["theta_mean"] = _means(runs, len(points))
+    found["diverged"] = (runs["diverged"].values.reshape(len(points), count) >= 0).sum(axis=1)
+    return found | _distances(predicted, runs, len(first.kinds))
 
 
-def _simulated(*arguments: Any, **options: Any) -> Any:
+def _simulated(resume: Resume | None, *arguments: Any, **options: Any) -> Any:
     """What simulate() recorded, also where members were lost, which the results tell for every point."""
+    if resume is not None and not os.access(resume.path.parent, os.W_OK):
+        _tell_once(f"{resume.path.parent} cannot be written to from here: launches run without checkpoints")
+        resume = None
+    if resume is not None:
+        options |= {"checkpoint": resume.path, "resume": True, "checkpoint_seconds": resume.seconds}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
             return simulate(*arguments, **options)
     except Diverged as error:
         return error.partial  # type: ignore[attr-defined]
+    except InUse:  # by a worker that was thought dead
+        plain = {name: value for name, value in options.items() if name not in ("checkpoint", "resume")}
+        return _simulated(None, *arguments, **plain)
+    except OtherRun:  # of another sweep that was in this folder
+        assert resume is not None
+        discard(resume.path)
+        return _simulated(resume, *arguments, **options)
 
 
-def _distances(points: Sequence[Point], problems: list[Problem], starts: list[Any], runs: Any, groups: int) -> Arrays:
-    """Distances (K, F) between mean parameters and flows at the end, with standard errors; NaN where not known."""
-    kinds = points[0].kinds
-    distance, error = (np.full((len(points), len(kinds)), np.nan) for _ in range(2))
-    for k, (point, problem, theta0) in enumerate(zip(points, problems, starts, strict=True)):
-        if groups < 3:
-            break
+@lru_cache
+def _tell_once(text: str) -> None:
+    logging.getLogger(__name__).warning(text)
+
+
+def _over_members(values: NDArray[Any], count: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Means (K, T) over the `count` living members of every point, and standard errors, of values (T, K · count)."""
+    of_points = values.astype(np.float64).reshape(len(values), -1, count)
+    alive = np.isfinite(of_points).sum(axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.nansum(of_points, axis=2) / alive
+        square = np.nansum(np.square(of_points - mean[..., None]), axis=2) / (alive - 1)
+        error = np.sqrt(square / alive)
+    return np.where(alive > 0, mean, np.nan).T, np.where(alive > 1, error, np.nan).T
+
+
+def _means(runs: Any, points: int) -> NDArray[Any]:
+    """Mean parameters (K, T, P) of the living members of every point, from those of its groups."""
+    if "group_theta_mean" not in runs:  # one point whose members make one group
+        return runs["theta_mean"].values[None]
+    means, alive = runs["group_theta_mean"].values, runs["group_alive"].values
+    sums = np.where(alive[..., None] > 0, means * alive[..., None], 0).reshape(len(means), points, -1, means.shape[-1])
+    count = alive.reshape(len(means), points, -1).sum(axis=2)[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (sums.sum(axis=2) / count).swapaxes(0, 1)
+
+
+def _predictions(point: Point, problem: Problem, theta0: NDArray[Any], threads: int | None) -> Iterator[Means | None]:
+    """Mean parameters of every theory at the end; None where it says nothing."""
+    if not point.kinds:
+        return
+    case = Case(
+        problem=problem, theta0=theta0, lr=point.lr, steps=point.steps // (point.svag or 1), points=problem.x,
+        members=point.members, groups=groups_of(point.members), seed=point.seed, threads=threads, rtol=point.rtol,
+        atol=point.atol, max_evaluations=point.max_evaluations, noise=point.noise(), sme_members=point.sme_members,
+        substeps=point.substeps, scheme=point.scheme, sme_backend=point.sme_backend,  # type: ignore[arg-type]
+    )  # fmt: skip
+    for kind in point.kinds:
+        try:
+            yield predict(kind, case)
+        except FAILURES:
+            yield None
+
+
+def _distances(predicted: list[list[Means | None]], runs: Any, kinds: int) -> Arrays:
+    """Distances (K, F) of mean parameters from predictions at the end, with standard errors; NaN where not known."""
+    value, error = (np.full((len(predicted), kinds), np.nan) for _ in range(2))
+    for k, of_point in enumerate(predicted if kinds else []):
+        groups = runs.sizes["group"] // len(predicted)
         mine = slice(k * groups, (k + 1) * groups)
-        means, counts = runs["group_theta_mean"].values[-1:, mine], runs["group_alive"].values[-1:, mine]
-        for row, kind in enumerate(kinds):
-            try:
-                end = flow(problem, theta0, lr=point.lr, times=[point.lr * point.steps], kind=kind)["theta"].values
-            except FlowFailed:
-                continue
-            squared = squared_distance(means, counts, end)
-            found = root(squared.value, squared.error)
-            distance[k, row], error[k, row] = found[0][0], found[1][0]
-    return {"distance": distance, "distance_error": error}
+        counts, means = runs["group_alive"].values[-1, mine], runs["group_theta_mean"].values[-1, mine]
+        simulated = Means(counts.astype(np.float64), {"parameters": means})
+        for row, prediction in enumerate(of_point):
+            if prediction is not None:
+                squared = distance(simulated, prediction, "parameters")
+                value[k, row], error[k, row] = root(squared.value, squared.error)
+    return {"distance": value, "distance_error": error}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import problem_of
 from ..errors import InvalidInput
-from .design import Design, Point
-from .launch import Arrays, backend_of, launches, work
+from .design import Design
+from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, with_backends, work
+from .point import Point
 from .store import Store, load
 
 if TYPE_CHECKING:
@@ -45,15 +46,20 @@ class Plan:
 
 def plan(design: Design, *, threads: int | None = None) -> Plan:
     """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
-    parts, updates, memory = launches(design), 0.0, 0.0
+    parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
     for part in parts:
         points = [design.points[number] for number in part]
         problem = problem_of(points[0])[0]
         samples = points[0].batch_size or problem.n_samples
         updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
+        largest = max(largest, problem.n_params)
         memory = max(memory, 4.0 * 8 * problem.n_params * sum(p.members for p in points))
     times = max(point.record for point in design.points)
-    disk = len(design.points) * (3 * 8.0 * times + 8 + 16 * len(design.points[0].kinds))
+    first = design.points[0]
+    row = 3 * times + 1 + 2 * len(first.kinds) + 2 * times * ("norm" in first.keep)
+    if "theta_mean" in first.keep:
+        row += times * largest
+    disk = 8.0 * row * len(design.points)
     return Plan(len(design.points), len(parts), updates, updates / _rate(design, threads), memory, disk)
 
 
@@ -61,7 +67,7 @@ def _rate(design: Design, threads: int | None) -> float:
     """Updates per second in a short run of the first point."""
     first = design.points[0]
     problem = problem_of(first)[0]
-    short = replace(first, kinds=(), record=2, steps=1)
+    short = replace(first, kinds=(), keep=(), record=2, steps=1)
     work([short], threads)  # compiles
     while True:
         began = clock.perf_counter()
@@ -81,23 +87,30 @@ def sweep(
     threads: int | None = None,
     workers: int = 0,
     scheduler: str | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Run a design and keep its results in the folder `out`; what was done there before is not done again.
 
     resume: continue a sweep that is in `out`; workers: processes of a local Dask cluster, 0 for none; scheduler: the
-    address of a Dask scheduler; progress: called with (launches done, launches in all). Returns `load(out)`.
+    address of a Dask scheduler; checkpoint_seconds: launches that take longer keep their states, from which they go on;
+    progress: called with (launches done, launches in all). Returns `load(out)`.
     Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
     """
     if workers and scheduler:
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
     parts, tell = launches(design), progress or (lambda done, total: None)
-    backends = [backend_of(design.points[part[0]]) for part in parts]  # here: a worker's choice might be another
-    with Store(Path(out), design, backends=backends, resume=resume) as store:
+    firsts = [with_backends(design.points[part[0]]) for part in parts]  # here: a worker's choice might be another
+    used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
+    with Store(Path(out), design, backends=used, resume=resume) as store:
         left = [number for number, part in enumerate(parts) if not store.done(number, part)]
         done = len(parts) - len(left)
         tell(done, len(parts))
-        jobs = {number: [replace(design.points[k], backend=backends[number]) for k in parts[number]] for number in left}
+        jobs = {number: _Job(
+            [replace(design.points[k], backend=firsts[number].backend, sme_backend=firsts[number].sme_backend)
+             for k in parts[number]],
+            Resume(store.checkpoint(number).absolute(), checkpoint_seconds),
+        ) for number in left}  # fmt: skip
         for number, arrays in _results(jobs, threads=threads, workers=workers, scheduler=scheduler):
             store.write(number, parts[number], arrays)
             done += 1
@@ -105,15 +118,23 @@ def sweep(
     return load(out)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a launch needs."""
+
+    points: Sequence[Point]
+    resume: Resume
+
+
 def _results(
-    jobs: Mapping[int, Sequence[Point]], *, threads: int | None, workers: int, scheduler: str | None
+    jobs: Mapping[int, _Job], *, threads: int | None, workers: int, scheduler: str | None
 ) -> Iterator[tuple[int, Arrays]]:
     """Numbers and results of launches, as they finish."""
     if not jobs:
         return
     if not workers and scheduler is None:
-        for number, points in jobs.items():
-            yield number, work(points, threads)
+        for number, job in jobs.items():
+            yield number, work(job.points, threads, job.resume)
         return
     try:
         from distributed import Client, LocalCluster, as_completed
@@ -128,10 +149,10 @@ def _results(
         known: dict[str, int] = {}
 
         def submit() -> Any:
-            number, points = next(waiting, (None, None))
-            if number is None:
+            number, job = next(waiting, (None, None))
+            if number is None or job is None:
                 return None
-            future = client.submit(work, points, threads or 1, pure=False, retries=RETRIES)
+            future = client.submit(work, job.points, threads or 1, job.resume, pure=False, retries=RETRIES)
             known[future.key] = number
             return future
 

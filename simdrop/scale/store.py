@@ -4,16 +4,19 @@ DIR/results.zarr, which `xarray.open_zarr` opens, has a dimension for each swept
 designs, with the values of the fields as coordinates. It can be read while it grows: what is not done is NaN, -1 in
 whole numbers. DIR/launches has a file for every launch that is done, with a checksum, written beside its place, synced
 and renamed: it tells what need not be done again, and from it the Zarr group is written anew on resuming, so that a
-write torn by a crash costs nothing. DIR/sweep.json says which sweep it is. One process at a time may write (DIR/lock).
+write torn by a crash costs nothing. DIR/checkpoints has the states of launches that are under way. DIR/sweep.json says
+which sweep it is. One process at a time may write (DIR/lock).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import provenance
-from ..checkpoint import Torn, refuse_other, sync_folder
+from ..checkpoint import Torn, discard, refuse_other, sync_folder
 from ..checkpoint import read as read_file
 from ..checkpoint import write as write_file
 from ..config import problem_of
@@ -32,21 +35,27 @@ from .launch import Arrays
 if TYPE_CHECKING:
     import xarray as xr
 
+    from ..problem import Problem
+
 #: of the folder; another one is refused
-FORMAT = 2
-#: points of one chunk at most
-CHUNK = 256
+FORMAT = 3
+#: points of one chunk at most, and bytes
+CHUNK, CHUNK_BYTES = 256, 1 << 22
+#: fields that tell which data a problem has
+DATA = ("data", "target", "inputs", "samples", "standardize", "standardize_targets")
+#: fields by which the number of its parameters may differ
+SIZE = (*DATA, "width", "bias")
 
 
 class Store:
     """The folder of one sweep, open for writing; use as a context, which holds the lock."""
 
     def __init__(self, folder: Path, design: Design, *, backends: Sequence[str], resume: bool) -> None:
-        """backends: of all launches; another one would give other last bits."""
+        """backends: of all launches; others, as other versions of what computes, would give other last bits."""
         from filelock import FileLock
 
         self.folder, self.design, self.resume = folder, design, resume
-        plain = {"format": FORMAT, **_version(), **design.configuration(), "data": _fingerprints(design)}
+        plain = {"format": FORMAT, **_versions(), **design.configuration(), "data_sha256": _fingerprints(design)}
         plain["backends"] = sorted(set(backends))
         self.identity = json.loads(json.dumps(plain))
         self._lock = FileLock(folder / "lock", blocking=False)
@@ -57,7 +66,8 @@ class Store:
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "launches").mkdir(exist_ok=True)
+            for name in ("launches", "checkpoints"):
+                (self.folder / name).mkdir(exist_ok=True)
             self._lock.acquire()
         except Timeout:
             raise InvalidInput(f"out {str(self.folder)!r} is in use: another process writes to it") from None
@@ -71,10 +81,11 @@ class Store:
         return self
 
     def __exit__(self, *error: object) -> None:
+        with suppress(OSError):
+            (self.folder / "checkpoints").rmdir()  # unless there are some
         self._lock.release()
 
     def _open(self) -> None:
-
         known = self.folder / "sweep.json"
         if known.exists() and not self.resume:
             raise InvalidInput(f"out {str(self.folder)!r} holds a sweep: --resume continues it, or name another folder")
@@ -96,31 +107,31 @@ class Store:
         """Create the Zarr group, with nothing in its arrays but the swept fields."""
         import xarray as xr
         import zarr
+        from zarr.codecs import ZstdCodec
 
         folder, design = str(self.folder / "results.zarr"), self.design
         points, first = design.shape, design.points[0]
-        times, kinds = max(point.record for point in design.points), len(first.kinds)
-        arrays: dict[str, tuple[dict[str, int], Any]] = {
-            "step": ({"time": times}, -1),
-            "risk_mean": ({"time": times}, np.nan),
-            "risk_error": ({"time": times}, np.nan),
-            "diverged": ({}, -1),
-            "distance": ({"kind": kinds}, np.nan),
-            "distance_error": ({"kind": kinds}, np.nan),
-        }
+        times, kinds = {"time": max(point.record for point in design.points)}, {"kind": len(first.kinds)}
+        arrays: dict[str, tuple[dict[str, int], Any]] = {"step": (times, -1), "diverged": ({}, -1)}
+        arrays |= dict.fromkeys(("risk_mean", "risk_error"), (times, np.nan))
+        arrays |= dict.fromkeys(("distance", "distance_error") if first.kinds else (), (kinds, np.nan))
+        arrays |= dict.fromkeys(("norm_mean", "norm_error") if "norm" in first.keep else (), (times, np.nan))
+        if "theta_mean" in first.keep:
+            arrays["theta_mean"] = {**times, "param": _params(design)}, np.nan
         with warnings.catch_warnings():
             # text, and all metadata in one place, are written and read but not yet in Zarr's standard
             warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification")
             xr.Dataset(coords=_coordinates(design)).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
             self.group = zarr.open_group(folder, mode="r+")
-            attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points), **_version()}
+            attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points)}
             self.group.attrs.update(attrs)
             for name, (rest, empty) in arrays.items():
-                if 0 not in rest.values():
-                    self.group.create_array(
-                        name, shape=(*points, *rest.values()), chunks=(*_chunks(points), *rest.values()),
-                        dtype=np.asarray(empty).dtype, fill_value=empty, dimension_names=(*design.dims, *rest),
-                    )  # fmt: skip
+                few = CHUNK_BYTES // (8 * math.prod(rest.values()))
+                self.group.create_array(
+                    name, shape=(*points, *rest.values()), chunks=(*_chunks(points, max(1, few)), *rest.values()),
+                    dtype=np.asarray(empty).dtype, fill_value=empty, dimension_names=(*design.dims, *rest),
+                    compressors=ZstdCodec(level=0, checksum=True),  # damage is found on reading
+                )  # fmt: skip
             zarr.consolidate_metadata(folder)
 
     def done(self, number: int, points: list[int]) -> bool:
@@ -145,6 +156,11 @@ class Store:
         finally:
             fresh.unlink(missing_ok=True)
         self._fill(points, arrays)
+        discard(self.checkpoint(number))  # of a worker that was thought dead
+
+    def checkpoint(self, number: int) -> Path:
+        """Where launch `number` keeps its state."""
+        return self.folder / "checkpoints" / f"{number:06}"
 
     def _fill(self, points: list[int], arrays: Arrays) -> None:
         where = np.unravel_index(np.array(points), self.design.shape)
@@ -152,10 +168,7 @@ class Store:
             if name not in self.group:
                 continue
             target: Any = self.group[name]
-            if values.ndim > 1:
-                target.vindex[(*(index[:, None] for index in where), np.arange(values.shape[1]))] = values
-            else:
-                target.vindex[where] = values
+            target.vindex[_cells(where, values.shape[1:])] = values
 
     def _header(self, points: list[int]) -> dict[str, Any]:
         """What a launch's file says of whose it is."""
@@ -178,9 +191,15 @@ def _coordinates(design: Design) -> dict[str, tuple[str, NDArray[Any]]]:
     return found
 
 
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Lengths of chunks of at most CHUNK points, the last dimensions whole."""
-    found, left = [], CHUNK
+def _cells(points: tuple[NDArray[Any], ...], rest: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
+    """Indices, to be broadcast, of all cells (K, *rest) of K points that are given by their own indices (K,)."""
+    first = tuple(index.reshape(-1, *(1 for _ in rest)) for index in points)
+    return (*first, *(index[0] for index in np.ix_([0], *map(range, rest))[1:]))
+
+
+def _chunks(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Lengths of chunks of at most CHUNK points, and at most `most`, the last dimensions whole."""
+    found, left = [], min(CHUNK, most)
     for length in reversed(shape):
         found.append(min(length, left))
         left = max(1, left // length)
@@ -189,14 +208,23 @@ def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _fingerprints(design: Design) -> list[str]:
     """SHA-256 of the data of the points, in the order in which they first come."""
-    names = ("data", "target", "inputs", "samples", "standardize", "standardize_targets")
+    return [provenance.fingerprint(problem.x, problem.y) for problem in _problems(design, DATA)]
+
+
+def _params(design: Design) -> int:
+    """The largest number of parameters of a point."""
+    return max(problem.n_params for problem in _problems(design, SIZE))
+
+
+def _problems(design: Design, names: Sequence[str]) -> list[Problem]:
+    """The problems of the first points with their values of these fields."""
     first = {tuple(getattr(point, name) for name in names): point for point in reversed(design.points)}
-    problems = [problem_of(point)[0] for point in reversed(first.values())]
-    return [provenance.fingerprint(problem.x, problem.y) for problem in problems]
+    return [problem_of(point)[0] for point in reversed(first.values())]
 
 
-def _version() -> dict[str, str]:
-    return {"simdrop_version": provenance.versions()["simdrop_version"]}
+def _versions() -> dict[str, str]:
+    """Versions of what may change the last bits."""
+    return {name: version for name, version in provenance.versions().items() if name != "python_version"}
 
 
 def load(folder: str | Path) -> xr.Dataset:

@@ -22,8 +22,7 @@ from ..theory.moments import DENSE
 from .comparison import grid_points
 from .distances import Array, root
 from .measure import texts
-from .order import distance
-from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, group_means, predict, still
+from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, distance, group_means, predict, still
 
 if TYPE_CHECKING:
     import xarray as xr

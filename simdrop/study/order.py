@@ -31,9 +31,9 @@ from ..problem import Problem, check_count, check_finite, check_seed
 from ..simulation import simulate
 from .comparison import grid_points
 from .control import affordable, controlled
-from .distances import Array, Estimate, root, squared_distance
+from .distances import Array, Estimate, root
 from .measure import texts
-from .theories import FAILURES, PATHWISE, QUANTITIES, SEEDS, THEORIES, Case, Means, group_means, predict
+from .theories import FAILURES, PATHWISE, QUANTITIES, SEEDS, THEORIES, Case, distance, group_means, predict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -190,14 +190,6 @@ def _rung(
             found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error))
     advance(case)
     return found
-
-
-def distance(simulated: Means, prediction: Means, quantity: str) -> Estimate:
-    """The unbiased squared distance of the ensemble's mean from a prediction, which may be sampled itself."""
-    means = simulated.values[quantity] - prediction.values[quantity]  # one prediction, or groups in pairs
-    counts = np.minimum(simulated.counts, prediction.counts) if len(prediction.counts) > 1 else simulated.counts
-    found = squared_distance(means[None], counts[None], np.zeros((1, means.shape[1])))
-    return Estimate(found.value[0], found.replicates[:, 0])
 
 
 def _along_paths(name: str, case: Case, theta: Array) -> dict[str, Estimate]:

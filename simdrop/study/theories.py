@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from simdrop_kernels import sde
+
 from .. import theory
 from ..errors import Diverged, DivergenceWarning, FlowFailed
+from ..noise import Noise
 from ..problem import Problem
 from ..theory.flows import LOSSES
 from ..theory.sme import sme
-from .distances import Array
+from .distances import Array, Estimate, squared_distance
 
 #: name -> what it is called; order of the tables
 THEORIES = {
@@ -59,8 +62,13 @@ class Case:
     threads: int | None = None
     backend: str = "auto"
     rtol: float = 1e-8
+    atol: float = 1e-10
     max_evaluations: int | None = None  # of a flow
+    noise: Noise | None = None  # of the stochastic equations, beside the problem's dropout
     sme_members: int | None = None  # as many as the ensemble has, or this; both to whole pairs of paths in a group
+    substeps: int | None = None
+    scheme: sde.Scheme = "rk4"
+    sme_backend: str = "auto"
 
     @property
     def time(self) -> float:
@@ -80,7 +88,7 @@ def predict(name: str, case: Case) -> Means:
         return group_means(runs, -1, slice(None))
     found = theory.flow(
         case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol,
-        max_evaluations=case.max_evaluations,
+        atol=case.atol, max_evaluations=case.max_evaluations,
     )  # fmt: skip
     theta = found["theta"].values[-1]
     if name in LOSSES:
@@ -96,7 +104,8 @@ def _paths(name: str, case: Case) -> Any:
     return sme(
         case.problem, case.theta0, lr=case.lr, times=[case.time], order=EQUATIONS[name],  # type: ignore[arg-type]
         members=2 * pairs * case.groups, antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups,
-        grid=case.points, quantiles=(), threads=case.threads,
+        grid=case.points, quantiles=(), threads=case.threads, noise=case.noise, substeps=case.substeps,
+        scheme=case.scheme, backend=case.sme_backend,
     )  # fmt: skip
 
 
@@ -122,6 +131,14 @@ def group_means(runs: Any, time: int, groups: slice) -> Means:
         "risk": runs["group_risk_mean"].values[time, groups, None],
     }
     return Means(counts, values)
+
+
+def distance(simulated: Means, prediction: Means, quantity: str) -> Estimate:
+    """The unbiased squared distance of the ensemble's mean from a prediction, which may be sampled itself."""
+    means = simulated.values[quantity] - prediction.values[quantity]  # one prediction, or groups in pairs
+    counts = np.minimum(simulated.counts, prediction.counts) if len(prediction.counts) > 1 else simulated.counts
+    found = squared_distance(means[None], counts[None], np.zeros((1, means.shape[1])))
+    return Estimate(found.value[0], found.replicates[:, 0])
 
 
 def rms(f: Array) -> Array:

@@ -155,6 +155,14 @@ def sme(
     return data
 
 
+def backend_name(
+    problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str
+) -> str:
+    """The backend that `sme` takes here with these arguments; raises InvalidInput and BackendError as it would."""
+    equation = _check_equation(problem, _check_noise(problem, noise), order, scheme, antithetic, None)
+    return sde.choose(backend, equation, np.dtype(np.float64))[0].name
+
+
 def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) -> int:
     """Steps of a scheme per lr that are short beside the time in which L's steepest direction relaxes."""
     with np.errstate(over="ignore", invalid="ignore"):  # a start that is about to diverge

@@ -1,0 +1,129 @@
+"""The settings of one point of a sweep, and the tables of a file that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from simdrop_kernels import registry, sde
+from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
+
+from ..config import ProblemSettings, setting
+from ..errors import InvalidInput, check_choice
+from ..noise import Noise
+from ..objective import ALIASES
+from ..study.theories import EQUATIONS
+from ..theory.flows import OPTIONS
+
+_simulation = partial(setting, section="Simulation")
+_noise = partial(setting, section="Noise")
+_theory = partial(setting, section="Theory")
+
+#: theories whose distance from the ensemble can be measured
+KINDS = (*(name for name in OPTIONS if name != "pathwise"), *EQUATIONS)
+#: what can be kept beside risks and distances
+RECORDINGS = ("theta_mean", "norm")
+#: groups of a point's members, for standard errors
+GROUPS = 20
+#: options of an optimizer; None leaves its default
+OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(ProblemSettings):
+    """All settings of one point of a sweep."""
+
+    lr: float = _simulation(0.01, "learning rate")
+    steps: int = _simulation(1000, "training steps of each member")
+    members: int = _simulation(100, "networks of the ensemble")
+    seed: int = _simulation(0, "seed of the masks")
+    objective: str = _simulation("dropout", "what is trained")
+    penalty: float | None = _simulation(None, "weight of objective dropout+r2")
+    optimizer: str = _simulation("sgd", "optimizer")
+    momentum: float | None = _simulation(None, "of optimizer momentum")
+    beta1: float | None = _simulation(None, "of optimizer adam")
+    beta2: float | None = _simulation(None, "of optimizer adam")
+    epsilon: float | None = _simulation(None, "of optimizer adam")
+    batch_size: int | None = _simulation(None, "samples of a minibatch")
+    replace: bool = _simulation(False, "draw minibatches with replacement")
+    svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise")
+    dtype: str = _simulation("float32", "floating-point type")
+    backend: str = _simulation("auto", "kernels to run on")
+    record: int = _simulation(11, "number of record times, evenly spaced")
+    keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
+    masks: int = _noise(1, "masks over which the gradient of a step is averaged")
+    law: str = _noise("bernoulli", "law of the factors of dropout")
+    label_noise: float = _noise(0.0, "standard deviation of normal noise on every target")
+    parameter_noise: float = _noise(0.0, "standard deviation of normal noise on every component of the gradient")
+    connect: float = _noise(1.0, "DropConnect's probability to keep an input weight")
+    part: str = _noise("both", "both, or the drift or the noise of a step alone")
+    kinds: tuple[str, ...] = _theory((), "theories whose distance from the ensemble's mean is measured")
+    rtol: float = _theory(1e-8, "relative tolerance of flows")
+    atol: float = _theory(1e-10, "absolute tolerance of flows")
+    max_evaluations: int | None = _theory(None, "of a flow, which then counts as failed")
+    sme_members: int | None = _theory(None, "paths of a stochastic modified equation [default: members]")
+    substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]")
+    scheme: str = _theory("rk4", "its scheme")
+    sme_backend: str = _theory("auto", "kernels that it runs on")
+
+    def noise(self) -> Noise:
+        """What makes a step random beside the problem's dropout; raises InvalidInput."""
+        return Noise(
+            masks=self.masks, law=self.law, label=self.label_noise, parameter=self.parameter_noise,  # type: ignore[arg-type]
+            connect=self.connect, part=self.part, batch_size=self.batch_size, replace=self.replace,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def training(self) -> dict[str, Any]:
+        """The arguments of `simulate` that say what a step is."""
+        options = {name: getattr(self, name) for name in OPTIMIZER_OPTIONS if getattr(self, name) is not None}
+        names = ("objective", "penalty", "optimizer", "svag", "dtype", "backend")
+        return {name: getattr(self, name) for name in names} | {"optimizer_options": options, "noise": self.noise()}
+
+
+def _fields(section: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Point) if field.metadata["section"] == section)
+
+
+#: table of a file -> the fields that it may hold
+TABLES = {
+    "problem": tuple(field.name for field in fields(ProblemSettings)),
+    "simulate": _fields("Simulation"),
+    "noise": _fields("Noise"),
+    "theory": _fields("Theory"),
+}
+
+
+def groups_of(members: int) -> int:
+    """The number of equal groups of a point's members, for standard errors: GROUPS at most."""
+    return next(groups for groups in range(min(GROUPS, members), 0, -1) if members % groups == 0)
+
+
+def check(point: Point) -> None:
+    """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
+    for kind in point.kinds:
+        check_choice("kind", kind, KINDS)
+    for name in point.keep:
+        check_choice("name in keep", name, RECORDINGS)
+    check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
+    check_choice("optimizer", point.optimizer, OPTIMIZERS)
+    check_choice("backend", point.backend, ("auto", *registry.names()))
+    check_choice("sme_backend", point.sme_backend, ("auto", *sde.names()))
+    check_choice("scheme", point.scheme, sde.SCHEMES)
+    point.noise()
+    if not point.kinds:
+        return
+    if groups_of(point.members) < 3:
+        raise InvalidInput(
+            f"members must be a multiple of a number from 3 to {GROUPS} for distances with errors, got {point.members}"
+        )
+    if point.svag is not None and point.steps % point.svag:
+        raise InvalidInput(
+            f"steps must be a multiple of svag for distances, which are taken at time lr · steps / svag,"
+            f" got {point.steps} and {point.svag}"
+        )
+    if set(point.kinds) & set(EQUATIONS) and (point.objective, point.optimizer) != ("dropout", "sgd"):
+        raise InvalidInput(
+            "the stochastic modified equations are those of objective 'dropout' and optimizer 'sgd',"
+            f" got {point.objective!r} and {point.optimizer!r}"
+        )
