@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 #: variables of a sweep that can be drawn -> what they are called
 VARIABLES = {
     "risk_mean": "mean $R_S$ at the end",
-    "distance": "distance of the mean parameters from the flow",
+    "distance": "distance of the mean parameters from the theory",
+    "norm_mean": "mean norm of the parameters at the end",
     "diverged": "members lost",
 }
 #: values further than this factor from the median are drawn as that: members on their way to infinity, lucky zeros

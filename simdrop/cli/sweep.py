@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     "--scheduler", metavar="ADDRESS", help="a Dask scheduler to send the launches to, such as tcp://host:8786"
 )
 @click.option("--threads", type=int, default=None, metavar="INT", help="processor threads of a launch")
+@click.option(
+    "--checkpoint-seconds",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="FLOAT",
+    help="time between two checkpoints of a launch",
+)
 @click.option("--quiet", is_flag=True, help="print nothing but errors and warnings")
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
 def sweep(
     file: str, out: str | None, resume: bool, dry_run: bool, workers: int, scheduler: str | None, threads: int | None,
-    quiet: bool, debug: bool,
+    checkpoint_seconds: float, quiet: bool, debug: bool,
 ) -> None:  # fmt: skip
     """Run a study over grids, lists or random draws of settings, from one file, and survive what happens to it.
 
@@ -58,6 +66,7 @@ def sweep(
         with warnings_as_lines(bars):
             done = scale.sweep(
                 found, folder, resume=resume, threads=threads, workers=workers, scheduler=scheduler,
+                checkpoint_seconds=checkpoint_seconds,
                 progress=lambda done, total: bars("launches", done, total),
             )  # fmt: skip
     finally:
@@ -71,14 +80,14 @@ def _plan_text(plan: Plan) -> str:
     minutes = f"{plan.seconds / 60:.1f} min" if plan.seconds >= 60 else f"{plan.seconds:.1f} s"
     return (
         f"{plan.points} points in {plan.launches} launches, {plan.updates:.3g} neuron-sample updates\n"
-        f"about {minutes} on this machine, flows not counted; {plan.memory / 2**20:.1f} MiB of memory for networks;"
+        f"about {minutes} on this machine, theories not counted; {plan.memory / 2**20:.1f} MiB of memory for networks;"
         f" {plan.disk / 2**20:.2f} MiB on disk"
     )
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--variable", default="risk_mean", metavar="NAME", help="risk_mean, distance or diverged")
+@click.option("--variable", default="risk_mean", metavar="NAME", help="risk_mean, distance, norm_mean or diverged")
 @click.option("--figure", metavar="FILE.png", help="where the figure goes [default: DIR/figure.png]")
 @click.option("--export", metavar="FILE", help="also write all results to FILE.nc (NetCDF) or FILE.parquet")
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
@@ -101,12 +110,13 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, deb
 
 def _export(found: xr.Dataset, path: Path) -> None:
     """Write NetCDF, or a table with a row for each point and record time as Parquet; raises InvalidInput."""
+    from ..scale import table
     from ..storage import save
 
     if path.suffix != ".parquet":
         save(found.drop_attrs(), path)
         return
     try:
-        found.to_dataframe().reset_index().to_parquet(path)
+        table(found).to_parquet(path)
     except ImportError:
-        raise InvalidInput("Parquet needs pyarrow: pip install pyarrow") from None
+        raise InvalidInput("Parquet needs pyarrow: pip install 'simdrop[parquet]'") from None

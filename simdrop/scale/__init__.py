@@ -3,6 +3,6 @@
 from .design import Design, design, read
 from .point import Point
 from .run import Plan, plan, sweep
-from .store import load
+from .store import load, table
 
-__all__ = ["Design", "Plan", "Point", "design", "load", "plan", "read", "sweep"]
+__all__ = ["Design", "Plan", "Point", "design", "load", "plan", "read", "sweep", "table"]

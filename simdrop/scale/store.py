@@ -33,6 +33,7 @@ from .design import Design
 from .launch import Arrays
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from ..problem import Problem
@@ -242,3 +243,21 @@ def load(folder: str | Path) -> xr.Dataset:
             return found.load()
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"no sweep that can be read at {str(folder)!r}: {error}") from None
+
+
+def table(found: xr.Dataset) -> pd.DataFrame:
+    """The results as a table with a row for each point and record time.
+
+    What has a further dimension becomes columns: distance_averaged, ..., theta_mean_0, ...
+    """
+    import xarray as xr
+
+    columns = {}
+    for name, values in found.data_vars.items():
+        further = next((axis for axis in ("kind", "param") if axis in values.dims), None)
+        if further is None:
+            columns[str(name)] = values
+            continue
+        labels = found[further].values  # the kinds, or 0, 1, ...
+        columns |= {f"{name}_{label}": values.isel({further: k}, drop=True) for k, label in enumerate(labels)}
+    return xr.Dataset(columns, found.drop_vars("kind", errors="ignore").coords).to_dataframe().reset_index()
