@@ -111,17 +111,17 @@ def _simulated(resume: Resume | None, *arguments: Any, **options: Any) -> Any:
     if resume is not None and not os.access(resume.path.parent, os.W_OK):
         _tell_once(f"{resume.path.parent} cannot be written to from here: launches run without checkpoints")
         resume = None
+    held: dict[str, Any] = {}
     if resume is not None:
-        options |= {"checkpoint": resume.path, "resume": True, "checkpoint_seconds": resume.seconds}
+        held = {"checkpoint": resume.path, "resume": True, "checkpoint_seconds": resume.seconds}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            return simulate(*arguments, **options)
+            return simulate(*arguments, **options, **held)
     except Diverged as error:
         return error.partial  # type: ignore[attr-defined]
     except InUse:  # by a worker that was thought dead
-        plain = {name: value for name, value in options.items() if name not in ("checkpoint", "resume")}
-        return _simulated(None, *arguments, **plain)
+        return _simulated(None, *arguments, **options)
     except OtherRun:  # of another sweep that was in this folder
         assert resume is not None
         discard(resume.path)
