@@ -11,54 +11,38 @@ import numpy as np
 
 #: columns whose recursions run side by side: one tile of means and sums stays in the first-level cache
 TILE = 512
-#: numbers below which starting threads costs more than they save, many times so on a busy machine
-SMALL = 1 << 18
 
 
+@numba.njit(cache=True, error_model="numpy")
 def accumulate(count, mean, m2, values, alive):
     """Add the rows of `values` (B, K) where `alive` (B,) to running moments, in place.
 
     count (1,) int64; mean (K,) float64; m2 (K,) float64, the sum of squared deviations, or (0,) to leave
-    it out.
+    it out. Threads would not pay: reading the values takes half of the time.
     """
-    add = _accumulate_small if values.size < SMALL else _accumulate_large
-    add(count, mean, m2, values, alive)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _accumulate_small(count, mean, m2, values, alive):
     for first in range(0, mean.size, TILE):
-        _accumulate_tile(count, mean, m2, values, alive, first)
-    count[0] += alive.sum()
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def _accumulate_large(count, mean, m2, values, alive):
-    for tile in numba.prange((mean.size + TILE - 1) // TILE):
-        _accumulate_tile(count, mean, m2, values, alive, tile * TILE)
+        _accumulate_tile(count[0], mean[first : first + TILE], m2[first : first + TILE], values, alive, first)
     count[0] += alive.sum()
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _accumulate_tile(count, mean, m2, values, alive, first):
-    """The recursions of columns first, ..., first + TILE - 1."""
-    last = min(first + TILE, mean.size)
-    squares = m2.size > 0
-    seen = count[0]
+def _accumulate_tile(seen, mean, m2, values, alive, first):
+    """The recursions of the columns that begin with number `first`; counted from 0, loops become vectors."""
     for row in range(values.shape[0]):
         if not alive[row]:
             continue
         seen += 1
         weight = 1.0 / seen
-        if squares:
-            for k in range(first, last):
-                value = np.float64(values[row, k])
+        here = values[row, first : first + mean.size]
+        if m2.size:
+            for k in range(mean.size):
+                value = np.float64(here[k])
                 before = value - mean[k]
                 mean[k] += before * weight
                 m2[k] += before * (value - mean[k])
         else:
-            for k in range(first, last):
-                mean[k] += (np.float64(values[row, k]) - mean[k]) * weight
+            for k in range(mean.size):
+                mean[k] += (np.float64(here[k]) - mean[k]) * weight
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,13 @@ def cores() -> int:
 
 def versions() -> dict[str, str]:
     """Versions of simdrop and of what its numbers depend on."""
-    found = {f"{name}_version": version(name) for name in ("simdrop", "numpy", "scipy", "numba")}
+    found = {f"{name}_version": _version(name) for name in ("simdrop", "numpy", "scipy", "numba")}
     return found | {"python_version": platform.python_version()}
+
+
+@lru_cache
+def _version(name: str) -> str:
+    return version(name)
 
 
 def machine() -> dict[str, str | int]:

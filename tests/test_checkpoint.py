@@ -133,7 +133,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path, changes, named):
 def test_another_version_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "run.checkpoint"
     _stopped(path, 100)
-    monkeypatch.setattr("simdrop.provenance.version", lambda name: "0.0.1")
+    monkeypatch.setattr("simdrop.provenance._version", lambda name: "0.0.1")
     with pytest.raises(InvalidInput, match=r"simdrop_version was .*, is '0.0.1'"):
         _run(path, resume=True)
 

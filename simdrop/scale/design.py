@@ -34,7 +34,7 @@ import numpy as np
 from ..config import coerce
 from ..errors import InvalidInput, check_choice
 from ..problem import check_count
-from .point import TABLES, Point, check
+from .point import CHECKED, TABLES, Point, check
 
 DESIGNS = ("grid", "list", "random")
 SPACINGS = ("linear", "log")
@@ -114,7 +114,7 @@ def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
     rows = itertools.product(*axes.values()) if kind == "grid" else zip(*axes.values(), strict=True)
     base = Point(**fixed)
     points = tuple(replace(base, **dict(zip(axes, row, strict=True))) for row in rows)
-    for point in dict.fromkeys(points):
+    for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
         check(point)
     return Design(kind, axes, points)
 

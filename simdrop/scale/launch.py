@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from .point import Point, groups_of
 LAUNCH_MEMBERS = 16_384
 #: fields that may differ between the members of one launch
 PER_MEMBER = ("lr", "keep_prob", "init_seed", "init_scale", "init_gamma")
+SHARED = tuple(field.name for field in fields(Point) if field.name not in PER_MEMBER)
 #: seconds between two checkpoints of a launch
 CHECKPOINT_SECONDS = 30.0
 
@@ -51,7 +52,7 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
     """Numbers of the points of every launch: those that differ in PER_MEMBER alone, `most` members at a time."""
     together: dict[tuple[Any, ...], list[int]] = {}
     for number, point in enumerate(design.points):
-        key = tuple(value for name, value in asdict(point).items() if name not in PER_MEMBER)
+        key = tuple(getattr(point, name) for name in SHARED)
         together.setdefault(key, []).append(number)
     found = []
     for numbers in together.values():
@@ -61,7 +62,7 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
 
 
 def with_backends(point: Point) -> Point:
-    """The point with the backends that train it, and all of its launch, on this machine."""
+    """The first point of a launch with the backends that take all of it on this machine."""
     problem = problem_of(point)[0]
     (trains,) = backend_names(problem, **point.training())
     equations = [order for kind, order in EQUATIONS.items() if kind in point.kinds]
@@ -75,20 +76,22 @@ def with_backends(point: Point) -> Point:
 
 
 def work(points: Sequence[Point], threads: int | None = None, resume: Resume | None = None) -> Arrays:
-    """Train the points of one launch, from its checkpoint if there is one; arrays with a row for each point.
+    """Train the points of one launch, on the first's backends, from its checkpoint if there is one.
 
+    Returns arrays with a row for each point:
     step (K, T), risk_mean and risk_error (K, T): mean R_S over the members and its standard error; diverged (K,):
     members lost; distance, distance_error (K, F): of the mean parameters from every theory at the end; and what `keep`
     names: norm_mean, norm_error (K, T), theta_mean (K, T, P).
     """
     first, count = points[0], points[0].members
     problem = problem_of(first)[0]  # the same for all but for keep_prob, see PER_MEMBER
-    problems = [replace(problem, keep_prob=point.keep_prob) for point in points]
+    kept = {p: replace(problem, keep_prob=p) for p in {point.keep_prob for point in points}}
+    problems = [kept[point.keep_prob] for point in points]
     starts = [
         p.init(seed=q.init_seed, scale=q.init_scale, gamma=q.init_gamma) for p, q in zip(problems, points, strict=True)
     ]
     # predictions first: the checkpoint goes when the simulation is done
-    predicted = [list(_predictions(*each, threads)) for each in zip(points, problems, starts, strict=True)]
+    predicted = [list(_predictions(first, *each, threads)) for each in zip(points, problems, starts, strict=True)]
     groups = groups_of(count) * len(points) if first.kinds or "theta_mean" in first.keep else 0
     runs = _simulated(
         resume, problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
@@ -117,7 +120,7 @@ def _simulated(resume: Resume | None, *arguments: Any, **options: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            return simulate(*arguments, **options, **held)
+            return simulate(*arguments, **(options | held))
     except Diverged as error:
         return error.partial  # type: ignore[attr-defined]
     except InUse:  # by a worker that was thought dead
@@ -155,7 +158,9 @@ def _means(runs: Any, points: int) -> NDArray[Any]:
         return (sums.sum(axis=2) / count).swapaxes(0, 1)
 
 
-def _predictions(point: Point, problem: Problem, theta0: NDArray[Any], threads: int | None) -> Iterator[Means | None]:
+def _predictions(
+    first: Point, point: Point, problem: Problem, theta0: NDArray[Any], threads: int | None
+) -> Iterator[Means | None]:
     """Mean parameters of every theory at the end; None where it says nothing."""
     if not point.kinds:
         return
@@ -163,7 +168,7 @@ def _predictions(point: Point, problem: Problem, theta0: NDArray[Any], threads: 
         problem=problem, theta0=theta0, lr=point.lr, steps=point.steps // (point.svag or 1), points=problem.x,
         members=point.members, groups=groups_of(point.members), seed=point.seed, threads=threads, rtol=point.rtol,
         atol=point.atol, max_evaluations=point.max_evaluations, noise=point.noise(), sme_members=point.sme_members,
-        substeps=point.substeps, scheme=point.scheme, sme_backend=point.sme_backend,  # type: ignore[arg-type]
+        substeps=point.substeps, scheme=point.scheme, sme_backend=first.sme_backend,  # type: ignore[arg-type]
     )  # fmt: skip
     for kind in point.kinds:
         try:

@@ -99,6 +99,13 @@ def groups_of(members: int) -> int:
     return next(groups for groups in range(min(GROUPS, members), 0, -1) if members % groups == 0)
 
 
+#: fields that check() looks at
+CHECKED = (
+    "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "batch_size", "replace",
+    *TABLES["noise"], *TABLES["theory"],
+)  # fmt: skip
+
+
 def check(point: Point) -> None:
     """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
     for kind in point.kinds:

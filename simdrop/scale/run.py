@@ -107,8 +107,7 @@ def sweep(
         done = len(parts) - len(left)
         tell(done, len(parts))
         jobs = {number: _Job(
-            [replace(design.points[k], backend=firsts[number].backend, sme_backend=firsts[number].sme_backend)
-             for k in parts[number]],
+            [firsts[number], *(design.points[k] for k in parts[number][1:])],
             Resume(store.checkpoint(number).absolute(), checkpoint_seconds),
         ) for number in left}  # fmt: skip
         for number, arrays in _results(jobs, threads=threads, workers=workers, scheduler=scheduler):
