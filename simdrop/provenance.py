@@ -102,7 +102,7 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         "members": settings.members,
         "seed": str(settings.seed),  # up to 2**64 - 1, more than a signed integer holds
         "dtype": str(settings.dtype),
-        "theta0_sha256": fingerprint(settings.theta0),
+        "theta0_sha256": settings.theta0_sha256,
         "objective": describe({phase.first: phase.step.objective for phase in training.phases}),
         "penalty": step.penalty,
         "optimizer": step.optimizer,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -179,6 +180,11 @@ class Settings:
     members: int
     seed: int
     dtype: np.dtype
+
+    @cached_property
+    def theta0_sha256(self) -> str:
+        """Told with the results and with the checkpoint; theta0 of all members may be large."""
+        return provenance.fingerprint(self.theta0)
 
     @classmethod
     def check(

@@ -59,6 +59,7 @@ class Store:
         plain = {"format": FORMAT, **_versions(), **design.configuration(), "data_sha256": _fingerprints(design)}
         plain["backends"] = sorted(set(backends))
         self.identity = json.loads(json.dumps(plain))
+        self.arrays: dict[str, Any] = {}  # of the Zarr group
         self._lock = FileLock(folder / "lock", blocking=False)
 
     def __enter__(self) -> Store:
@@ -123,12 +124,12 @@ class Store:
             # text, and all metadata in one place, are written and read but not yet in Zarr's standard
             warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification")
             xr.Dataset(coords=_coordinates(design)).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
-            self.group = zarr.open_group(folder, mode="r+")
+            group = zarr.open_group(folder, mode="r+")
             attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points)}
-            self.group.attrs.update(attrs)
+            group.attrs.update(attrs)
             for name, (rest, empty) in arrays.items():
                 few = CHUNK_BYTES // (8 * math.prod(rest.values()))
-                self.group.create_array(
+                self.arrays[name] = group.create_array(
                     name, shape=(*points, *rest.values()), chunks=(*_chunks(points, max(1, few)), *rest.values()),
                     dtype=np.asarray(empty).dtype, fill_value=empty, dimension_names=(*design.dims, *rest),
                     compressors=ZstdCodec(level=0, checksum=True),  # damage is found on reading
@@ -166,10 +167,8 @@ class Store:
     def _fill(self, points: list[int], arrays: Arrays) -> None:
         where = np.unravel_index(np.array(points), self.design.shape)
         for name, values in arrays.items():
-            if name not in self.group:
-                continue
-            target: Any = self.group[name]
-            target.vindex[_cells(where, values.shape[1:])] = values
+            if name in self.arrays:
+                self.arrays[name].vindex[_cells(where, values.shape[1:])] = values
 
     def _header(self, points: list[int]) -> dict[str, Any]:
         """What a launch's file says of whose it is."""
