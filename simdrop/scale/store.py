@@ -241,7 +241,7 @@ def load(folder: str | Path) -> xr.Dataset:
         with xr.open_zarr(folder / "results.zarr", chunks=None) as found:
             return found.load()
     except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"no sweep that can be read at {str(folder)!r}: {error}") from None
+        raise InvalidInput(f"{str(folder / 'results.zarr')!r} is damaged; --resume writes it anew: {error}") from None
 
 
 def table(found: xr.Dataset) -> pd.DataFrame:
