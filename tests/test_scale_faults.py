@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from simdrop import scale
+from simdrop.errors import InvalidInput
 
 FILE = """
 [problem]
@@ -93,6 +94,38 @@ def test_a_worker_and_a_scheduler_are_killed(tmp_path):
         cluster()
         subprocess.run([*command, "--resume"], check=True, timeout=PATIENCE)
     xr.testing.assert_identical(scale.load(out), wanted)
+
+
+@pytest.mark.slow
+def test_workers_that_come_later_are_used(tmp_path):
+    """No more launches than for the workers that are there wait at the scheduler, and no fewer."""
+    distributed = pytest.importorskip("distributed")
+    file, waiting = tmp_path / "study.toml", []
+    file.write_text(FILE)
+    local = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with local as cluster, distributed.Client(cluster) as client:
+
+        def progress(done, total):
+            if done == 1:
+                cluster.scale(3)
+                client.wait_for_workers(3)
+            waiting.append(len(cluster.scheduler.tasks))
+
+        found = scale.sweep(scale.read(file), tmp_path / "out", scheduler=cluster.scheduler_address, progress=progress)
+    assert max(waiting[:2]) <= 3  # of one worker: two, and one that was just done
+    assert 5 <= max(waiting[2:]) <= 7
+    xr.testing.assert_identical(found, scale.sweep(scale.read(file), tmp_path / "alone", threads=1))
+
+
+@pytest.mark.slow
+def test_an_error_of_a_worker_is_told_as_it_is(tmp_path):
+    """Not taken for that of a lost scheduler: the data are gone when the worker looks for them."""
+    pytest.importorskip("distributed")
+    data = tmp_path / "data.csv"
+    data.write_text("x,y\n0,1\n1,2\n2,0\n")
+    design = scale.design({"problem": {"data": str(data), "target": ["y"]}, "sweep": {"lr": [0.1], "width": [3, 4]}})
+    with pytest.raises(InvalidInput, match=r"data.csv"):
+        scale.sweep(design, tmp_path / "out", workers=1, progress=lambda done, total: data.unlink())
 
 
 def _kill_one(process):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -26,6 +27,7 @@ Progress = Callable[[int, int], None]
 AHEAD = 2
 #: times that a launch is begun again after an error; of dead workers Dask takes care itself
 RETRIES = 2
+LOST = "the scheduler was lost; what is done is kept: --resume continues"
 
 
 @dataclass(frozen=True)
@@ -144,25 +146,25 @@ def _results(
         if workers:
             cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
         client = stack.enter_context(Client(cluster))
-        waiting = iter(jobs.items())
-        known: dict[str, int] = {}
+        waiting, known = iter(jobs.items()), dict[str, int]()
+        queue = as_completed()
 
-        def submit() -> Any:
-            number, job = next(waiting, (None, None))
-            if number is None or job is None:
-                return None
-            future = client.submit(work, job.points, threads or 1, job.resume, pure=False, retries=RETRIES)
-            known[future.key] = number
-            return future
+        def fill() -> None:
+            """Send launches for the workers that there are now."""
+            try:
+                room = AHEAD * max(1, len(client.nthreads()), workers) - len(known)
+            except OSError:
+                raise ConnectionError(LOST) from None
+            for number, job in itertools.islice(waiting, max(room, 0)):
+                future = client.submit(work, job.points, threads or 1, job.resume, pure=False, retries=RETRIES)
+                known[future.key] = number
+                queue.add(future)
 
-        ahead = AHEAD * max(1, len(client.nthreads()), workers)
-        queue = as_completed([future for future in (submit() for _ in range(ahead)) if future is not None])
+        fill()
         for future in queue:
             try:
                 arrays = future.result()
             except CancelledError:  # without a connection to the scheduler
-                raise ConnectionError("the scheduler was lost; what is done is kept: --resume continues") from None
+                raise ConnectionError(LOST) from None
             yield known.pop(future.key), arrays
-            following = submit()
-            if following is not None:
-                queue.add(following)
+            fill()
