@@ -1,8 +1,9 @@
 """What does a sweep cost beyond its kernels, and how does that grow with members, points and workers?
 
 tanh, width 32, 8 samples of one input, float32, one mask a step, backend native, one thread. A sweep is read, run and
-stored as `simdrop sweep` does it. Processor time is the process's own; "in kernels" is that spent in the training
-calls, the rest is recording, reductions over members and the store. Workers are timed by the clock.
+stored as `simdrop sweep` does it. Processor time is the process's own, and of three kinds: in kernels, which are the
+training calls; recording, which is the rest of `simulate`, as without a sweep; and the sweep itself: reading, planning,
+reductions over members, checkpoints and the store. Workers are timed by the clock.
 
     python bench/sweep.py [--quick]
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from simdrop import scale
 from simdrop.ensemble import Run
+from simdrop.scale import launch
 
 #: the sizes that the project's target of 5 million member-steps a second and core is stated for
 WIDTH, SAMPLES = 32, 8
@@ -38,36 +40,43 @@ def tables(folder: Path, *, points: int, members: int, steps: int) -> dict[str, 
     return {"problem": {"data": str(data), "width": WIDTH, "keep_prob": 0.9}, "simulate": simulate, "sweep": {"lr": lr}}
 
 
-class Kernels:
-    """Processor seconds that training calls take while this is open."""
+class Timed:
+    """Processor seconds spent in a function, by whoever calls it, while this is open."""
 
-    def __enter__(self) -> Kernels:
-        self.seconds, self._real = 0.0, Run._advance
-        real = self._real
+    def __init__(self, where: Any, name: str) -> None:
+        self.where, self.name, self.real, self.seconds = where, name, getattr(where, name), 0.0
 
-        def timed(run: Run, *arguments: Any) -> int:
+    def __enter__(self) -> Timed:
+        def timed(*arguments: Any, **options: Any) -> Any:
             began = time.process_time()
-            steps = real(run, *arguments)
-            self.seconds += time.process_time() - began
-            return steps
+            try:
+                return self.real(*arguments, **options)
+            finally:
+                self.seconds += time.process_time() - began
 
-        Run._advance = timed  # type: ignore[method-assign]
+        setattr(self.where, self.name, timed)
         return self
 
     def __exit__(self, *error: object) -> None:
-        Run._advance = self._real  # type: ignore[method-assign]
+        setattr(self.where, self.name, self.real)
 
 
 def cost(*, points: int, members: int, steps: int) -> dict[str, float]:
     """One sweep, from its tables to the results on disk."""
-    with tempfile.TemporaryDirectory() as folder, Kernels() as kernels:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Timed(Run, "_advance") as kernels,
+        Timed(launch, "simulate") as training,
+    ):
         described = tables(Path(folder), points=points, members=members, steps=steps)
         began = time.process_time()
         scale.sweep(scale.design(described), Path(folder) / "out", threads=1)
         seconds = time.process_time() - began
     return {
         "points": points, "members": members, "steps": steps, "seconds": seconds, "kernel_seconds": kernels.seconds,
-        "overhead": seconds / kernels.seconds - 1, "member_steps_per_second": points * members * steps / seconds,
+        "recording": (training.seconds - kernels.seconds) / kernels.seconds,
+        "overhead": (seconds - training.seconds) / kernels.seconds,
+        "member_steps_per_second": points * members * steps / seconds,
     }  # fmt: skip
 
 
@@ -95,7 +104,7 @@ def report(found: dict[str, Any]) -> str:
     """Three tables."""
     rows = [
         [f"{r['points']:,}", f"{r['members']:,}", f"{r['steps']:,}", f"{r['seconds']:.3g}",
-         f"{r['kernel_seconds'] / r['points']:.2g}", f"{100 * r['overhead']:.1f} %",
+         f"{r['kernel_seconds'] / r['points']:.2g}", f"{100 * r['recording']:.1f} %", f"{100 * r['overhead']:.1f} %",
          f"{r['member_steps_per_second'] / 1e6:.2f}"]
         for r in found["cost"]
     ]  # fmt: skip
@@ -105,7 +114,8 @@ def report(found: dict[str, Any]) -> str:
         "steps",
         "processor s",
         "kernel s a point",
-        "beyond kernels",
+        "recording",
+        "sweep",
         "10⁶ member·steps/s/core",
     ]
     memory = [[f"{points:,}", f"{size:.0f}"] for points, size in found["peak"].items()]

@@ -1,22 +1,4 @@
-"""What a sweep runs: fixed settings, and a design over some of them, from one TOML file.
-
-[problem]                 # as for `simdrop compare`: data, width, keep_prob, activation, mask, init_seed, ...
-data = "sin"
-[simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, svag, dtype, record, ...
-steps = 200
-keep = ["norm"]           # beside risks: the norm of the parameters, theta_mean
-[noise]                   # masks, law, label_noise, parameter_noise, connect, part
-masks = 2
-[theory]
-kinds = ["averaged"]      # flows, sme1 and sme2, whose distance from the ensemble's mean is measured
-[sweep]
-design = "grid"           # every combination; "list": the first of each, the second, ...; "random": `count` draws
-                          # of lists or of { low, high, spacing }, by draw_seed
-lr = [0.05, 0.1, 0.2]
-keep_prob = { from = 0.1, to = 0.9, count = 9 }          # spacing = "log" for a geometric progression
-
-All fields are those of `point.Point`; each may be fixed in its table or swept.
-"""
+"""What a sweep runs: fixed settings, and a design over some of them, from one TOML file (`help(simdrop.scale)`)."""
 
 from __future__ import annotations
 
