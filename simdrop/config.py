@@ -53,7 +53,7 @@ _machine = partial(setting, section="Machine")
 _output = partial(setting, section="Output")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # a sweep may have very many
 class ProblemSettings:
     """Settings of all commands that study one problem: its data, its network and their start."""
 

@@ -30,7 +30,7 @@ GROUPS = 20
 OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Point(ProblemSettings):
     """All settings of one point of a sweep."""
 
