@@ -108,8 +108,9 @@ def draw_words(words, lanes, stream, first, sample, step, member, key):
     lanes (3 · LANES,): what each lane adds to block number, sample and step.
     """
     c0 = np.uint64(first) | stream
+    low = key[0] ^ (np.uint64(member) >> np.uint64(32))  # see rng
     for start in range(0, LANES, 8):
-        _philox_of_eight(words, lanes, start, c0, np.uint64(sample), np.uint64(step), member, key[0], key[1])
+        _philox_of_eight(words, lanes, start, c0, np.uint64(sample), np.uint64(step), member, low, key[1])
 
 
 @inner

@@ -10,6 +10,9 @@ The 128-bit counter is four 32-bit words, the key is the 64-bit seed as (low, hi
     word 2   step                       counted from 0; where a step takes k masks, step · k + number of the mask
     word 3   member                     number of the member in the whole ensemble
 
+Members whose seeds differ can be drawn together: a member's number has 64 bits, of which the upper 32, 0 otherwise,
+change (xor) the low word of the key.
+
 Functions marked "scalar" hold for NumPy scalars and arrays, Numba and CUDA alike: words are np.uint64
 with values below 2**32, so that nothing ever overflows.
 """
@@ -78,7 +81,8 @@ def words(stream: int, count: int, sample, step, member, seed: int) -> NDArray[n
     """The first `count` words at a counter; `sample`, `step`, `member` broadcast: shape (..., count)."""
     blocks = np.arange(-(-count // 4), dtype=np.uint64) | np.uint64(stream << 28)
     sample, step, member = (np.asarray(v, dtype=np.uint64)[..., None] for v in (sample, step, member))
-    drawn = philox(blocks, sample, step, member, *split_seed(seed))
+    low, high = split_seed(seed)
+    drawn = philox(blocks, sample, step, member, low ^ (member >> _32), high)
     drawn = np.stack(np.broadcast_arrays(*drawn), axis=-1)
     return drawn.reshape(*drawn.shape[:-2], -1)[..., :count]
 

@@ -101,7 +101,7 @@ class Ensemble:
     moments    (M, k, P)  the optimizer's k = MOMENTS[optimizer] vectors, in theta's dtype
     lr         (M,)       float64 learning rates
     keep_prob  (M,)       float64 keep probabilities
-    member     (M,)       uint64 numbers that the members' masks are drawn by
+    member     (M,)       uint64 numbers that the members' masks are drawn by; their upper 32 bits change the seed
     diverged   (M,)       int64: the step whose loss was the first not to be finite, -1 while there is none;
                           the kernels leave such a member as it was before that step
     """

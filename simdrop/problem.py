@@ -216,6 +216,19 @@ def check_seed(seed: object) -> int:
     return seed
 
 
+def check_seeds(seed: ArrayLike) -> NDArray[np.uint64]:
+    """`seed` as an array () or, of one for each member, (members,); raises InvalidInput."""
+    if np.ndim(seed) == 0:
+        return np.array(check_seed(seed), dtype=np.uint64)
+    given = np.asarray(seed)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+        raise InvalidInput(f"seed must be a whole number, or one for each member, 0 or more, got {seed!r}")
+    seeds = given.astype(np.uint64)
+    if ((seeds ^ seeds[:1]) >> np.uint64(32)).any():
+        raise InvalidInput("seeds of members must have the same upper 32 bits: be below 2**32, say")
+    return seeds
+
+
 def check_keep_prob(value: ArrayLike) -> Array:
     """`value` (a number or an array) as float64 in (0, 1]; raises InvalidInput."""
     array = check_finite("keep_prob", value)

@@ -100,7 +100,7 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         **per_member,
         "steps": settings.steps,
         "members": settings.members,
-        "seed": str(settings.seed),  # up to 2**64 - 1, more than a signed integer holds
+        "seed": _seed(settings.seeds),
         "dtype": str(settings.dtype),
         "theta0_sha256": settings.theta0_sha256,
         "objective": describe({phase.first: phase.step.objective for phase in training.phases}),
@@ -131,6 +131,11 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
 
 #: what may differ between two runs that give the same bits
 _INCIDENTAL = ("created", "seconds", "kernel_seconds", "updates", "threads", "interrupted", "backend_reason")
+
+
+def _seed(seeds: NDArray[np.uint64]) -> str:
+    """As text, as 2**64 - 1 is more than a signed integer holds."""
+    return str(seeds[0]) if (seeds == seeds[0]).all() else "per member: sha256 " + fingerprint(seeds)
 
 
 def identity(problem: Problem, settings: Settings, *, training: _Training, run: Run) -> dict[str, Any]:

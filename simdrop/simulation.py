@@ -22,7 +22,7 @@ from .ensemble import DEFAULT_MEMORY, Run, block_members, report_end
 from .errors import InvalidInput, check_choice
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
-from .problem import Problem, check_count, check_finite, check_keep_prob, check_seed
+from .problem import Problem, check_count, check_finite, check_keep_prob, check_seeds
 from .recording import Wanted, record_steps
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def simulate(
     lr: ArrayLike,
     steps: int,
     members: int | None = None,
-    seed: int = 0,
+    seed: int | ArrayLike = 0,
     objective: Objective | Literal["L1"] | Mapping[int, str] = "dropout",
     penalty: float | None = None,
     optimizer: Optimizer = "sgd",
@@ -74,7 +74,8 @@ def simulate(
     lr : learning rate ε, a number or one for each member
     steps : number of training steps
     members : size of the ensemble; may be left out where an array over members tells it
-    seed : of the masks and minibatches; member k draws those of number k whatever the block
+    seed : of the masks and minibatches; member k draws those of number k whatever the block. One for each member may
+        be given, with the same upper 32 bits: below 2**32, say
     objective : "dropout" trains R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" train
         the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. "L1" is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2,
         "L4" R_drop - R_1, with R̃_2 = (lr/4) |∇R_drop|² on the step's own masks (arXiv:2207.05952, section 5);
@@ -96,7 +97,7 @@ def simulate(
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
     out : folder that receives `results.zarr`, also when the run is interrupted or diverges
-    numbers : (members,) whole numbers by which the members draw, 0, 1, ... by default
+    numbers : (members,) whole numbers below 2**32 by which the members draw, 0, 1, ... by default
     checkpoint : file that receives the state at a record step when the last one is `checkpoint_seconds` old, and goes
         when the run is done; `resume` continues from what is there, to the same bits on the same backend, and begins
         where there is nothing; another process that uses the file is refused
@@ -171,20 +172,25 @@ def simulate(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The checked numbers of a run; lr and keep_prob have shape (members,), theta0 (P,) or (members, P)."""
+    """The checked numbers of a run; lr, keep_prob and seeds have shape (members,), theta0 (P,) or (members, P)."""
 
     theta0: NDArray[np.float64]
     lr: NDArray[np.float64]
     keep_prob: NDArray[np.float64]
+    seeds: NDArray[np.uint64]
     steps: int
     members: int
-    seed: int
     dtype: np.dtype
 
     @cached_property
     def theta0_sha256(self) -> str:
         """Told with the results and with the checkpoint; theta0 of all members may be large."""
         return provenance.fingerprint(self.theta0)
+
+    @property
+    def seed(self) -> int:
+        """That of the first member, which the kernels take; `start` tells how the others' differ."""
+        return int(self.seeds[0])
 
     @classmethod
     def check(
@@ -195,7 +201,7 @@ class Settings:
         lr: ArrayLike,
         steps: int,
         members: int | None,
-        seed: int,
+        seed: int | ArrayLike,
         keep_prob: ArrayLike | None,
         dtype: str,
     ) -> Settings:
@@ -205,7 +211,8 @@ class Settings:
         if not (lr > 0).all():
             raise InvalidInput(f"lr must be positive, got {lr if lr.size > 1 else lr.item()!r}")
         kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
-        lengths = {"lr": lr, "keep_prob": kept, "theta0": theta0[..., 0]}
+        seeds = check_seeds(seed)
+        lengths = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
         if members is None:
             members = next((len(value) for value in lengths.values() if value.ndim), None)
             if members is None:
@@ -224,7 +231,7 @@ class Settings:
             keep_prob=np.broadcast_to(kept, members),
             steps=steps,
             members=members,
-            seed=check_seed(seed),
+            seeds=np.broadcast_to(seeds, members),
             dtype=np.dtype(dtype),
         )
 
@@ -256,6 +263,7 @@ class _Training:
         )
         if self.numbers is not None:
             ensemble.member[:] = self.numbers[first:last]
+        ensemble.member |= (settings.seeds[first:last] ^ settings.seeds[0]) << np.uint64(32)
         return ensemble
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
@@ -304,8 +312,8 @@ def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64
     if numbers is None:
         return None
     array = np.asarray(numbers)
-    if array.shape != (members,) or array.dtype.kind not in "iu" or (array < 0).any():
-        raise InvalidInput(f"numbers must be {members} whole numbers, 0 or more, got {numbers!r}")
+    if array.shape != (members,) or array.dtype.kind not in "iu" or (array < 0).any() or (array >= 1 << 32).any():
+        raise InvalidInput(f"numbers must be {members} whole numbers from 0 to 2**32 - 1, got {numbers!r}")
     return array.astype(np.uint64)
 
 

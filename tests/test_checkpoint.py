@@ -245,7 +245,7 @@ def test_numbers_of_members_choose_their_masks():
     all_ = _run(keep_theta=True, groups=0)
     np.testing.assert_array_equal(some["theta"].values, all_["theta"].values[:, chosen])
     for bad in ([1], [1.0, 2.0], [-1, 2]):
-        with pytest.raises(InvalidInput, match="numbers must be 2 whole numbers"):
+        with pytest.raises(InvalidInput, match="numbers must be 2 whole numbers from 0"):
             _run(members=2, numbers=bad, keep_theta=True, groups=0)
 
 

@@ -71,7 +71,9 @@ def _ensemble(
 ) -> Ensemble:
     _, width, inputs, outputs = shape
     theta = np.random.default_rng(width).standard_normal((len(KEEP), width * (inputs + outputs))) / np.sqrt(width)
-    return Ensemble.start(theta, optimizer=step.optimizer, lr=lr, keep_prob=keep, first_member=7, dtype=dtype)
+    ensemble = Ensemble.start(theta, optimizer=step.optimizer, lr=lr, keep_prob=keep, first_member=7, dtype=dtype)
+    ensemble.member[1::2] |= np.uint64(5 << 32)  # a seed of their own
+    return ensemble
 
 
 def _agree(
@@ -183,9 +185,7 @@ def test_no_division_of_the_work_changes_a_bit(call: simulator.Call, shape: Any)
     whole = theta()
     for options in ({"chunk": 1}, {"limit": 1}, {"limit": 2, "chunk": 2}, {"devices": [0, 0]}, {"devices": [0] * 5}):
         assert np.array_equal(theta(**options), whole), options
-    alone = Ensemble.start(
-        _ensemble(step, THIN).theta[1:2], optimizer="momentum", lr=0.3, keep_prob=0.8, first_member=8
-    )
+    alone = _ensemble(step, THIN).parts(3)[1]
     assert np.array_equal(call(simulator.train, step, x, y, alone, seed=SEED, shape=shape).theta[0], whole[1])
 
 

@@ -128,6 +128,15 @@ def test_seeds_of_masks_can_be_swept(tmp_path):
     assert found["risk_mean"].values[0, -1] != found["risk_mean"].values[1, -1]
 
 
+def test_seeds_share_a_launch_and_have_the_numbers_that_they_have_alone():
+    seeds = [0, 7, (1 << 32) + 1, (1 << 32) + 5]
+    design = _design(sweep={"seed": seeds, "lr": [0.05, 0.1]}, theory={})
+    assert launch.launches(design) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    found = [launch.work([design.points[k] for k in part], 1)["risk_mean"] for part in launch.launches(design)]
+    for k, point in enumerate(design.points):
+        np.testing.assert_array_equal(found[k // 4][k % 4], launch.work([point], 1)["risk_mean"][0])
+
+
 def test_launches_hold_what_shares_shapes():
     many = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2, 0.3]}, problem={"data": "sin"})
     assert launch.launches(many) == [[0, 1, 2], [3, 4, 5]]

@@ -24,6 +24,7 @@ from simdrop_kernels import BackendError, reference
 from simdrop_kernels.spec import Ensemble, Step
 
 X = np.linspace(-1, 1, 4)
+NOISE = simdrop.Noise(label=0.1, connect=0.9)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7)
 THETA0 = PROBLEM.init(seed=3)
 
@@ -292,3 +293,36 @@ def test_no_warning_where_all_goes_well() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _run()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba", "native"])
+@pytest.mark.parametrize("changes", [{}, {"mask": "sample"}, {"batch_size": 3}, {"noise": NOISE}])
+def test_members_with_seeds_of_their_own_draw_what_runs_with_these_seeds_draw(backend, changes):
+    """In one ensemble, whatever the order of the seeds; their low halves differ, the high ones need not be 0."""
+    high = 5 << 32
+    seeds, numbers = np.array([3, 0, 3, (1 << 32) - 1]) + high, np.array([0, 1, 1, 2])
+    options = {"steps": 12, "record": 2, "keep_theta": True, "backend": backend} | changes
+    mask = {"mask": options.pop("mask")} if "mask" in options else {}
+    problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7, **mask)
+    theta0 = problem.init(seed=1)
+    try:
+        found = simdrop.simulate(problem, theta0, lr=0.1, seed=seeds, numbers=numbers, **options)
+    except BackendError as error:
+        pytest.skip(str(error))
+    for k, (seed, number) in enumerate(zip(seeds, numbers, strict=True)):
+        alone = simdrop.simulate(problem, theta0, lr=0.1, seed=int(seed), numbers=[number], members=1, **options)
+        np.testing.assert_array_equal(found["theta"][:, k], alone["theta"][:, 0])
+    ends = found["theta"].values[-1]
+    assert len(np.unique(ends, axis=0)) == 4
+    assert found.attrs["seed"].startswith("per member: sha256")
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [([1, 2], "seed must be the same for all or given for 3 members"), ([0, 1, 1 << 32], "same upper 32 bits"),
+     ([0, 1, -1], "0 or more"), ([0.0, 1.0, 2.0], "whole number")],
+)  # fmt: skip
+def test_seeds_of_members_are_checked(seed, message):
+    problem = simdrop.Problem(X, np.sin(3 * X), width=5)
+    with pytest.raises(InvalidInput, match=message):
+        simdrop.simulate(problem, problem.init(seed=1), lr=0.1, steps=2, members=3, seed=seed)

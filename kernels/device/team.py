@@ -310,15 +310,16 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
         lr, factor, penalty = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
         penalty *= scale * scale / real(batch)
         threshold, number = words[2 * member], words[2 * member + 1]
+        low = key0 ^ (number >> np.uint64(32))  # see rng
         always, alive = threshold == ALWAYS, mine and diverged[member] < 0
         for k in range(neurons):
             factors[k] = factor if lane * neurons + k < own_width else zero
         for i in range(batch + lane, padded if minibatch else 0, lanes):
             store[chosen + i] = 0
         for t in range(steps):
-            drawn = threshold, factor, first_step + t, number, key0, key1
+            drawn = threshold, factor, first_step + t, number, low, key1
             if minibatch:
-                draw_batch(store, others, chosen, batch, in_all, replace, lane, first_step + t, number, key0, key1)
+                draw_batch(store, others, chosen, batch, in_all, replace, lane, first_step + t, number, low, key1)
             prepare(p, b, g, factors, lane, own_width, always, drawn)
             turn = t * (padded // samples) % 2  # on from the last pass before
             loss = gradient(

@@ -243,6 +243,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
         for member in range(cuda.blockIdx.x, diverged.size, cuda.gridDim.x):
             lr, factor, variance = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
             threshold, number = words[2 * member], words[2 * member + 1]
+            low = key0 ^ (number >> np.uint64(32))  # see rng
             always, alive = threshold == ALWAYS, diverged[member] < 0
             penalty = variance * scale * scale / real(batch)
             weights = member * params
@@ -250,8 +251,8 @@ def build(kind: Kind, shape: WideShape) -> Any:
             for t in range(steps if alive else 0):
                 step = first_step + t
                 if minibatch:
-                    draw_batch(store, others, chosen, batch, in_all, replace, lane, step, number, key0, key1)
-                drawn, sizes = (threshold, factor, step, number, key0, key1), (width, inputs, outputs)
+                    draw_batch(store, others, chosen, batch, in_all, replace, lane, step, number, low, key1)
+                drawn, sizes = (threshold, factor, step, number, low, key1), (width, inputs, outputs)
                 loss = gradient(
                     theta, weights, x, y, work, base, store, chosen, sizes, batch, scale, penalty, always, drawn
                 )

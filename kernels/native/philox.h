@@ -30,7 +30,7 @@ typedef struct {
 
 INLINE philox_place philox_at(uint64_t seed, uint64_t member) {
     philox_place at;
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    uint32_t k0 = (uint32_t)seed ^ (uint32_t)(member >> 32), k1 = (uint32_t)(seed >> 32);
     at.step = 0;
     at.member = (uint32_t)member;
     for (int round = 0; round < PHILOX_ROUNDS; round++, k0 += PHILOX_WEYL_0, k1 += PHILOX_WEYL_1) {

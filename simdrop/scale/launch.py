@@ -1,6 +1,6 @@
 """The work of a sweep: points that share shapes are trained together, in one launch for as many as fit.
 
-Members of a point are numbered from 0 and the mask's seed is the point's, so that its numbers are those that
+Members of a point are numbered from 0 and their masks' seed is the point's, so that its numbers are those that
 `simdrop.simulate` gives for the point alone, whatever it was launched with.
 """
 
@@ -32,7 +32,7 @@ from .point import Point, groups_of
 #: members of a launch: enough to keep every core busy, few enough to see progress and to lose little
 LAUNCH_MEMBERS = 16_384
 #: fields that may differ between the members of one launch
-PER_MEMBER = ("lr", "keep_prob", "init_seed", "init_scale", "init_gamma")
+PER_MEMBER = ("lr", "keep_prob", "seed", "init_seed", "init_scale", "init_gamma")
 SHARED = tuple(field.name for field in fields(Point) if field.name not in PER_MEMBER)
 #: seconds between two checkpoints of a launch
 CHECKPOINT_SECONDS = 30.0
@@ -52,7 +52,8 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
     """Numbers of the points of every launch: those that differ in PER_MEMBER alone, `most` members at a time."""
     together: dict[tuple[Any, ...], list[int]] = {}
     for number, point in enumerate(design.points):
-        key = tuple(getattr(point, name) for name in SHARED)
+        # seeds of one launch have the same upper halves
+        key = (point.seed >> 32, *(getattr(point, name) for name in SHARED))
         together.setdefault(key, []).append(number)
     found = []
     for numbers in together.values():
@@ -96,8 +97,8 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
     runs = _simulated(
         resume, problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
-        steps=first.steps, seed=first.seed, record=first.record, norms="norm" in first.keep, quantiles=(),
-        groups=groups if groups > 1 else 0, threads=threads, **first.training(),
+        seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, quantiles=(),
+        norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads, **first.training(),
     )  # fmt: skip
     found: Arrays = {"step": np.tile(runs["step"].values, (len(points), 1))}
     found["risk_mean"], found["risk_error"] = _over_members(runs["risk"].values, count)
