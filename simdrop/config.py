@@ -73,6 +73,7 @@ class ProblemSettings:
         "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.spec:MASKS"
     )
     bias: bool = _network(True, "give each neuron a bias")
+    train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.spec:TRAINS")
     output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members")
     init_scale: float = _network(1.0, "standard deviation of the initial parameters")
@@ -180,6 +181,7 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
         mask=settings.mask,  # type: ignore[arg-type]  # Problem checks it
         bias=settings.bias,
         output_scale=settings.output_scale,
+        train=settings.train,  # type: ignore[arg-type]  # Problem checks it
     )
     return problem, data
 

@@ -114,6 +114,17 @@ def test_flows_heed_their_settings():
     assert (exact["distance"] != loose["distance"]).all()
 
 
+def test_record_times_and_trained_weights_are_fields():
+    """Logarithmic times are those of simulate(); with frozen input weights the network moves less far."""
+    simulate = {"spacing": "log", "keep": ["theta_mean"]}
+    found = work(_design(simulate, problem={"data": "sin", "width": 4, "train": "output"}).points, threads=1)
+    np.testing.assert_array_equal(found["step"][0], simdrop.recording.record_steps(30, 4, "log"))
+    moved = np.abs(np.diff(found["theta_mean"][0], axis=0)).max(axis=0)
+    np.testing.assert_array_equal(moved > 0, np.arange(12) < 4)  # a, then w
+    with pytest.raises(InvalidInput, match="unknown spacing"):
+        _design({"spacing": "logarithmic"})
+
+
 def test_svag_is_compared_at_its_own_time():
     theory = {"kinds": ["gradient"]}
     slow = work(_design({"svag": 2, "steps": 60}, theory=theory, sweep={"keep_prob": [1.0]}).points, threads=1)

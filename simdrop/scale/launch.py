@@ -97,8 +97,9 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
     runs = _simulated(
         resume, problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
-        seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, quantiles=(),
-        norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads, **first.training(),
+        seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, spacing=first.spacing,
+        quantiles=(), norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads,
+        **first.training(),
     )  # fmt: skip
     found: Arrays = {"step": np.tile(runs["step"].values, (len(points), 1))}
     found["risk_mean"], found["risk_error"] = _over_members(runs["risk"].values, count)

@@ -50,7 +50,8 @@ class Point(ProblemSettings):
     svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise")
     dtype: str = _simulation("float32", "floating-point type")
     backend: str = _simulation("auto", "kernels to run on")
-    record: int = _simulation(11, "number of record times, evenly spaced")
+    record: int = _simulation(11, "number of record times")
+    spacing: str = _simulation("even", "record times evenly or logarithmically spaced")
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
     masks: int = _noise(1, "masks over which the gradient of a step is averaged")
     law: str = _noise("bernoulli", "law of the factors of dropout")
@@ -101,7 +102,7 @@ def groups_of(members: int) -> int:
 
 #: fields that check() looks at
 CHECKED = (
-    "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "batch_size", "replace",
+    "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "spacing", "batch_size", "replace",
     *TABLES["noise"], *TABLES["theory"],
 )  # fmt: skip
 
@@ -116,6 +117,7 @@ def check(point: Point) -> None:
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
     check_choice("backend", point.backend, ("auto", *registry.names()))
     check_choice("sme_backend", point.sme_backend, ("auto", *sde.names()))
+    check_choice("spacing", point.spacing, ("even", "log"))
     check_choice("scheme", point.scheme, sde.SCHEMES)
     point.noise()
     if not point.kinds:
