@@ -30,9 +30,8 @@ def sweep(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
     from matplotlib.figure import Figure
 
     check_choice("variable", variable, [name for name in VARIABLES if name in found])
-    values, axes = _end(found, variable), [str(name) for name in found["diverged"].dims if name != "point"]
-    numbers = [axis for axis in axes if found[axis].dtype.kind in "if"]
-    if len(axes) != len(numbers) or len(axes) not in (1, 2):
+    values, axes = _end(found, variable), _axes(found)
+    if not drawable(found):
         raise InvalidInput(
             f"a figure needs one or two swept fields of numbers on a grid, got {', '.join(axes) or 'points'}"
         )
@@ -50,6 +49,17 @@ def sweep(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
         else:
             places[0].set_ylabel(VARIABLES[variable])
     return figure
+
+
+def drawable(found: xr.Dataset) -> bool:
+    """Whether one or two fields of numbers were swept on a grid."""
+    axes = _axes(found)
+    return len(axes) in (1, 2) and all(found[axis].dtype.kind in "if" for axis in axes)
+
+
+def _axes(found: xr.Dataset) -> list[str]:
+    """The dimensions of a grid."""
+    return [str(name) for name in found["diverged"].dims if name != "point"]
 
 
 def _end(found: xr.Dataset, variable: str) -> xr.DataArray:

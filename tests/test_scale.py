@@ -307,11 +307,27 @@ def test_from_the_command_line(tmp_path, capsys):
     assert run(["sweep", str(file), "--out", str(out), "--resume", "--quiet"]) == 0
     capsys.readouterr()
     assert run(["show", str(out), "--export", str(tmp_path / "all.nc")]) == 0
-    assert "10 of 10 points done; swept: width, lr" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "10 of 10 points done; swept: width, lr" in told
+    rows = [line.split() for line in told.splitlines()[1:12]]
+    assert rows[0] == ["width", "lr", "step", "diverged", "risk_mean", "risk_error"]
+    assert [row[:4] for row in rows[1:3]] == [["4", "0.01", "20", "0"], ["4", "0.02", "20", "0"]]
+    assert float(rows[10][4]) == float(f"{scale.load(out)['risk_mean'].values[4, 1, -1]:.4g}")
     assert (out / "figure.png").stat().st_size > 1000
     held = xr.open_dataset(tmp_path / "all.nc", engine="h5netcdf").load()
     np.testing.assert_array_equal(held["risk_mean"], scale.load(out)["risk_mean"])
     assert json.loads((out / "sweep.json").read_text())["axes"]["lr"] == [0.01, 0.02]
+
+
+def test_what_cannot_be_drawn_is_printed_all_the_same(tmp_path, capsys):
+    swept = {"design": "list", "activation": ["tanh", "relu"], "lr": [0.05, 0.1]}
+    _numbers(tmp_path, "one", _design(sweep=swept))
+    assert run(["show", str(tmp_path / "one")]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 4
+    assert told[3].split()[:5] == ["1", "relu", "0.1", "30", "0"]
+    assert run(["show", str(tmp_path / "one"), "--figure", str(tmp_path / "one.png")]) == 2
+    assert "one or two swept fields" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ..scale import Plan
 
+#: lines of a table of points
+LINES = 40
+
 
 @click.command()
 @click.argument("file", metavar="FILE.toml")
@@ -99,13 +102,28 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, deb
     fields = [str(name) for name in found["diverged"].dims if name != "point"]
     done = int((found["diverged"] >= 0).sum())
     click.echo(f"{done} of {found['diverged'].size} points done; swept: {', '.join(fields) or 'points'}")
+    click.echo(_ends(found))
     if export is not None:
         _export(found, Path(export))
         click.echo(f"written to {export}")
+    if figure is None and not plots_sweep.drawable(found):
+        return
     drawn = plots_sweep.sweep(found, variable)
     place = Path(figure or Path(folder) / "figure.png")
     plots.save(drawn, place)
     click.echo(f"written to {place}")
+
+
+def _ends(found: xr.Dataset) -> str:
+    """A line for each point that is done, as it is at the end; of many, the first and the last."""
+    from ..scale import table
+
+    rows, points = table(found), list(found["diverged"].dims)
+    ends = rows[rows["step"] >= 0].groupby(points, sort=False).tail(1)
+    first = dict.fromkeys([*points, *found["diverged"].coords, "step", "diverged"])
+    others = [str(name) for name in ends if name not in (*first, "time") and "theta_mean_" not in str(name)]
+    told = [*first, *sorted(others, key=lambda name: (name.replace("_error", "_mean"), "_error" in name))]
+    return str(ends[told].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))
 
 
 def _export(found: xr.Dataset, path: Path) -> None:

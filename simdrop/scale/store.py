@@ -259,4 +259,8 @@ def table(found: xr.Dataset) -> pd.DataFrame:
             continue
         labels = found[further].values  # the kinds, or 0, 1, ...
         columns |= {f"{name}_{label}": values.isel({further: k}, drop=True) for k, label in enumerate(labels)}
-    return xr.Dataset(columns, found.drop_vars("kind", errors="ignore").coords).to_dataframe().reset_index()
+    return (
+        xr.Dataset(columns, found.drop_vars("kind", errors="ignore").coords)
+        .to_dataframe(dim_order=list(found["step"].dims))
+        .reset_index()
+    )
