@@ -159,6 +159,9 @@ def test_settings_that_say_nothing_are_refused(tables, message):
     ],
 )
 def test_what_no_launch_can_run_is_refused_before_the_first(tmp_path, tables, message):
+    design = _design(tables.pop("simulate", None), **tables)
     with pytest.raises((InvalidInput, BackendError), match=message):
-        scale.sweep(_design(tables.pop("simulate", None), **tables), tmp_path / "out")
+        scale.sweep(design, tmp_path / "out")
+    with pytest.raises((InvalidInput, BackendError), match=message):
+        scale.plan(design)
     assert not (tmp_path / "out").exists()

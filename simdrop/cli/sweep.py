@@ -81,10 +81,11 @@ def sweep(
 
 def _plan_text(plan: Plan) -> str:
     minutes = f"{plan.seconds / 60:.1f} min" if plan.seconds >= 60 else f"{plan.seconds:.1f} s"
+    uncounted = ", stochastic equations not counted" if plan.equations else ""
     return (
         f"{plan.points} points in {plan.launches} launches, {plan.updates:.3g} neuron-sample updates\n"
-        f"about {minutes} on this machine, theories not counted; {plan.memory / 2**20:.1f} MiB of memory for networks;"
-        f" {plan.disk / 2**20:.2f} MiB on disk"
+        f"about {minutes} on one worker of this machine{uncounted};"
+        f" {plan.memory / 2**20:.1f} MiB of memory for networks; {plan.disk / 2**20:.2f} MiB on disk"
     )
 
 

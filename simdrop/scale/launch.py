@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -109,6 +110,17 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
         found["theta_mean"] = _means(runs, len(points))
     found["diverged"] = (runs["diverged"].values.reshape(len(points), count) >= 0).sum(axis=1)
     return found | _distances(predicted, runs, len(first.kinds))
+
+
+def seconds_of_flows(point: Point) -> float:
+    """What the flows of a point take, once what they need is compiled."""
+    flows = replace(point, kinds=tuple(kind for kind in point.kinds if kind not in EQUATIONS))
+    problem = problem_of(point)[0]
+    theta0 = problem.init(seed=point.init_seed, scale=point.init_scale, gamma=point.init_gamma)
+    list(_predictions(flows, replace(flows, steps=point.svag or 1), problem, theta0, None))
+    began = time.perf_counter()
+    list(_predictions(flows, flows, problem, theta0, None))
+    return time.perf_counter() - began
 
 
 def _simulated(resume: Resume | None, *arguments: Any, **options: Any) -> Any:

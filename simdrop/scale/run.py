@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..config import problem_of
 from ..errors import InvalidInput
+from ..study.theories import EQUATIONS
 from .design import Design
-from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, with_backends, work
+from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
 from .store import Store, load
 
@@ -34,12 +37,14 @@ LOST = "the scheduler was lost; what is done is kept: --resume continues"
 class Plan:
     """What a sweep will take.
 
-    updates: neuron·sample updates; seconds: from a short calibration of the first point; memory: bytes of the largest
-    launch's parameters and optimizer state; disk: bytes of the results before compression.
+    updates: neuron·sample updates; seconds: from a short calibration of the first point and, for flows, of it and
+    the last; equations: whether there are stochastic ones, which are not counted; memory: bytes of the largest launch's
+    parameters and optimizer state; disk: bytes of the results before compression.
     """
 
     points: int
     launches: int
+    equations: bool
     updates: float
     seconds: float
     memory: float
@@ -51,6 +56,7 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
     parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
     for part in parts:
         points = [design.points[number] for number in part]
+        with_backends(points[0])  # refuses what could not be run
         problem = problem_of(points[0])[0]
         samples = points[0].batch_size or problem.n_samples
         updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
@@ -62,7 +68,10 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
     if "theta_mean" in first.keep:
         row += times * largest
     disk = 8.0 * row * len(design.points)
-    return Plan(len(design.points), len(parts), updates, updates / _rate(design, threads), memory, disk)
+    flows = np.mean([seconds_of_flows(point) for point in {first, design.points[-1]}])
+    seconds = updates / _rate(design, threads) + float(flows) * len(design.points)
+    equations = any(kind in EQUATIONS for kind in first.kinds)
+    return Plan(len(design.points), len(parts), equations, updates, seconds, memory, disk)
 
 
 def _rate(design: Design, threads: int | None) -> float:
