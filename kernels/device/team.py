@@ -26,7 +26,8 @@ from . import machine
 from .draws import make_draw_batch, make_fill
 from .plan import TeamShape
 
-ALWAYS = np.uint64(0xFFFFFFFF)
+LOW = np.uint64(0xFFFFFFFF)  # a word of Philox
+ALWAYS = LOW  # the threshold that keeps all
 CONSTANTS = 7  # numbers per step that the optimizers need
 
 
@@ -310,7 +311,8 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
         lr, factor, penalty = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
         penalty *= scale * scale / real(batch)
         threshold, number = words[2 * member], words[2 * member + 1]
-        low = key0 ^ (number >> np.uint64(32))  # see rng
+        low = (key0 ^ (number >> np.uint64(32))) & LOW  # see rng
+        threshold, number = threshold & LOW, number & LOW  # one register each
         always, alive = threshold == ALWAYS, mine and diverged[member] < 0
         for k in range(neurons):
             factors[k] = factor if lane * neurons + k < own_width else zero

@@ -22,7 +22,7 @@ from ..spec import MOMENTS
 from . import machine
 from .draws import SAMPLE, STEP, is_kept, make_draw_batch
 from .plan import WideShape
-from .team import ALWAYS, CONSTANTS
+from .team import ALWAYS, CONSTANTS, LOW
 
 
 class Kind(NamedTuple):
@@ -243,7 +243,8 @@ def build(kind: Kind, shape: WideShape) -> Any:
         for member in range(cuda.blockIdx.x, diverged.size, cuda.gridDim.x):
             lr, factor, variance = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
             threshold, number = words[2 * member], words[2 * member + 1]
-            low = key0 ^ (number >> np.uint64(32))  # see rng
+            low = (key0 ^ (number >> np.uint64(32))) & LOW  # see rng
+            threshold, number = threshold & LOW, number & LOW  # one register each
             always, alive = threshold == ALWAYS, diverged[member] < 0
             penalty = variance * scale * scale / real(batch)
             weights = member * params
