@@ -13,6 +13,8 @@ STEP = np.uint64(rng.STREAM_STEP_MASK << 28)
 SAMPLE = np.uint64(rng.STREAM_SAMPLE_MASK << 28)
 _BATCH = np.uint64(rng.STREAM_BATCH << 28)
 
+#: a word
+LOW = np.uint64(0xFFFFFFFF)
 philox = machine.scalar(rng.philox)
 bounded = machine.scalar(rng.bounded)
 
@@ -21,6 +23,13 @@ bounded = machine.scalar(rng.bounded)
 def pick(k, w0, w1, w2, w3):
     """Word k of four."""
     return w0 if k == 0 else (w1 if k == 1 else (w2 if k == 2 else w3))
+
+
+@machine.device
+def words_of(words, member, key0):
+    """Threshold, number and low word of the key (`rng`) of a member; each is known to take one register."""
+    threshold, number = words[2 * member], words[2 * member + 1]
+    return threshold & LOW, number & LOW, (key0 ^ (number >> np.uint64(32))) & LOW
 
 
 @machine.scalar

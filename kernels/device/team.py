@@ -23,10 +23,9 @@ from numba import cuda
 from .. import formulas
 from ..spec import MOMENTS
 from . import machine
-from .draws import make_draw_batch, make_fill
+from .draws import LOW, make_draw_batch, make_fill, words_of
 from .plan import TeamShape
 
-LOW = np.uint64(0xFFFFFFFF)  # a word of Philox
 ALWAYS = LOW  # the threshold that keeps all
 CONSTANTS = 7  # numbers per step that the optimizers need
 
@@ -310,9 +309,7 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
             load(v, moments, (member * vectors + 1) * params, lane, own_width)
         lr, factor, penalty = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
         penalty *= scale * scale / real(batch)
-        threshold, number = words[2 * member], words[2 * member + 1]
-        low = (key0 ^ (number >> np.uint64(32))) & LOW  # see rng
-        threshold, number = threshold & LOW, number & LOW  # one register each
+        threshold, number, low = words_of(words, member, key0)
         always, alive = threshold == ALWAYS, mine and diverged[member] < 0
         for k in range(neurons):
             factors[k] = factor if lane * neurons + k < own_width else zero

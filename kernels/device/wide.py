@@ -20,9 +20,9 @@ from numba import cuda
 from .. import formulas
 from ..spec import MOMENTS
 from . import machine
-from .draws import SAMPLE, STEP, is_kept, make_draw_batch
+from .draws import SAMPLE, STEP, is_kept, make_draw_batch, words_of
 from .plan import WideShape
-from .team import ALWAYS, CONSTANTS, LOW
+from .team import ALWAYS, CONSTANTS
 
 
 class Kind(NamedTuple):
@@ -242,9 +242,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
                 store[chosen + i] = 0
         for member in range(cuda.blockIdx.x, diverged.size, cuda.gridDim.x):
             lr, factor, variance = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
-            threshold, number = words[2 * member], words[2 * member + 1]
-            low = (key0 ^ (number >> np.uint64(32))) & LOW  # see rng
-            threshold, number = threshold & LOW, number & LOW  # one register each
+            threshold, number, low = words_of(words, member, key0)
             always, alive = threshold == ALWAYS, diverged[member] < 0
             penalty = variance * scale * scale / real(batch)
             weights = member * params
