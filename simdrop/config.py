@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import InvalidInput, check_choice
+from .errors import InvalidInput
+from .words import check_choice
 
 if TYPE_CHECKING:
     from .data import Data

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InvalidInput, check_choice
-from .problem import check_count, check_finite
+from .checks import check_count, check_finite
+from .errors import InvalidInput
+from .words import check_choice
 
 Array = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from simdrop_kernels.spec import Ensemble
 
+from .checks import check_count
 from .errors import Diverged, DivergenceWarning, InvalidInput
 from .interrupt import Interruptible
-from .problem import check_count
 from .recording import Recorder, Wanted
 
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ import numpy as np
 from simdrop_kernels.connect import MAX_INPUTS
 from simdrop_kernels.spec import LAWS, PARTS, Law, Part
 
-from .errors import InvalidInput, check_choice
-from .problem import Problem, check_count, check_finite
+from .checks import check_count, check_finite
+from .errors import InvalidInput
+from .problem import Problem
+from .words import check_choice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,9 @@ import numpy as np
 from simdrop_kernels import registry
 from simdrop_kernels.spec import OBJECTIVES, Step
 
-from .errors import InvalidInput, check_choice
-from .problem import check_finite
+from .checks import check_finite
+from .errors import InvalidInput
+from .words import check_choice
 
 #: other names of objectives
 ALIASES = {"L1": "risk+r1"}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InvalidInput, check_choice
+from .errors import InvalidInput
 from .plots import STYLE
+from .words import check_choice
 
 if TYPE_CHECKING:
     import xarray as xr

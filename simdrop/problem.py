@@ -13,7 +13,9 @@ from simdrop_kernels.activations import ACTIVATIONS, Activation
 from simdrop_kernels.rng import MAX_WIDTH
 from simdrop_kernels.spec import MASKS, TRAINS, Mask, Train, join, split
 
-from .errors import InvalidInput, check_choice
+from .checks import check_count, check_finite, check_flag, check_keep_prob, check_number, check_samples, check_seed
+from .errors import InvalidInput
+from .words import check_choice
 
 Array = NDArray[np.float64]
 
@@ -58,23 +60,21 @@ class Problem:
     train: Train = field(default="both", kw_only=True)
 
     def __post_init__(self) -> None:
-        x, y = _samples("x", self.x), _samples("y", self.y)
+        x, y = check_samples("x", self.x), check_samples("y", self.y)
         if len(x) != len(y):
             raise InvalidInput(f"x has {len(x)} samples but y has {len(y)}: they must have as many rows")
         for array in (x, y):
             array.flags.writeable = False
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
-        width = check_count("width", self.width)
-        if width > MAX_WIDTH:
-            raise InvalidInput(f"width must be at most {MAX_WIDTH}, got {width}")
-        object.__setattr__(self, "width", width)
+        object.__setattr__(self, "width", check_count("width", self.width, most=MAX_WIDTH))
+        check_number("keep_prob", self.keep_prob)
         object.__setattr__(self, "keep_prob", float(check_keep_prob(self.keep_prob)))
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("mask", self.mask, MASKS)
         check_choice("train", self.train, TRAINS)
-        object.__setattr__(self, "bias", bool(self.bias))
-        object.__setattr__(self, "output_scale", _output_scale(self.output_scale, width))
+        object.__setattr__(self, "bias", check_flag("bias", self.bias))
+        object.__setattr__(self, "output_scale", _output_scale(self.output_scale))
 
     @property
     def n_samples(self) -> int:
@@ -109,7 +109,8 @@ class Problem:
     @property
     def scale(self) -> float:
         """The output scale s as a number."""
-        return float(self.output_scale)
+        named = OUTPUT_SCALES.get(self.output_scale) if isinstance(self.output_scale, str) else None
+        return float(self.output_scale) if named is None else named(self.width)
 
     @property
     def inputs(self) -> Array:
@@ -118,7 +119,7 @@ class Problem:
 
     def augment(self, x: ArrayLike) -> Array:
         """Points x (k,) or (k, d) as the neurons see them, shape (k, D). Raises InvalidInput."""
-        x = _samples("x", x)
+        x = check_samples("x", x)
         if x.shape[1] != self.x.shape[1]:
             raise InvalidInput(f"points must have {self.x.shape[1]} columns like the data, got {x.shape[1]}")
         if self.bias:
@@ -168,10 +169,10 @@ class Problem:
         m^-gamma read as a variance or as a standard deviation. The first row for any number of
         members is the draw for `members=None`.
         """
-        if not (np.isfinite(scale) and scale >= 0):
-            raise InvalidInput(f"scale must be a finite number, 0 or more, got {scale!r}")
+        scale = check_number("scale", scale, least=0)
         check_choice("gamma_of", gamma_of, ("variance", "deviation"))
         if gamma is not None:
+            gamma = check_number("gamma", gamma)
             scale *= self.width ** (-gamma / 2 if gamma_of == "variance" else -gamma)
         rows = 1 if members is None else check_count("members", members)
         drawn = scale * np.random.default_rng(check_seed(seed)).standard_normal((rows, self.n_params))
@@ -188,71 +189,10 @@ class Problem:
         return theta
 
 
-def check_finite(name: str, value: ArrayLike) -> Array:
-    """`value` as a float64 array without NaN or infinity; raises InvalidInput that says where they are."""
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name} must hold numbers: {error}") from None
-    bad = ~np.isfinite(array)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise InvalidInput(f"{name} has {bad.sum()} non-finite values, the first, {array[where]}, at index {where}")
-    return array
-
-
-def check_count(name: str, value: object, least: int = 1) -> int:
-    """`value` as an int of at least `least`; raises InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InvalidInput(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return int(value)
-
-
-def check_seed(seed: object) -> int:
-    """`seed` as an int in [0, 2**64); raises InvalidInput."""
-    seed = check_count("seed", seed, least=0)
-    if seed >= 1 << 64:
-        raise InvalidInput(f"seed must be below 2**64, got {seed}")
-    return seed
-
-
-def check_seeds(seed: ArrayLike) -> NDArray[np.uint64]:
-    """`seed` as an array () or, of one for each member, (members,); raises InvalidInput."""
-    if np.ndim(seed) == 0:
-        return np.array(check_seed(seed), dtype=np.uint64)
-    given = np.asarray(seed)
-    if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
-        raise InvalidInput(f"seed must be a whole number, or one for each member, 0 or more, got {seed!r}")
-    seeds = given.astype(np.uint64)
-    if ((seeds ^ seeds[:1]) >> np.uint64(32)).any():
-        raise InvalidInput("seeds of members must have the same upper 32 bits: be below 2**32, say")
-    return seeds
-
-
-def check_keep_prob(value: ArrayLike) -> Array:
-    """`value` (a number or an array) as float64 in (0, 1]; raises InvalidInput."""
-    array = check_finite("keep_prob", value)
-    if not ((array > 0) & (array <= 1)).all():
-        raise InvalidInput(f"keep_prob must lie in (0, 1] (the probability to keep a neuron), got {value!r}")
-    return array
-
-
-def _samples(name: str, value: ArrayLike) -> Array:
-    """Data as a finite float64 array of shape (n, columns), n and columns at least 1."""
-    array = check_finite(name, value)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or 0 in array.shape:
-        raise InvalidInput(f"{name} must have shape (n,) or (n, columns) and not be empty, got {np.shape(value)}")
-    return np.ascontiguousarray(array)
-
-
-def _output_scale(value: float | str, width: int) -> float:
+def _output_scale(value: object) -> float | str:
+    """`value` as a positive number or one of the names of `OUTPUT_SCALES`; raises InvalidInput."""
     if isinstance(value, str):
-        check_choice("output_scale", value, OUTPUT_SCALES)
-        return float(OUTPUT_SCALES[value](width))
-    if not (np.isfinite(value) and value > 0):
-        raise InvalidInput(
-            f"output_scale must be a positive number or one of {', '.join(OUTPUT_SCALES)}, got {value!r}"
-        )
-    return float(value)
+        return check_choice("output_scale", value, OUTPUT_SCALES)
+    if value is None:
+        raise InvalidInput(f"output_scale must be a positive number or one of {', '.join(OUTPUT_SCALES)}, got None")
+    return check_number("output_scale", value, above=0, what="a positive number")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InvalidInput, check_choice
-from .problem import Problem, check_count, check_finite
+from .checks import check_count, check_finite
+from .errors import InvalidInput
+from .problem import Problem
+from .words import check_choice
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -18,12 +18,14 @@ from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
 from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step
 
 from . import provenance
+from .checks import check_count, check_finite, check_keep_prob, check_seeds
 from .ensemble import DEFAULT_MEMORY, Run, block_members, report_end
-from .errors import InvalidInput, check_choice
+from .errors import InvalidInput
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
-from .problem import Problem, check_count, check_finite, check_keep_prob, check_seeds
+from .problem import Problem
 from .recording import Wanted, record_steps
+from .words import check_choice
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -73,7 +73,7 @@ def test_csv_row_numbers_count_quoted_line_breaks(tmp_path):
 
 
 def test_npz_reads_x_and_y(tmp_path):
-    x, y = np.arange(6).reshape(3, 2), np.array([True, False, True])
+    x, y = np.arange(6).reshape(3, 2), np.array([1, 0, 1], dtype=np.uint8)
     np.savez(tmp_path / "d.npz", x=x, y=y, other=1)
     found = data.load(tmp_path / "d.npz")
     np.testing.assert_array_equal(found.x, x)

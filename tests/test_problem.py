@@ -94,7 +94,7 @@ def test_wrong_parameters_and_points_are_refused() -> None:
         problem.augment(np.zeros(4))
     with pytest.raises(InvalidInput, match="seed must be below"):
         problem.init(seed=2**64)
-    with pytest.raises(InvalidInput, match="scale must be a finite number"):
+    with pytest.raises(InvalidInput, match="scale must be a number, 0 or more, got -1"):
         problem.init(scale=-1)
     with pytest.raises(InvalidInput, match="members must be a whole number"):
         problem.init(members=0)

@@ -155,7 +155,7 @@ def test_record_steps() -> None:
 BAD = [
     ({"lr": 0.0}, "lr must be positive, got 0.0"),
     ({"lr": [0.1, -0.1], "members": 2}, "lr must be positive"),
-    ({"lr": np.nan}, "lr has 1 non-finite"),
+    ({"lr": np.nan}, "lr must be a finite number, got nan"),
     ({"lr": [0.1, 0.1]}, r"lr must be the same for all or given for 70 members, got \(2,\)"),
     ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
     ({"steps": 2.5}, "steps must be a whole number"),

@@ -26,7 +26,7 @@ def bench(context: click.Context, /, **given: Any) -> None:
     """
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)
-    from ..problem import check_count
+    from ..checks import check_count
     from ..study.benchmark import benchmark, check_backends
 
     backends = check_backends(settings.backends)

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from ..config import OrderSettings, as_toml, problem_of
-from ..errors import InvalidInput, check_choice
+from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
+from ..words import check_choice
 
 
 @click.command(cls=Command, settings=OrderSettings)

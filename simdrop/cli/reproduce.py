@@ -57,9 +57,9 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
     """The settings of an experiment; raises InvalidInput."""
     from simdrop_kernels import registry
 
-    from ..errors import check_choice
-    from ..problem import check_count
+    from ..checks import check_count
     from ..reproduce import Settings
+    from ..words import check_choice
 
     check_choice("backend", given.backend, ("auto", *registry.names()))
     mnist = None if given.mnist is None else Path(given.mnist)

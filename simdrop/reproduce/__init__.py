@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from ..errors import check_choice
+from ..words import check_choice
 from .experiment import Experiment, Outcome, Row, Settings
 
 __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experiment"]

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_count
 from ..config import coerce
-from ..errors import InvalidInput, check_choice
-from ..problem import check_count
+from ..errors import InvalidInput
+from ..words import check_choice
 from .point import CHECKED, TABLES, Point, check
 
 DESIGNS = ("grid", "list", "random")

@@ -10,11 +10,12 @@ from simdrop_kernels import registry, sde
 from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
 
 from ..config import ProblemSettings, setting
-from ..errors import InvalidInput, check_choice
+from ..errors import InvalidInput
 from ..noise import Noise
 from ..objective import ALIASES
 from ..study.theories import EQUATIONS
 from ..theory.flows import OPTIONS
+from ..words import check_choice
 
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")

@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import theory
-from ..errors import InvalidInput, check_choice
+from ..checks import check_count, check_finite, check_seed
+from ..errors import InvalidInput
 from ..noise import Noise
-from ..problem import Problem, check_count, check_finite, check_seed
+from ..problem import Problem
 from ..theory._input import Array, check_point
+from ..words import check_choice
 from .flatness import MOST, trajectory
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 from simdrop_kernels import Ensemble, Step, registry
 
 from .. import provenance
-from ..errors import check_choice
+from ..words import check_choice
 
 #: bytes of outputs and weights beyond which the NumPy backend, which holds all members at once, is left out
 NUMPY_BYTES = 1 << 30

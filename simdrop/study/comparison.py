@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import Step, registry
 
+from ..checks import check_count, check_finite
 from ..ensemble import DEFAULT_MEMORY
-from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite
+from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..problem import Problem
 from ..recording import record_steps
 from ..simulation import Settings, simulate
+from ..words import check_choice
 from .distances import Array
 from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
 from .summary import summarize

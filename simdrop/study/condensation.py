@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_finite
 from ..errors import InvalidInput
-from ..problem import Problem, check_finite
+from ..problem import Problem
 from ..theory._input import Array, check_point
 from .flatness import trajectory
 

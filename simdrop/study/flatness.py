@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import theory
-from ..errors import InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite, check_seed
+from ..checks import check_count, check_finite, check_seed
+from ..errors import InvalidInput
+from ..problem import Problem
 from ..theory._input import Array, check_point
+from ..words import check_choice
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import provenance
-from ..errors import Diverged, DivergenceWarning, InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite, check_keep_prob
+from ..checks import check_count, check_finite, check_keep_prob
+from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..problem import Problem
 from ..simulation import simulate
 from ..theory.moments import DENSE
+from ..words import check_choice
 from .comparison import grid_points
 from .distances import Array, root
 from .measure import texts

@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import provenance, theory
-from ..errors import InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite, check_seed
+from ..checks import check_count, check_finite, check_seed
+from ..errors import InvalidInput
+from ..problem import Problem
 from ..simulation import simulate
+from ..words import check_choice
 from .comparison import grid_points
 from .control import affordable, controlled
 from .distances import Array, Estimate, root

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
-from ..problem import Problem, check_finite
+from ..problem import Problem
 
 Array = NDArray[np.float64]
 
@@ -16,14 +16,6 @@ Array = NDArray[np.float64]
 def network(problem: Problem) -> dict[str, Any]:
     """The keyword arguments by which the closed forms know a problem's network and dropout."""
     return {"activation": problem.activation, "keep_prob": problem.keep_prob, "output_scale": problem.scale}
-
-
-def check_lr(lr: object) -> float:
-    """`lr` as a positive number; raises InvalidInput."""
-    array = check_finite("lr", lr)  # type: ignore[arg-type]  # anything else is refused there
-    if array.ndim or array <= 0:
-        raise InvalidInput(f"lr must be a positive number, got {lr!r}")
-    return float(array)
 
 
 def check_point(problem: Problem, theta: ArrayLike, name: str = "theta") -> Array:

@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike
 from simdrop_kernels.closed_form import Adjoint, Network
 from simdrop_kernels.spec import join
 
-from ..errors import check_choice
 from ..problem import Problem
+from ..words import check_choice
 from ._input import Array, check_point
 
 #: the losses whose Hessian is known

@@ -27,10 +27,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.spec import Law
 
+from ..checks import check_count, check_finite, check_lr
 from ..errors import InvalidInput
 from ..noise import Noise
-from ..problem import Problem, check_count, check_finite
-from ._input import Array, check_lr, check_point
+from ..problem import Problem
+from ._input import Array, check_point
 from .step_noise import Weights, checked
 
 

@@ -21,10 +21,12 @@ from numpy.typing import ArrayLike
 from simdrop_kernels import closed_form
 
 from .. import provenance
-from ..errors import InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite
+from ..checks import check_count, check_finite, check_lr
+from ..errors import InvalidInput
+from ..problem import Problem
+from ..words import check_choice
 from . import moments, pathwise
-from ._input import Array, check_lr, check_point, network
+from ._input import Array, check_point, network
 from .integration import Path, Slope, check_tolerances, choose, integrate, workplace
 from .losses import r1, r2, risk
 

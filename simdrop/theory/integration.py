@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import FlowFailed, InvalidInput, check_choice
+from ..errors import FlowFailed, InvalidInput
 from ..problem import Problem
+from ..words import check_choice
 from ._input import Array
 from .curvature import hessian_product
 

@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike
 
 from simdrop_kernels import closed_form, connect
 
-from ..errors import InvalidInput, check_choice
+from ..checks import check_lr
+from ..errors import InvalidInput
 from ..noise import Noise, check_connect
 from ..problem import Problem
-from ._input import Array, check_lr, network
+from ..words import check_choice
+from ._input import Array, network
 from .step_noise import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2

@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import FlowFailed, check_choice
+from ..errors import FlowFailed
 from ..problem import Problem
+from ..words import check_choice
 from ._input import Array
 from .curvature import Curvature, features
 from .integration import METHODS, Path, choose, gave_up, integrate

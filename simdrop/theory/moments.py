@@ -24,8 +24,10 @@ from numpy.typing import ArrayLike
 
 from simdrop_kernels.closed_form import Network
 
-from ..errors import InvalidInput, check_choice
-from ..problem import Problem, check_count, check_finite
+from ..checks import check_count, check_finite
+from ..errors import InvalidInput
+from ..problem import Problem
+from ..words import check_choice
 from ._input import Array
 from .curvature import Curvature
 from .integration import METHODS, Path, Slope, integrate

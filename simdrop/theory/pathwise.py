@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from simdrop_kernels import rng
 from simdrop_kernels.closed_form import Network
 
-from ..errors import check_choice
-from ..problem import Problem, check_count, check_seed
+from ..checks import check_count, check_seed
+from ..problem import Problem
+from ..words import check_choice
 from ._input import Array
 from .integration import Path, Slope, gave_up, watched
 

@@ -25,12 +25,14 @@ from simdrop_kernels.rng import MAX_STEPS
 from simdrop_kernels.spec import Ensemble, Step
 
 from .. import provenance
+from ..checks import check_count, check_lr, check_seed
 from ..ensemble import DEFAULT_MEMORY, Run, block_members, report_end
-from ..errors import InvalidInput, check_choice
+from ..errors import InvalidInput
 from ..noise import Noise, check_connect
-from ..problem import Problem, check_count, check_seed
+from ..problem import Problem
 from ..recording import Wanted
-from ._input import Array, check_lr
+from ..words import check_choice
+from ._input import Array
 from .flows import check_times
 from .integration import largest_eigenvalue
 from .step_noise import checked

@@ -1,0 +1,67 @@
+"""Checks of names, functions and paths, and how messages show values. Loads nothing heavy: every command imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidInput
+
+#: characters of a value that a message shows
+SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it: in one line, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a user's own class
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
+
+
+def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
+    """`value` as one of the names `known`; raises InvalidInput, with the nearest known name."""
+    known = tuple(known)
+    if isinstance(value, str) and value in known:
+        return value
+    hint = _nearest(value, known) if isinstance(value, str) else ""
+    raise InvalidInput(f"unknown {argument} {shown(value)}: {hint}known are {', '.join(known)}")
+
+
+def _nearest(value: str, known: tuple[str, ...]) -> str:
+    """The hint at the known name that `value` may stand for, or ""."""
+    lowered = {name.lower(): name for name in known}
+    near = get_close_matches(value.lower(), lowered, n=1, cutoff=0.6)
+    return f"did you mean {lowered[near[0]]!r}? " if near else ""
+
+
+def check_names(argument: str, value: object, known: Iterable[str]) -> tuple[str, ...]:
+    """`value`, one name or several different ones, as a tuple of names that are `known`; raises InvalidInput."""
+    known = tuple(known)
+    given = (value,) if isinstance(value, str) else value
+    try:
+        names = tuple(check_choice(argument, name, known) for name in given)  # type: ignore[attr-defined]
+    except TypeError:
+        raise InvalidInput(f"{argument} must be one or several of {', '.join(known)}, got {shown(value)}") from None
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise InvalidInput(f"{argument} names {twice!r} twice")
+    return names
+
+
+def check_callable(name: str, value: object) -> Callable[..., Any] | None:
+    """`value` where it can be called, or None; raises InvalidInput."""
+    if value is None or callable(value):
+        return value
+    raise InvalidInput(f"{name} must be a function or None, got {shown(value)}")
+
+
+def check_path(name: str, value: object) -> Path:
+    """`value` as a path that is not empty; raises InvalidInput."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip() or "\0" in str(value):
+        raise InvalidInput(f"{name} must name a file or folder, got {shown(value)}")
+    return Path(value)
