@@ -108,7 +108,7 @@ def _numbers(name: str, value: object) -> Array:
     except Exception as error:  # ragged lists, tensors with gradients, other libraries' refusals
         raise InvalidInput(f"{name} must hold numbers: {' '.join(str(error).split())}") from None
     if given.dtype.kind in _KINDS:
-        advice = f"; .astype(float) where 0 and 1 are meant" if given.dtype.kind == "b" else ""
+        advice = "; .astype(float) where 0 and 1 are meant" if given.dtype.kind == "b" else ""
         raise InvalidInput(f"{name} must hold numbers, got {_KINDS[given.dtype.kind]}: {shown(value)}{advice}")
     if given.dtype.kind == "O":
         _refuse_objects(name, given)
@@ -157,7 +157,7 @@ def _range(least: float, above: float, most: float, below: float) -> str:
     if math.isinf(low) and math.isinf(high):
         return ""
     if math.isinf(high):
-        return f", {low:g} or more," if least >= above else f" above {low:g}"
+        return f", {low:g} or more" if least >= above else f" above {low:g}"
     if math.isinf(low):
         return f" of at most {high:g}" if most <= below else f" below {high:g}"
     return f" in {'[' if least >= above else '('}{low:g}, {high:g}{']' if most <= below else ')'}"
