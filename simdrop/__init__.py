@@ -6,9 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simdrop_kernels.rng import masks
-
     from . import theory
+    from .dropout import masks
     from .noise import Noise
     from .problem import Problem
     from .simulation import simulate
@@ -24,7 +23,7 @@ _HOMES = {
     "flow": "simdrop.theory",
     "Noise": "simdrop.noise",
     "Problem": "simdrop.problem",
-    "masks": "simdrop_kernels.rng",
+    "masks": "simdrop.dropout",
     "simulate": "simdrop.simulation",
     "sme": "simdrop.theory",
 }

@@ -63,6 +63,18 @@ def _whole(value: object) -> int | None:
         return None
 
 
+def check_whole(name: str, value: object, least: int = 0, most: int = MOST_EXACT) -> NDArray[np.int64]:
+    """`value`, a number or an array, as whole numbers in [least, most] of its own shape; raises InvalidInput.
+
+    As for `check_count` the type must be one of whole numbers: 1.0 is none.
+    """
+    given = _given(name, value)
+    whole = given.dtype.kind in "iu" or given.size == 0
+    if not whole or (given.size and not (least <= int(given.min()) and int(given.max()) <= most)):
+        raise InvalidInput(f"{name} must be whole numbers from {least} to {most}, got {shown(value)}")
+    return given.astype(np.int64)
+
+
 def check_seed(seed: object, name: str = "seed") -> int:
     """`seed` as an int in [0, 2**64); raises InvalidInput."""
     seed = check_count(name, seed, least=0)
@@ -96,8 +108,31 @@ def check_finite(name: str, value: ArrayLike) -> Array:
     return array
 
 
+def as_array(name: str, value: object) -> NDArray[Any]:
+    """`value` as an array of real numbers of its own type, a view where it is an array; raises InvalidInput."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and not isinstance(value, np.ma.MaskedArray):
+        return value
+    given = _given(name, value)
+    return given if given.dtype.kind in "fiu" else _numbers(name, value)
+
+
 def _numbers(name: str, value: object) -> Array:
     """`value` as a new float64 array, finite or not; raises InvalidInput where it does not hold real numbers."""
+    given = _given(name, value)
+    if given.dtype.kind == "O":
+        _refuse_objects(name, given)
+    try:
+        with np.errstate(over="ignore"):  # of a wider float: infinite, and refused as such
+            array = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} must hold numbers: {error}") from None
+    if given.dtype.kind in "iu" and given.size and max(int(given.max()), -int(given.min())) > MOST_EXACT:
+        raise InvalidInput(f"{name} has whole numbers beyond 2**53, which float64 would round")
+    return array
+
+
+def _given(name: str, value: object) -> NDArray[Any]:
+    """`value` as the array that it is, of a type that may hold real numbers; raises InvalidInput."""
     if np.ma.is_masked(value):
         count = int(np.ma.getmaskarray(np.ma.asarray(value)).sum())
         raise InvalidInput(f"{name} has {count} masked values: fill them or leave them out")
@@ -110,16 +145,7 @@ def _numbers(name: str, value: object) -> Array:
     if given.dtype.kind in _KINDS:
         advice = "; .astype(float) where 0 and 1 are meant" if given.dtype.kind == "b" else ""
         raise InvalidInput(f"{name} must hold numbers, got {_KINDS[given.dtype.kind]}: {shown(value)}{advice}")
-    if given.dtype.kind == "O":
-        _refuse_objects(name, given)
-    try:
-        with np.errstate(over="ignore"):  # of a wider float: infinite, and refused as such
-            array = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name} must hold numbers: {error}") from None
-    if given.dtype.kind in "iu" and given.size and max(int(given.max()), -int(given.min())) > MOST_EXACT:
-        raise InvalidInput(f"{name} has whole numbers beyond 2**53, which float64 would round")
-    return array
+    return given
 
 
 def _refuse_objects(name: str, given: NDArray[Any]) -> None:

@@ -13,9 +13,18 @@ from simdrop_kernels.activations import ACTIVATIONS, Activation
 from simdrop_kernels.rng import MAX_WIDTH
 from simdrop_kernels.spec import MASKS, TRAINS, Mask, Train, join, split
 
-from .checks import check_count, check_finite, check_flag, check_keep_prob, check_number, check_samples, check_seed
+from .checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_flag,
+    check_keep_prob,
+    check_number,
+    check_samples,
+    check_seed,
+)
 from .errors import InvalidInput
-from .words import check_choice
+from .words import check_choice, shown
 
 Array = NDArray[np.float64]
 
@@ -140,17 +149,33 @@ class Problem:
         kept[..., self.trained] = vectors[..., self.trained]
         return kept
 
-    def split(self, theta: NDArray) -> tuple[NDArray, NDArray]:
-        """Views of theta (..., P): output weights a (..., c, m), input weights w (..., m, D)."""
+    def split(self, theta: ArrayLike) -> tuple[NDArray, NDArray]:
+        """Output weights a (..., c, m) and input weights w (..., m, D) of theta (..., P), views of an array's.
+
+        Raises InvalidInput for a theta of another length.
+        """
+        theta = as_array("theta", theta)
+        self._check_length("theta", theta.shape)
         return split(theta, self.n_outputs, self.n_inputs)
 
-    def join(self, a: NDArray, w: NDArray) -> NDArray:
-        """The flat theta (..., P) of a (..., c, m) and w (..., m, D): the inverse of `split`."""
+    def join(self, a: ArrayLike, w: ArrayLike) -> NDArray:
+        """The flat theta (..., P) of a (..., c, m) and w (..., m, D): the inverse of `split`.
+
+        Raises InvalidInput for other shapes, and names the layout where it is another library's.
+        """
+        a, w = as_array("a", a), as_array("w", w)
+        self._check_layout("a", a.shape, (self.n_outputs, self.width), "(c, m)")
+        self._check_layout("w", w.shape, (self.width, self.n_inputs), "(m, D)")
+        if a.shape[:-2] != w.shape[:-2]:
+            raise InvalidInput(f"a and w must have the same leading axes, got shapes {a.shape} and {w.shape}")
         return join(a, w)
 
-    def predict(self, theta: NDArray, x: ArrayLike | None = None) -> NDArray:
-        """Outputs f(x), shape (..., k, c), of the whole network theta (..., P), without dropout."""
-        a, w = self.split(np.asarray(theta))
+    def predict(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
+        """Outputs f(x), shape (..., k, c), of the whole network theta (..., P), without dropout.
+
+        x (k,) or (k, d): points, by default the samples. Raises InvalidInput for a theta or an x that does not fit.
+        """
+        a, w = self.split(self.check_theta(theta))
         points = self.inputs if x is None else self.augment(x)
         return self.scale * (self.sigma.value(points @ w.swapaxes(-1, -2)) @ a.swapaxes(-1, -2))
 
@@ -181,12 +206,41 @@ class Problem:
     def check_theta(self, theta: ArrayLike, name: str = "theta") -> Array:
         """theta as float64 of shape (..., P), finite; raises InvalidInput."""
         theta = check_finite(name, theta)
-        if theta.ndim == 0 or theta.shape[-1] != self.n_params:
+        self._check_length(name, theta.shape)
+        return theta
+
+    def _check_length(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise InvalidInput unless `shape` is (..., P)."""
+        if not shape or shape[-1] != self.n_params:
             raise InvalidInput(
                 f"{name} must have {self.n_params} parameters (width {self.width} · ({self.n_outputs} outputs"
-                f" + {self.n_inputs} inputs)), got shape {theta.shape}"
+                f" + {self.n_inputs} inputs)), got shape {shape}"
             )
-        return theta
+
+    def _check_layout(self, name: str, got: tuple[int, ...], wanted: tuple[int, int], axes: str) -> None:
+        """Raise InvalidInput unless the weights `name` have shape (..., *wanted), told what they may be instead."""
+        if got[-2:] == wanted:
+            return
+        turned, short = wanted[::-1], (wanted[0], wanted[1] - 1)
+        hint = ""
+        if got[-2:] == turned:
+            hint = f"; these are transposed, as the kernels of Keras and JAX are: pass {name}.T"
+        elif name == "w" and self.bias and got[-2:] == short:
+            hint = "; the column of biases is missing, which comes last: np.column_stack([w, b])"
+        elif name == "w" and self.bias and got[-2:] == short[::-1]:
+            hint = "; these are transposed, and the column of biases is missing: np.column_stack([w.T, b])"
+        elif name == "w" and not self.bias and got[-2:] == (wanted[0], wanted[1] + 1):
+            hint = "; this problem has bias=False, so that there is no column of biases"
+        elif name == "a" and got == wanted[1:] and wanted[0] == 1:
+            hint = "; with one output it is a row: pass a[None]"
+        raise InvalidInput(f"{name} must have shape (..., {wanted[0]}, {wanted[1]}) = {axes}, got {got}{hint}")
+
+
+def check_problem(value: object, name: str = "problem") -> Problem:
+    """`value` as a Problem; raises InvalidInput."""
+    if not isinstance(value, Problem):
+        raise InvalidInput(f"{name} must be a simdrop.Problem, got {shown(value)}")
+    return value
 
 
 def _output_scale(value: object) -> float | str:
