@@ -3,14 +3,15 @@
 A backend is a module with `name`, `unavailable()`, `refuses(step, dtype)`, `advance(...)` and
 `evaluate(...)`, as `reference` defines them. `only_by_name()` may say why "auto" never takes one that can
 run, `outrun(...)` which other one was measured to be faster at some sizes, and `open(...)` may keep the state
-where it is trained (`cuda`). Modules are imported when asked for: none loads Numba or looks for a device at
-import of this package.
+where it is trained (`cuda`; `session` gives the others one that does nothing but train). Modules are imported
+when asked for: none loads Numba or looks for a device at import of this package.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -63,8 +64,56 @@ class Backend(Protocol):
         ...
 
 
+class Session(Protocol):
+    """The training of one ensemble, whose state may lie elsewhere than in the ensemble's arrays between calls."""
+
+    def advance(self, *, first_step: int, steps: int) -> None:
+        """Train all members; may return before they have got there."""
+
+    def wait(self) -> None:
+        """Return when they have."""
+
+    def fetch(self) -> None:
+        """Make the ensemble's arrays current. Only `diverged` may be changed there while the session lasts."""
+
+
 class BackendError(RuntimeError):
     """The backend asked for cannot run here, or not this configuration; the message says why."""
+
+
+@dataclass(kw_only=True)
+class _HostSession:
+    """A session of a backend that trains in the ensemble's own arrays."""
+
+    backend: Backend
+    step: Step
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    ensemble: Ensemble
+    seed: int
+    threads: int
+
+    def advance(self, *, first_step: int, steps: int) -> None:
+        self.backend.advance(
+            self.step, self.x, self.y, self.ensemble, seed=self.seed, first_step=first_step, steps=steps,
+            threads=self.threads,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        pass
+
+    def fetch(self) -> None:
+        pass
+
+
+def session(
+    backend: Backend, step: Step, x: NDArray[np.floating], y: NDArray[np.floating], ensemble: Ensemble, *, seed: int,
+    threads: int = 1,
+) -> Session:  # fmt: skip
+    """A session of any backend: its own where it has one."""
+    if hasattr(backend, "open"):
+        return cast(Session, backend.open(step, x, y, ensemble, seed=seed))
+    return _HostSession(backend=backend, step=step, x=x, y=y, ensemble=ensemble, seed=seed, threads=threads)
 
 
 def names() -> tuple[str, ...]:

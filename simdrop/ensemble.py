@@ -49,7 +49,10 @@ class Mover(Protocol):
         """Members first, ..., last - 1 before their first step."""
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
-        """Take them through steps first_step, ..., first_step + steps - 1, in place."""
+        """Take them through steps first_step, ..., first_step + steps - 1."""
+
+    def fetch(self, ensemble: Ensemble) -> None:
+        """Make the arrays of the ensemble current: until then its state may lie on a device."""
 
     def evaluate(self, x: Array, theta: Array) -> Array:
         """Outputs (B, k, c) of the whole networks theta (B, P) at x (k, D)."""
@@ -120,6 +123,7 @@ class Run:
 
     def _observe(self, number: int, first: int, ensemble: Ensemble) -> None:
         """Hand the block to the recorder in slices that stay small beside the state."""
+        self.mover.fetch(ensemble)
         x, y = self.mover.x, self.mover.y
         rows = max(1, SLICE_BYTES // ensemble.theta[0].nbytes)
         for start in range(0, len(ensemble.theta), rows):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -238,6 +238,14 @@ class Settings:
         )
 
 
+class _Open(NamedTuple):
+    """A session that is open, and what it trains."""
+
+    session: registry.Session
+    phase: Phase
+    ensemble: Ensemble
+
+
 @dataclass(kw_only=True)
 class _Training:
     """The backend that trains the members, as an `ensemble.Mover`."""
@@ -251,6 +259,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.x = np.ascontiguousarray(self.problem.inputs, dtype=self.settings.dtype)
         self.y = np.ascontiguousarray(self.problem.y, dtype=self.settings.dtype)
+        self._open: _Open | None = None
 
     def start(self, first: int, last: int) -> Ensemble:
         settings, step = self.settings, self.phases[0].step
@@ -269,14 +278,29 @@ class _Training:
         return ensemble
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
+        """One session lasts as long as block and phase: state that lies on a device stays there between calls."""
         ends = [*(phase.first for phase in self.phases[1:]), first_step + steps]
         for phase, end in zip(self.phases, ends, strict=True):
             start, stop = max(phase.first, first_step), min(end, first_step + steps)
             if start < stop:
-                phase.backend.advance(
-                    phase.step, self.x, self.y, ensemble, seed=self.settings.seed, first_step=start, steps=stop - start,
-                    threads=self.threads,
-                )  # fmt: skip
+                self._session_of(phase, ensemble).advance(first_step=start, steps=stop - start)
+        if self._open is not None:
+            self._open.session.wait()
+
+    def _session_of(self, phase: Phase, ensemble: Ensemble) -> registry.Session:
+        """The session that is open, or a new one where another phase or block begins."""
+        if self._open is None or self._open.phase is not phase or self._open.ensemble is not ensemble:
+            self.fetch(ensemble)
+            self._open = None  # its memory is free before the next takes some
+            session = registry.session(
+                phase.backend, phase.step, self.x, self.y, ensemble, seed=self.settings.seed, threads=self.threads
+            )
+            self._open = _Open(session, phase, ensemble)
+        return self._open.session
+
+    def fetch(self, ensemble: Ensemble) -> None:
+        if self._open is not None and self._open.ensemble is ensemble:
+            self._open.session.fetch()
 
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         phase = self.phases[0]

@@ -177,6 +177,27 @@ def simulated_run(**options: Any) -> dict[str, NDArray]:
     return {name: data[name].values for name in ("risk", "theta_mean", "theta_std")}
 
 
+def sessions_opened(**options: Any) -> int:
+    """How many sessions a whole `simdrop.simulate` opens: each copies all state to the device."""
+    import simdrop.ensemble
+    from simdrop_kernels.device import session
+
+    opened, make, seconds = [], session.Session.__init__, simdrop.ensemble.CALL_SECONDS
+
+    def count(self: Any, *arguments: Any, **options: Any) -> None:
+        opened.append(self)
+        make(self, *arguments, **options)
+
+    session.Session.__init__ = count  # type: ignore[method-assign]
+    simdrop.ensemble.CALL_SECONDS = 0.0  # every call of the kernel takes one step
+    try:
+        simulated_run(backend="cuda", **options)
+    finally:
+        session.Session.__init__ = make  # type: ignore[method-assign]
+        simdrop.ensemble.CALL_SECONDS = seconds
+    return len(opened)
+
+
 def auto_choice() -> str:
     """What "auto" takes, and why."""
     return registry.choose("auto", Step(), np.dtype("float64"))[1]

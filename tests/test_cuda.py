@@ -268,6 +268,13 @@ def test_simulate_runs_on_it(call: simulator.Call, monkeypatch: pytest.MonkeyPat
         np.testing.assert_allclose(ours[name], values, rtol=1e-10, atol=1e-14)
 
 
+def test_simulate_opens_one_session_a_block_and_phase(call: simulator.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    assert call(simulator.sessions_opened) == 1
+    assert call(simulator.sessions_opened, block_size=2) == 2
+    assert call(simulator.sessions_opened, objective={0: "risk", 3: "dropout"}) == 2
+
+
 def test_auto_never_takes_the_simulator() -> None:
     with simulator.simulator() as run:
         why = run(simulator.auto_choice)

@@ -16,8 +16,10 @@ from . import machine, plan, team, wide
 
 Array = NDArray[np.floating]
 
-#: steps of one launch at most
+#: steps of one launch at most, and its multiply-adds: a second on a slow device, a hundredth of one on a fast one; a
+#: longer launch would hold up a display, and Ctrl-C
 LAUNCH_STEPS = 4096
+LAUNCH_WORK = 1 << 37
 #: blocks per multiprocessor among which `wide` shares the members
 WIDE_BLOCKS = 8
 #: samples are padded with zeros to a multiple of every shape's pass
@@ -118,12 +120,15 @@ class Program:
         numbers = members * (self.params * (1 + self.vectors) + 3) + work + sum(part.size for part in self.data)
         return numbers * self.x.dtype.itemsize + 24 * members + 4 * chosen
 
+    def launch_steps(self, members: int) -> int:
+        """The steps that one launch of so many members may take."""
+        each = 3 * members * self.params * self.batch
+        return int(max(1, min(LAUNCH_STEPS, LAUNCH_WORK // each)))
+
     def launch(self, arrays: Any, members: int, first_step: int, steps: int) -> None:
-        """Start `steps` steps on the current device; `arrays` as in `session.Arrays`."""
-        for done in range(0, steps, LAUNCH_STEPS):
-            count = min(LAUNCH_STEPS, steps - done)
-            constants = formulas.optimizer_constants(self.step, first_step + done, count, self.real)
-            self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step + done, count))
+        """Start `steps` steps, no more than `launch_steps`, on the current device; `arrays` as in `session.Arrays`."""
+        constants = formulas.optimizer_constants(self.step, first_step, steps, self.real)
+        self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
 
     def _launch(self, arrays: Any, members: int, constants: Any, run: tuple[Any, ...]) -> None:
         shape = self.shape_for(members)

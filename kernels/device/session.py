@@ -36,9 +36,9 @@ class Block:
 
     def __init__(self, program: Program, ensemble: Ensemble, device: int, first: int, last: int) -> None:
         self._program, self._ensemble, self._device = program, ensemble, device
-        self._part, self._members = slice(first, last), last - first
+        self._part, self.members = slice(first, last), last - first
         with on(device):
-            chosen, work = program.room(self._members)
+            chosen, work = program.room(self.members)
             theta, moments = ensemble.theta[self._part], ensemble.moments[self._part]
             x, y = program.data
             self._arrays = Arrays(
@@ -56,9 +56,17 @@ class Block:
     def advance(self, first_step: int, steps: int) -> None:
         """Start the training; returns before it has ended."""
         with on(self._device):
-            # the caller may have marked members that it found to be non-finite
+            self._program.launch(self._arrays, self.members, first_step, steps)
+
+    def mark(self) -> None:
+        """Take over the members that the caller found to have diverged."""
+        with on(self._device):
             self._arrays.diverged.copy_to_device(self._ensemble.diverged[self._part])
-            self._program.launch(self._arrays, self._members, first_step, steps)
+
+    def wait(self) -> None:
+        """Return when the training has ended."""
+        with on(self._device):
+            cuda.synchronize()
 
     def fetch(self) -> None:
         """Copy the members back, when their training has ended."""
@@ -95,19 +103,31 @@ class Session:
     def advance(self, *, first_step: int, steps: int) -> None:
         """Train all members; may return before all have got there."""
         if self._resident is not None:
-            for block in self._resident:
-                block.advance(first_step, steps)
+            self._train(self._resident, first_step, steps)
             return
         first = 0
         while first < self._members:
             blocks = self._load(first, self._limit)
             if blocks is None:
                 continue  # with less
-            for block in blocks:
-                block.advance(first_step, steps)
+            self._train(blocks, first_step, steps)
             for block in blocks:
                 block.fetch()
             first += len(self._devices) * self._limit
+
+    def _train(self, blocks: list[Block], first_step: int, steps: int) -> None:
+        """Start the training of all blocks, launch by launch, so that all devices have work from the first on."""
+        for block in blocks:
+            block.mark()
+        longest = min(self._program.launch_steps(block.members) for block in blocks)
+        for done in range(0, steps, longest):
+            for block in blocks:
+                block.advance(first_step + done, min(longest, steps - done))
+
+    def wait(self) -> None:
+        """Return when all devices have done what was started."""
+        for block in self._resident or ():
+            block.wait()
 
     def fetch(self) -> None:
         """Make the host's arrays current."""

@@ -225,6 +225,9 @@ class _Paths:
             threads=self.threads,
         )
 
+    def fetch(self, ensemble: Ensemble) -> None:
+        """Nothing to do: every call of a backend leaves the paths in the ensemble's arrays."""
+
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         step = Step(activation=self.problem.activation, output_scale=self.problem.scale)
         outputs = registry.load(self.backend.name)
