@@ -60,10 +60,20 @@ class ProblemSettings:
 
     data: str = _data(
         "condensation",
-        "a built-in problem (condensation, relu-fit, sin), real data (diabetes, digits), FILE.csv or FILE.npz",
+        "a built-in problem (condensation, relu-fit, sin), real data (diabetes, digits), a table (FILE.csv, .tsv, .txt,"
+        " also .gz) or FILE.npz with arrays x and y",
     )
     target: tuple[str, ...] = _data((), "column of FILE.csv to predict; repeat for several")
     inputs: tuple[str, ...] = _data((), "column of FILE.csv to predict from; repeat for several [default: all others]")
+    missing: str = _data(
+        "refuse", "a table with empty cells is refused, or drop the rows that have some", choices=":refuse,drop"
+    )
+    categories: str = _data(
+        "refuse", "columns of text are refused, or one-hot: 0 and 1 for each text", choices=":refuse,one-hot"
+    )
+    header: bool | None = _data(
+        None, "whether the first line of a table names its columns; without, they are 1, 2, ... [default: it must]"
+    )
     samples: int | None = _data(None, "use the first so many rows of the data only")
     standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
     standardize_targets: bool = _data(False, "the same for the targets")
@@ -172,6 +182,9 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
         samples=settings.samples,
         standardize=settings.standardize,
         standardize_targets=settings.standardize_targets,
+        missing=settings.missing,  # type: ignore[arg-type]  # load checks it
+        categories=settings.categories,  # type: ignore[arg-type]  # load checks it
+        header=settings.header,
     )
     problem = Problem(
         data.x,

@@ -17,7 +17,7 @@ class Flag(click.Option):
     def __init__(self, field: Field[Any]) -> None:
         self.field = field
         flag = config.flag_of(field)
-        if isinstance(field.default, bool):
+        if "bool" in str(field.type):
             super().__init__([f"{flag}/--no-{flag[2:]}", field.name], default=None)
         else:
             super().__init__([flag, field.name], multiple=field.default == (), metavar=_metavar(field), type=str)

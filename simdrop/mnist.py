@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .data.packed import unpacked
 from .errors import InvalidInput
+from .words import check_choice, check_path
 
 #: what is read -> names under which it is distributed, each with or without .gz
 FILES = {
@@ -25,11 +27,14 @@ def read(folder: str | Path, part: str) -> tuple[NDArray[np.float64], NDArray[np
 
     Raises InvalidInput where a file is missing or is not what its name says.
     """
-    images = _idx(_find(Path(folder), part, "images"), 3)
-    labels = _idx(_find(Path(folder), part, "labels"), 1)
+    folder = check_path("mnist", folder)
+    check_choice("part of MNIST", part, ("train", "t10k"))
+    images, labels = _idx(_find(folder, part, "images"), 3), _idx(_find(folder, part, "labels"), 1)
+    if not len(images):
+        raise InvalidInput(f"{folder} has no images of {part}")
     if len(images) != len(labels):
         raise InvalidInput(f"{folder}: {len(images)} images of {part} but {len(labels)} labels")
-    return images.reshape(len(images), -1) / 255.0, labels.astype(np.int64)
+    return images.reshape(len(images), -1) / 255, labels.astype(np.int64)
 
 
 def _find(folder: Path, part: str, kind: str) -> Path:
@@ -43,14 +48,11 @@ def _find(folder: Path, part: str, kind: str) -> Path:
 
 def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """The array of bytes in an IDX file with so many axes."""
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise InvalidInput(f"cannot read {path}: {error}") from None
+    content = unpacked(path)
     start = 4 + 4 * axes
     if len(content) < start or content[:4] != bytes([0, 0, _BYTES, axes]):
         raise InvalidInput(f"{path} is not an IDX file of bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", content[4:start])
-    if len(content) - start != int(np.prod(shape)):
+    if len(content) - start != math.prod(shape):
         raise InvalidInput(f"{path} announces {shape} bytes but holds {len(content) - start}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

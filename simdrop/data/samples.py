@@ -1,0 +1,56 @@
+"""What all sources of data return, and what can be done to it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInput
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs x (n, d) and targets y (n, c) with the names of their columns; `notes` say what was done to them."""
+
+    name: str
+    x: Array
+    y: Array
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def first(data: Data, samples: int) -> Data:
+    """The first so many samples; raises InvalidInput where there are fewer."""
+    if samples > len(data.x):
+        raise InvalidInput(f"samples must be at most the {len(data.x)} of {data.name}, got {samples}")
+    note = f"first {samples} of {len(data.x)} samples"
+    return replace(data, x=data.x[:samples], y=data.y[:samples], notes=(*data.notes, note))
+
+
+def standardized(data: Data, *, inputs: bool, targets: bool) -> Data:
+    """The data with columns shifted and scaled to mean 0 and variance 1; raises InvalidInput for a constant target."""
+    if inputs:
+        x, constant = _zero_mean_unit_variance(data.x)
+        note = "inputs standardised to mean 0, variance 1"
+        if constant.any():
+            note += f" (constant inputs set to 0: {constant.sum()})"
+        data = replace(data, x=x, notes=(*data.notes, note))
+    if targets:
+        y, constant = _zero_mean_unit_variance(data.y)
+        if constant.any():
+            column = data.targets[int(np.flatnonzero(constant)[0])]
+            raise InvalidInput(f"target column {column!r} of {data.name} is constant: it cannot be standardised")
+        data = replace(data, y=y, notes=(*data.notes, "targets standardised to mean 0, variance 1"))
+    return data
+
+
+def _zero_mean_unit_variance(columns: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """The columns (n, k) standardised, constant ones as 0, and which are constant (k,)."""
+    constant = np.ptp(columns, axis=0) == 0
+    centred = np.where(constant, 0, columns - columns.mean(axis=0))
+    return centred / np.where(constant, 1, centred.std(axis=0)), constant
