@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import blas, rng
-from .spec import COMPILED, Ensemble, Step
+from .spec import COMPILED, Ensemble, Step, for_kernels
 
 Array = NDArray[np.floating]
 
@@ -47,6 +47,7 @@ def advance(
     from . import formulas
 
     real: Any = ensemble.theta.dtype.type
+    x, y = for_kernels(x), for_kernels(y)
     keep_prob = ensemble.keep_prob
     members = (
         ensemble.lr.astype(real),
@@ -97,7 +98,7 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int =
     real: Any = theta.dtype.type
     out = np.empty((len(theta), len(x), outputs), dtype=real)
     with one_thread_each(threads):
-        wide.build_evaluate(step.activation, real)(theta, x, out)
+        wide.build_evaluate(step.activation, real)(for_kernels(theta), for_kernels(x), out)
     out *= real(step.output_scale)
     return out
 

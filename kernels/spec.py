@@ -143,6 +143,15 @@ class Ensemble:
         return [Ensemble(*(getattr(self, f.name)[part] for f in fields(self))) for part in slices]
 
 
+def for_kernels(array: NDArray, dtype: DTypeLike | None = None) -> NDArray:
+    """`array` as kernels take data: C-contiguous, of `dtype`, writable; itself where it is all that.
+
+    Numba types a read-only array otherwise than a writable one: a kernel would be compiled for each mixture, and not
+    at all where one variable stands for either.
+    """
+    return np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE"])
+
+
 def width_of(x: NDArray, y: NDArray, theta: NDArray) -> int:
     """The number m of neurons: P = m (c + D) for x (..., n, D), y (..., n, c), theta (..., P)."""
     return theta.shape[-1] // (x.shape[-1] + y.shape[-1])

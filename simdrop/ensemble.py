@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simdrop_kernels.spec import Ensemble
+from simdrop_kernels.spec import Ensemble, for_kernels
 
 from .checks import check_count
 from .errors import Diverged, DivergenceWarning, InvalidInput
@@ -64,7 +64,7 @@ class Run:
     def __init__(self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int) -> None:
         self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
         dtype = mover.x.dtype
-        self.points = None if wanted.points is None else np.ascontiguousarray(wanted.points, dtype=dtype)
+        self.points = None if wanted.points is None else for_kernels(wanted.points, dtype)
         outputs = mover.y.shape[1]
         self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
         self.call_steps = 1

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
-from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step
+from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step, for_kernels
 
 from . import provenance
 from .checks import check_count, check_finite, check_keep_prob, check_seeds
@@ -257,8 +257,8 @@ class _Training:
     numbers: NDArray[np.uint64] | None = None  # (members,) that masks are drawn by, instead of 0, 1, ...
 
     def __post_init__(self) -> None:
-        self.x = np.ascontiguousarray(self.problem.inputs, dtype=self.settings.dtype)
-        self.y = np.ascontiguousarray(self.problem.y, dtype=self.settings.dtype)
+        self.x = for_kernels(self.problem.inputs, self.settings.dtype)
+        self.y = for_kernels(self.problem.y, self.settings.dtype)
         self._open: _Open | None = None
 
     def start(self, first: int, last: int) -> Ensemble:

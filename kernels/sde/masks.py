@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .. import formulas, rng
 from ..accelerate import inner
 from ..noisy import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
-from ..spec import Ensemble
+from ..spec import Ensemble, for_kernels
 from .noise import pull
 from .room import add, dot, finish, load, store
 from .spec import MASKS_KEY, Equation
@@ -39,8 +39,8 @@ def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ense
     real: Any = theta.dtype.type
     variance = (1 - keep_prob) / keep_prob
     drawn_by = Drawing(
-        x=np.array(x),
-        y=np.array(y),
+        x=for_kernels(x),
+        y=for_kernels(y),
         batch_size=step.batch_size or len(x),
         replace=step.replace,
         scale=real(step.output_scale),

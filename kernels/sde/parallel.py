@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import parallel, rng
 from ..parallel import one_thread_each
-from ..spec import Ensemble, width_of
+from ..spec import Ensemble, for_kernels, width_of
 from .spec import SCHEMES, Counts, Equation, Noises
 
 Array = NDArray[np.floating]
@@ -66,8 +66,7 @@ def advance(
         real(equation.output_scale),
     )
     members = (ensemble.lr, equation.drawn_by(ensemble.member), numbers(equation, ensemble, len(x)).astype(real))
-    # both arrays anew: kernels are compiled for arrays that can be written to
-    even, targets = np.pad(x, ((0, 0), (0, x.shape[1] % 2))), np.array(y)
+    even, targets = for_kernels(np.pad(x, ((0, 0), (0, x.shape[1] % 2)))), for_kernels(y)
     with one_thread_each(threads):
         paths.build(equation.activation, real, equation.increments)(
             ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run,

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry, sde
 from simdrop_kernels.rng import MAX_STEPS
-from simdrop_kernels.spec import Ensemble, Step
+from simdrop_kernels.spec import Ensemble, Step, for_kernels
 
 from .. import provenance
 from ..checks import check_count, check_lr, check_seed
@@ -199,8 +199,8 @@ class _Paths:
     threads: int
 
     def __post_init__(self) -> None:
-        self.x = np.ascontiguousarray(self.problem.inputs, dtype=self.dtype)
-        self.y = np.ascontiguousarray(self.problem.y, dtype=self.dtype)
+        self.x = for_kernels(self.problem.inputs, self.dtype)
+        self.y = for_kernels(self.problem.y, self.dtype)
 
     def start(self, first: int, last: int) -> Ensemble:
         theta0 = self.theta0 if self.theta0.ndim == 1 else self.theta0[first:last]
