@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -17,27 +15,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import InvalidInput
+from .values import coerce, known_name, read_toml, value_of, within
 from .words import check_choice
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .data import Data
     from .problem import Problem
 
 Settings = TypeVar("Settings")
 
-#: what a value of each type is called in messages
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    tuple: "text or a list of texts",
-}
+#: samples on which a network is tried before it is trained
+_TRIED = 1000
 
 
-def setting(default: Any, about: str, *, section: str = "Settings", choices: str = "") -> Any:
-    """A field of a settings class: its default, its help, and `module:NAME` of the names it may take."""
-    return field(default=default, metadata={"about": about, "section": section, "choices": choices})
+def setting(
+    default: Any, about: str, *, section: str = "Settings", choices: str = "", bounds: Mapping[str, float] | None = None
+) -> Any:
+    """A field of a settings class: its default, its help, `module:NAME` of the names it may take.
+
+    `bounds` are those of `checks.check_count` or `check_number`: least, most, above, below.
+    """
+    return field(
+        default=default, metadata={"about": about, "section": section, "choices": choices, "bounds": bounds or {}}
+    )
 
 
 def replace_default(settings: type, name: str, default: Any) -> Any:
@@ -52,6 +55,13 @@ _comparison = partial(setting, section="Comparison")
 _measurement = partial(setting, section="Measurement")
 _machine = partial(setting, section="Machine")
 _output = partial(setting, section="Output")
+
+#: bounds of counts: what masks can number, and what a machine may ever hold
+_SEED = {"least": 0, "most": (1 << 64) - 1}
+_MEMBERS = {"least": 4, "most": 1 << 32}
+_STEPS = {"least": 1, "most": 1 << 32}
+_POINTS = {"least": 2, "most": 1_000_000}
+_THREADS = {"least": 1, "most": 1 << 16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # a sweep may have very many
@@ -74,10 +84,10 @@ class ProblemSettings:
     header: bool | None = _data(
         None, "whether the first line of a table names its columns; without, they are 1, 2, ... [default: it must]"
     )
-    samples: int | None = _data(None, "use the first so many rows of the data only")
+    samples: int | None = _data(None, "use the first so many rows of the data only", bounds={"least": 1})
     standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
     standardize_targets: bool = _data(False, "the same for the targets")
-    width: int = _network(50, "number m of hidden neurons")
+    width: int = _network(50, "number m of hidden neurons", bounds={"least": 1, "most": 1 << 30})
     keep_prob: float = _network(0.5, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
     activation: str = _network("tanh", "activation of the neurons", choices="simdrop_kernels.activations:ACTIVATIONS")
     mask: str = _network(
@@ -86,8 +96,8 @@ class ProblemSettings:
     bias: bool = _network(True, "give each neuron a bias")
     train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.spec:TRAINS")
     output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
-    init_seed: int = _network(0, "seed of the initial parameters, the same for all members")
-    init_scale: float = _network(1.0, "standard deviation of the initial parameters")
+    init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=_SEED)
+    init_scale: float = _network(1.0, "standard deviation of the initial parameters", bounds={"least": 0})
     init_gamma: float = _network(0.0, "divides their variance by m^gamma (the papers: 0.2)")
 
 
@@ -95,25 +105,29 @@ class ProblemSettings:
 class CompareSettings(ProblemSettings):
     """Settings of `simdrop compare`."""
 
-    lr: float = _training(0.01, "learning rate")
-    steps: int = _training(5000, "training steps of each member; time is lr x step")
+    lr: float = _training(0.01, "learning rate", bounds={"above": 0})
+    steps: int = _training(5000, "training steps of each member; time is lr x step", bounds=_STEPS)
     members: int | None = _training(
         None,
         "networks in the ensemble: same start, different masks [default: 1000, on large data fewer, but at least 50]",
+        bounds=_MEMBERS,
     )
-    seed: int = _training(0, "seed of the masks")
+    seed: int = _training(0, "seed of the masks", bounds=_SEED)
     kinds: tuple[str, ...] = _comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
-    record: int = _comparison(50, "number of record times")
+    record: int = _comparison(50, "number of record times", bounds=_POINTS)
     spacing: str = _comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
     grid: int | None = _comparison(
         None,
         "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
+        bounds=_POINTS,
     )
-    groups: int | None = _comparison(None, "groups of members for standard errors [default: 20, or members if fewer]")
+    groups: int | None = _comparison(
+        None, "groups of members for standard errors [default: 20, or members if fewer]", bounds={"least": 3}
+    )
     backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
     dtype: str = _machine("float64", "floating-point type of the simulation", choices=":float64,float32")
-    threads: int | None = _machine(None, "processor threads [default: all cores]")
-    memory: int = _machine(512, "MiB for the networks trained at one time")
+    threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
+    memory: int = _machine(512, "MiB for the networks trained at one time", bounds={"least": 1, "most": 1 << 30})
     out: str = _output("simdrop-compare", "folder for results, summary and figure")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
 
@@ -130,17 +144,19 @@ class OrderSettings(ProblemSettings):
     lrs: tuple[str, ...] = _comparison(
         (), "learning rate of the ladder, at least three [default: 0.2, halved down to 0.00625]"
     )
-    time: float = _comparison(1.0, "time lr x step at which means are compared")
-    members: int = _comparison(400_000, "networks of the ensemble at each learning rate")
-    sme_members: int = _comparison(80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)")
-    paths: int = _comparison(24, "members that pathwise flows follow")
+    time: float = _comparison(1.0, "time lr x step at which means are compared", bounds={"above": 0})
+    members: int = _comparison(400_000, "networks of the ensemble at each learning rate", bounds=_MEMBERS)
+    sme_members: int = _comparison(
+        80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=_MEMBERS
+    )
+    paths: int = _comparison(24, "members that pathwise flows follow", bounds={"least": 3})
     theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
-    grid: int | None = _comparison(None, "points at which functions are compared")
-    groups: int = _comparison(40, "groups of members for standard errors")
-    seed: int = _comparison(0, "seed of the masks")
+    grid: int | None = _comparison(None, "points at which functions are compared", bounds=_POINTS)
+    groups: int = _comparison(40, "groups of members for standard errors", bounds={"least": 3})
+    seed: int = _comparison(0, "seed of the masks", bounds=_SEED)
     backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
-    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
     out: str = _output("simdrop-order", "folder for results, summary and figures")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
 
@@ -150,10 +166,14 @@ class ReproduceSettings:
     """Settings of `simdrop reproduce`."""
 
     full: bool = _training(False, "the published sizes; tens of minutes for some, see --list")
-    seeds: int | None = _training(None, "independent initialisations [default: the experiment's own, 3 to 10]")
+    seeds: int | None = _training(
+        None,
+        "independent initialisations [default: the experiment's own, 3 to 10]",
+        bounds={"least": 2, "most": 1_000_000},
+    )
     mnist: str | None = _data(None, "folder with MNIST's IDX files [default: the 8x8 digits of scikit-learn]")
     backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
-    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
     out: str = _output("simdrop-reproduce", "folder that gets a folder for each experiment")
     overwrite: bool = _output(False, "replace earlier results there")
 
@@ -164,8 +184,8 @@ class BenchSettings:
 
     full: bool = _measurement(False, "all sizes, both masks and precisions; minutes rather than seconds")
     backends: tuple[str, ...] = _measurement((), "backend to measure; repeat for several [default: all that run here]")
-    repeats: int = _measurement(5, "timings of every point")
-    threads: int | None = _machine(None, "processor threads [default: all cores]")
+    repeats: int = _measurement(5, "timings of every point", bounds={"least": 1, "most": 1_000_000})
+    threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
     out: str = _output("simdrop-bench", "folder for summary and figure")
     overwrite: bool = _output(False, "replace an earlier result in that folder")
 
@@ -200,6 +220,23 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
     return problem, data
 
 
+def start_of(problem: Problem, settings: ProblemSettings) -> NDArray[np.float64]:
+    """The initial parameters of all members; raises InvalidInput, also where its risk is too large a number."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+            residual = problem.predict(theta0, problem.x[:_TRIED]) - problem.y[:_TRIED]
+            whole = np.isfinite(np.square(residual, dtype=getattr(settings, "dtype", "float64")).sum())
+        except OverflowError:
+            whole = False
+    if not whole:
+        scale = f"init_scale {settings.init_scale:g} and init_gamma {settings.init_gamma:g}"
+        raise InvalidInput(f"{scale} make a network whose risk is too large a number before any step")
+    return theta0
+
+
 def resolve(
     cls: type[Settings],
     flags: Mapping[str, Any],
@@ -215,40 +252,37 @@ def resolve(
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     chosen: dict[str, Any] = {}
+
+    def take(name: str, value: Any, where: str) -> Any:
+        return checked(coerce(value, hints[name], where), known[name], where)
+
     if config is not None:
-        for key, value in _read_toml(Path(config)).items():
-            name = _known(key, known, f"configuration key in {config}")
-            chosen[name] = coerce(value, hints[name], f"key {key!r} in {config}")
+        held: dict[str, Any] = {}
+        for key, value in read_toml(config, "configuration").items():
+            name = known_name(key, known, f"configuration key in {config}", held)
+            held[name] = take(name, value, f"key {key!r} in {config}")
+        chosen |= held
+    assigned: dict[str, Any] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise InvalidInput(f"--set takes key=value, got {text!r}")
-        name = _known(key.strip(), known, "configuration key in --set")
-        chosen[name] = coerce(_value_of(value.strip(), hints[name]), hints[name], f"--set {key.strip()}")
+        name = known_name(key.strip(), known, "configuration key in --set", assigned)
+        assigned[name] = take(name, value_of(value.strip(), hints[name]), f"--set {key.strip()}")
+    chosen |= assigned
     for name, value in flags.items():
         if value is not None and value != ():
-            given = value if isinstance(value, (bool, tuple)) else _value_of(value, hints[name])
-            chosen[name] = coerce(given, hints[name], flag_of(known[name]))
+            given = value if isinstance(value, (bool, tuple)) else value_of(value, hints[name])
+            chosen[name] = take(name, given, flag_of(known[name]))
     return cls(**chosen)
 
 
-def coerce(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`, without ever losing something; raises InvalidInput that begins with `where`."""
-    allowed = _allowed(hint)
-    for kind in allowed:
-        if kind is tuple and isinstance(value, str):
-            return (value,)
-        if kind is tuple and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        # 1e5 is a float in TOML, and means a whole number
-        if kind is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if type(value) is kind:
-            return value
-    words = " or ".join(_WORDS[kind] for kind in allowed)
-    raise InvalidInput(f"{where} must be {words}, got {value!r}")
+def checked(value: Any, option: Field[Any], where: str) -> Any:
+    """`value` where the bounds and choices of a field allow it; raises InvalidInput."""
+    choices = choices_of(option) if isinstance(value, str) and not isinstance(option.default, float) else ()
+    if choices:
+        check_choice(option.name, value, choices)
+    return within(value, option, where)
 
 
 def as_toml(settings: Any) -> str:
@@ -277,41 +311,3 @@ def default_text(option: Field[Any]) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     return "" if default is None or default == () or default is MISSING else f"{default}"
-
-
-def _allowed(hint: Any) -> tuple[Any, ...]:
-    """The plain types that a field takes, None left out."""
-    union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return tuple(typing.get_origin(kind) or kind for kind in union if kind is not type(None))
-
-
-def _value_of(text: str, hint: Any) -> Any:
-    """The value that `text` from a command line stands for where a `hint` is wanted."""
-    allowed = _allowed(hint)
-    if allowed == (str,):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        pass
-    try:
-        return float(text)  # what TOML does not know: .5, 1., 01
-    except ValueError:
-        return text
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InvalidInput(f"cannot read configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"configuration {path} is not valid TOML: {error}") from None
-
-
-def _known(key: str, known: Mapping[str, Any], argument: str) -> str:
-    name = key.replace("-", "_")
-    if name not in known:
-        check_choice(argument, key, known)
-    return name

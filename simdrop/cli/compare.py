@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import CompareSettings, as_toml, problem_of
+from ..config import CompareSettings, as_toml, problem_of, start_of
 from ..errors import Diverged, FlowFailed
 from ..flags import Command
 from ..progress import Bars
@@ -86,7 +86,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
 
     return Plan.check(
         problem,
-        problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma),
+        start_of(problem, settings),
         lr=settings.lr,
         steps=settings.steps,
         members=settings.members if settings.members is not None else _members(problem, settings.steps),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..config import OrderSettings, as_toml, problem_of
+from ..config import OrderSettings, as_toml, problem_of, start_of
 from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
@@ -31,7 +31,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)
     problem, _ = problem_of(settings)
-    theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+    theta0 = start_of(problem, settings)
     from ..report import prepare_folder
     from ..report_order import write_order
     from ..study.heatmap import heat_map

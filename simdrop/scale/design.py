@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_count
-from ..config import coerce
 from ..errors import InvalidInput
+from ..values import coerce
 from ..words import check_choice
 from .point import CHECKED, TABLES, Point, check
 
