@@ -198,6 +198,37 @@ def sessions_opened(**options: Any) -> int:
     return len(opened)
 
 
+def observed(
+    step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, points: NDArray, alive: NDArray, devices: list[int],
+) -> dict[str, NDArray]:  # fmt: skip
+    """What a recorder takes from members that lie on devices, after two steps, and the members themselves."""
+    from simdrop_kernels.device import observe
+    from simdrop_kernels.device.program import Program
+    from simdrop_kernels.device.session import Session
+
+    program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=5)
+    session = Session(program, ensemble, devices=devices)
+    session.advance(first_step=0, steps=2)
+    sizes = {"theta": ensemble.theta.shape[1], "values": len(points) * y.shape[1]}
+    sums = {what: (np.zeros(1, np.int64), np.zeros(size), np.zeros(size)) for what, size in sizes.items()}
+    found: dict[str, list[NDArray]] = {"risk": [], "norm": [], "finite": [], "some": []}
+    before, observe.EVALUATED = observe.EVALUATED, 4 * len(points) * y.shape[1]  # values of four members at a time
+    for first, seen in session.observe(points):
+        for what, running in sums.items():
+            seen.add(what, slice(0, seen.members), alive[first : first + seen.members], *running)
+        rows = np.array([seen.members - 1, 0])
+        parts = {"risk": seen.risk, "norm": seen.norms(), "finite": seen.finite}
+        parts["some"] = seen.theta(rows, np.array([3, 1]))
+        for name, part in parts.items():
+            found[name].append(part)
+    observe.EVALUATED = before
+    session.fetch()
+    result = {name: np.concatenate(parts) for name, parts in found.items()} | {"all": ensemble.theta}
+    for what, (count, mean, m2) in sums.items():
+        result |= {f"{what}.count": count, f"{what}.mean": mean, f"{what}.m2": m2}
+    return result
+
+
 def auto_choice() -> str:
     """What "auto" takes, and why."""
     return registry.choose("auto", Step(), np.dtype("float64"))[1]

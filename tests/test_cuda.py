@@ -15,7 +15,7 @@ import simulator
 from conftest import TOLERANCE
 from numpy.typing import NDArray
 
-from simdrop_kernels import cuda, reference, registry, rng
+from simdrop_kernels import cuda, reference, registry, rng, statistics
 from simdrop_kernels.activations import ACTIVATIONS
 from simdrop_kernels.device.plan import TeamShape, WideShape
 from simdrop_kernels.spec import MASKS, OPTIMIZERS, Ensemble, Step
@@ -273,6 +273,32 @@ def test_simulate_opens_one_session_a_block_and_phase(call: simulator.Call, monk
     assert call(simulator.sessions_opened) == 1
     assert call(simulator.sessions_opened, block_size=2) == 2
     assert call(simulator.sessions_opened, objective={0: "risk", 3: "dropout"}) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("devices", [[0], [0, 0]], ids=["one", "two"])
+def test_members_are_observed_where_they_lie(call: simulator.Call, dtype: str, devices: list[int]) -> None:
+    """Moments have the bits of the host's recursion over the same numbers; risks and norms agree to rounding."""
+    x, y = _data(SOME, dtype)
+    step, points, alive = Step(output_scale=0.7), x[:3] + 1, np.array([1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1], dtype=bool)
+    theta = np.random.default_rng(3).standard_normal((len(alive), SOME[1] * (SOME[2] + SOME[3])))
+    ensemble = Ensemble.start(theta, optimizer="sgd", lr=0.01, keep_prob=0.7, dtype=dtype)
+    found = call(simulator.observed, step, x, y, ensemble, points, alive, devices)
+    theta = found["all"]
+    f = reference.evaluate(step, x, theta, SOME[3])
+    risk = np.square((f - y).astype(np.float64)).sum(axis=(1, 2)) / (2 * len(x))
+    np.testing.assert_allclose(found["risk"], risk, rtol=TOLERANCE[dtype])
+    np.testing.assert_allclose(found["norm"], np.linalg.norm(theta.astype(np.float64), axis=1), rtol=TOLERANCE[dtype])
+    assert found["finite"].all()
+    last = len(alive) if len(devices) == 1 else -(-len(alive) // 2)
+    assert np.array_equal(found["some"][:2], theta[[last - 1, 0]][:, [3, 1]])
+    values = call(simulator.evaluate, step, points, theta, SOME[3]).reshape(len(theta), -1)
+    for what, numbers in (("theta", theta), ("values", values)):
+        count, mean, m2 = np.zeros(1, np.int64), np.zeros(numbers.shape[1]), np.zeros(numbers.shape[1])
+        statistics.accumulate(count, mean, m2, np.ascontiguousarray(numbers), alive)
+        assert np.array_equal(found[f"{what}.count"], count)
+        assert np.array_equal(found[f"{what}.mean"], mean)
+        assert np.array_equal(found[f"{what}.m2"], m2)
 
 
 def test_auto_never_takes_the_simulator() -> None:

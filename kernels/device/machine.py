@@ -93,6 +93,16 @@ def arithmetic(real: type) -> Arithmetic | None:
     )
 
 
+def rounded_product() -> Any:
+    """The device function x y of float64 numbers, rounded by itself: compilers fuse no sum into it."""
+    return (lambda x, y: x * y) if SIMULATED else _instruction("mul.rn.f64 $0, $1, $2;", 2, types.float64, "d")
+
+
+def rounded_sum() -> Any:
+    """The device function x + y of float64 numbers, rounded by itself."""
+    return (lambda x, y: x + y) if SIMULATED else _instruction("add.rn.f64 $0, $1, $2;", 2, types.float64, "d")
+
+
 def _instruction(text: str, operands: int, kind: Any = types.float32, letter: str = "f") -> Any:
     """One PTX instruction as a function of device code."""
     from llvmlite import ir

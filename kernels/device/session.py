@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
+from numpy.typing import NDArray
 
 from ..spec import Ensemble
 from . import machine
+from .observe import Seen
 from .program import Program
 
 #: share of a device's free memory that members may take
@@ -35,7 +37,7 @@ class Block:
     """Members first, ..., last - 1 on one device, copied there when made."""
 
     def __init__(self, program: Program, ensemble: Ensemble, device: int, first: int, last: int) -> None:
-        self._program, self._ensemble, self._device = program, ensemble, device
+        self._program, self._ensemble, self.device = program, ensemble, device
         self._part, self.members = slice(first, last), last - first
         with on(device):
             chosen, work = program.room(self.members)
@@ -55,23 +57,30 @@ class Block:
 
     def advance(self, first_step: int, steps: int) -> None:
         """Start the training; returns before it has ended."""
-        with on(self._device):
+        with on(self.device):
             self._program.launch(self._arrays, self.members, first_step, steps)
 
     def mark(self) -> None:
         """Take over the members that the caller found to have diverged."""
-        with on(self._device):
+        with on(self.device):
             self._arrays.diverged.copy_to_device(self._ensemble.diverged[self._part])
 
     def wait(self) -> None:
         """Return when the training has ended."""
-        with on(self._device):
+        with on(self.device):
             cuda.synchronize()
+
+    def observe(self, points: NDArray[np.floating] | None) -> tuple[int, Seen]:
+        """The number of the first member, and the members as they are, `points` (k, D) being those to evaluate at."""
+        with on(self.device):
+            self._arrays.diverged.copy_to_host(self._ensemble.diverged[self._part])
+            there = None if points is None else cuda.to_device(np.ascontiguousarray(points).ravel())
+            return self._part.start, Seen(self._program, self._arrays, self.members, there)
 
     def fetch(self) -> None:
         """Copy the members back, when their training has ended."""
         ensemble, part = self._ensemble, self._part
-        with on(self._device):
+        with on(self.device):
             self._arrays.theta.copy_to_host(ensemble.theta[part].reshape(-1))
             if ensemble.moments.size:
                 self._arrays.moments.copy_to_host(ensemble.moments[part].reshape(-1))
@@ -128,6 +137,20 @@ class Session:
         """Return when all devices have done what was started."""
         for block in self._resident or ():
             block.wait()
+
+    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
+        """The blocks of members where they lie, each with its device current; nothing where they are on the host.
+
+        The host's `diverged` is current then, and may be changed.
+        """
+        for block in self._resident or ():
+            with on(block.device):
+                yield block.observe(points)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all members are on devices between calls."""
+        return self._resident is not None
 
     def fetch(self) -> None:
         """Make the host's arrays current."""
