@@ -213,6 +213,11 @@ def test_a_diverging_member_stops_where_it_was_and_no_other_does(call: simulator
     assert 0 < theirs.diverged[1] < 20
     assert list(ours.diverged) == list(theirs.diverged)
     assert np.isfinite(ours.theta).all()
+    again = call(
+        simulator.train, step, x, y, _ensemble(step, THIN, lr=rates), seed=SEED, steps=20, shape=shape, chunk=3
+    )
+    assert list(again.diverged) == list(theirs.diverged), "many calls between two fetches"
+    assert np.array_equal(again.theta, ours.theta)
     later = call(simulator.train, step, x, y, copy.deepcopy(ours), seed=SEED, first_step=20, steps=2, shape=shape)
     assert np.array_equal(later.theta[1], ours.theta[1])
     assert not np.array_equal(later.theta[0], ours.theta[0])

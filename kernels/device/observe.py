@@ -6,6 +6,7 @@ lane takes one column through all members.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def _build_sizes(real: type) -> Any:
             value = theta[member * params + k]
             good = good and abs(value) <= largest
             total += np.float64(value * value)
-        norm[member] = total**0.5
+        norm[member] = math.sqrt(total)
         finite[member] = 1 if good else 0
 
     return machine.kernel(sizes)

@@ -106,12 +106,17 @@ class Session:
         for device in self._devices:
             self._limit = min(self._limit, self._capacity(device, share))
         self._resident: list[Block] | None = None
+        self._host_current = False  # whether the host's `diverged` is current, and may have been changed
         if share <= self._limit:
             self._resident = self._load(0, share)
 
     def advance(self, *, first_step: int, steps: int) -> None:
         """Train all members; may return before all have got there."""
         if self._resident is not None:
+            if self._host_current:
+                for block in self._resident:
+                    block.mark()
+            self._host_current = False
             self._train(self._resident, first_step, steps)
             return
         first = 0
@@ -126,8 +131,6 @@ class Session:
 
     def _train(self, blocks: list[Block], first_step: int, steps: int) -> None:
         """Start the training of all blocks, launch by launch, so that all devices have work from the first on."""
-        for block in blocks:
-            block.mark()
         longest = min(self._program.launch_steps(block.members) for block in blocks)
         for done in range(0, steps, longest):
             for block in blocks:
@@ -143,6 +146,7 @@ class Session:
 
         The host's `diverged` is current then, and may be changed.
         """
+        self._host_current = True
         for block in self._resident or ():
             with on(block.device):
                 yield block.observe(points)
@@ -154,6 +158,7 @@ class Session:
 
     def fetch(self) -> None:
         """Make the host's arrays current."""
+        self._host_current = True
         for block in self._resident or ():
             block.fetch()
 
