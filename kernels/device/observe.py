@@ -136,7 +136,7 @@ def _build_risk(real: type) -> Any:
 @cache
 def _build_sizes(real: type) -> Any:
     """The kernel sizes(theta, params, norm, finite): 2-norm of every member, and whether its parameters are finite."""
-    largest = real(np.finfo(real).max)  # type: ignore[call-arg]
+    largest = real(np.finfo(real).max)
 
     def sizes(theta, params, norm, finite):
         member = cuda.grid(1)
