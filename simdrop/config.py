@@ -57,10 +57,10 @@ _machine = partial(setting, section="Machine")
 _output = partial(setting, section="Output")
 
 #: bounds of counts: what masks can number, and what a machine may ever hold
-_SEED = {"least": 0, "most": (1 << 64) - 1}
+SEED = {"least": 0, "most": (1 << 64) - 1}
 _MEMBERS = {"least": 4, "most": 1 << 32}
-_STEPS = {"least": 1, "most": 1 << 32}
-_POINTS = {"least": 2, "most": 1_000_000}
+STEPS = {"least": 1, "most": 1 << 32}
+POINTS = {"least": 2, "most": 1_000_000}
 _THREADS = {"least": 1, "most": 1 << 16}
 
 
@@ -96,7 +96,7 @@ class ProblemSettings:
     bias: bool = _network(True, "give each neuron a bias")
     train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.spec:TRAINS")
     output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
-    init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=_SEED)
+    init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=SEED)
     init_scale: float = _network(1.0, "standard deviation of the initial parameters", bounds={"least": 0})
     init_gamma: float = _network(0.0, "divides their variance by m^gamma (the papers: 0.2)")
 
@@ -106,20 +106,20 @@ class CompareSettings(ProblemSettings):
     """Settings of `simdrop compare`."""
 
     lr: float = _training(0.01, "learning rate", bounds={"above": 0})
-    steps: int = _training(5000, "training steps of each member; time is lr x step", bounds=_STEPS)
+    steps: int = _training(5000, "training steps of each member; time is lr x step", bounds=STEPS)
     members: int | None = _training(
         None,
         "networks in the ensemble: same start, different masks [default: 1000, on large data fewer, but at least 50]",
         bounds=_MEMBERS,
     )
-    seed: int = _training(0, "seed of the masks", bounds=_SEED)
+    seed: int = _training(0, "seed of the masks", bounds=SEED)
     kinds: tuple[str, ...] = _comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
-    record: int = _comparison(50, "number of record times", bounds=_POINTS)
+    record: int = _comparison(50, "number of record times", bounds=POINTS)
     spacing: str = _comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
     grid: int | None = _comparison(
         None,
         "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
-        bounds=_POINTS,
+        bounds=POINTS,
     )
     groups: int | None = _comparison(
         None, "groups of members for standard errors [default: 20, or members if fewer]", bounds={"least": 3}
@@ -152,9 +152,9 @@ class OrderSettings(ProblemSettings):
     paths: int = _comparison(24, "members that pathwise flows follow", bounds={"least": 3})
     theories: tuple[str, ...] = _comparison((), "theory to measure; repeat for several [default: all]")
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
-    grid: int | None = _comparison(None, "points at which functions are compared", bounds=_POINTS)
+    grid: int | None = _comparison(None, "points at which functions are compared", bounds=POINTS)
     groups: int = _comparison(40, "groups of members for standard errors", bounds={"least": 3})
-    seed: int = _comparison(0, "seed of the masks", bounds=_SEED)
+    seed: int = _comparison(0, "seed of the masks", bounds=SEED)
     backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
     threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
     out: str = _output("simdrop-order", "folder for results, summary and figures")

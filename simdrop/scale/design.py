@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 import typing
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_count
+from ..checks import check_count, check_seed
+from ..config import checked
 from ..errors import InvalidInput
-from ..values import coerce
-from ..words import check_choice
+from ..values import allowed_types, coerce, known_name, read_toml
+from ..words import check_choice, shown
 from .point import CHECKED, TABLES, Point, check
 
 DESIGNS = ("grid", "list", "random")
 SPACINGS = ("linear", "log")
+#: points that a sweep can hold
+MOST = 1_000_000
+FIELDS = {field.name: field for field in fields(Point)}
+HINTS = typing.get_type_hints(Point)
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,13 @@ class Design:
     """The points of a sweep.
 
     axes: swept field -> its values, one for each coordinate of a grid, or for each point; dims: the fields, for a grid,
-    else ("point",); points: in the order of the last dimension fastest.
+    else ("point",); points: in the order of the last dimension fastest; where: what messages call it.
     """
 
     kind: str
     axes: dict[str, list[Any]]
     points: tuple[Point, ...]
+    where: str = "the sweep"
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -52,66 +58,104 @@ class Design:
 
 def read(path: str | Path) -> Design:
     """The design in a TOML file; raises InvalidInput, with the nearest known name for an unknown one."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return design(tomllib.load(file), where=str(path))
-    except OSError as error:
-        raise InvalidInput(f"cannot read sweep {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"sweep {path} is not valid TOML: {error}") from None
+    return design(read_toml(path, "sweep"), where=str(path))
 
 
 def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
     """The design that plain tables describe; raises InvalidInput."""
-    hints, fixed = typing.get_type_hints(Point), {}
+    if not isinstance(tables, Mapping):
+        raise InvalidInput(f"{where} must be tables such as [simulate] and [sweep], got {shown(tables)}")
     for table, content in tables.items():
         check_choice(f"table in {where}", table, (*TABLES, "sweep"))
         if not isinstance(content, Mapping):
-            raise InvalidInput(f"{where}: [{table}] must be a table, got {content!r}")
-        for name, value in content.items() if table != "sweep" else ():
-            check_choice(f"key of [{table}] in {where}", name, TABLES[table])
-            fixed[name] = coerce(value, hints[name], f"[{table}] {name}")
+            raise InvalidInput(f"{where}: [{table}] must be a table, got {shown(content)}")
+    fixed = _fixed(tables, where)
     swept = dict(tables.get("sweep", {}))
-    kind = swept.pop("design", "grid")
-    check_choice(f"design in {where}", kind, DESIGNS)
+    kind = check_choice(f"design in {where}", swept.pop("design", "grid"), DESIGNS)
     count, seed = swept.pop("count", None), swept.pop("draw_seed", 0)
-    for name in swept:
-        check_choice(f"key of [sweep] in {where}", name, (*hints, "design", "count", "draw_seed"))
-        if hints[name] == tuple[str, ...]:
-            raise InvalidInput(f"{where}: {name} is a list itself and cannot be swept")
-        if name in fixed:
-            raise InvalidInput(f"{where}: {name} is fixed and swept; leave one out")
-    if not swept:
-        raise InvalidInput(f"{where}: [sweep] names no field to sweep, such as lr = [0.1, 0.2]")
     if kind != "random" and (count is not None or seed != 0):
         raise InvalidInput(f"{where}: count and draw_seed belong to design 'random'")
-    if kind == "random":
-        axes = _draws(swept, check_count("[sweep] count", count), check_count("[sweep] draw_seed", seed, least=0))
-    else:
-        axes = {name: _values(name, value) for name, value in swept.items()}
-    axes = {name: [coerce(value, hints[name], f"[sweep] {name}") for value in axes[name]] for name in axes}
+    named: dict[str, Any] = {}
+    for key, value in swept.items():
+        named[_swept_name(key, fixed, named, where)] = value
+    if not named:
+        raise InvalidInput(f"{where}: [sweep] names no field to sweep, such as lr = [0.1, 0.2]")
+    try:
+        if kind == "random":
+            axes = _draws(named, check_count("[sweep] count", count, most=MOST), check_seed(seed, "[sweep] draw_seed"))
+        else:
+            axes = {name: _values(name, value) for name, value in named.items()}
+        axes = {name: [_take(name, value, f"[sweep] {name}") for value in axes[name]] for name in axes}
+        _check_lengths(kind, axes)
+        points = _points(kind, axes, Point(**fixed))
+        for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
+            check(point)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from None
+    return Design(kind, axes, points, where)
+
+
+def _take(name: str, value: Any, where: str) -> Any:
+    """`value` as that of a field of a point; raises InvalidInput that begins with `where`."""
+    return checked(coerce(value, HINTS[name], where), FIELDS[name], where)
+
+
+def _fixed(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields that the tables fix; raises InvalidInput."""
+    fixed: dict[str, Any] = {}
+    for table in (name for name in tables if name != "sweep"):
+        known = dict.fromkeys(TABLES[table])
+        for key, value in tables[table].items():
+            name = known_name(key, known, f"key of [{table}] in {where}", fixed)
+            fixed[name] = _take(name, value, f"{where}: [{table}] {key}")
+    return fixed
+
+
+def _swept_name(key: str, fixed: Mapping[str, Any], named: Mapping[str, Any], where: str) -> str:
+    """The field that a key of [sweep] names; raises InvalidInput for one that cannot be swept."""
+    name = key.replace("-", "_")
+    if name not in HINTS:
+        check_choice(f"key of [sweep] in {where}", key, (*HINTS, "design", "count", "draw_seed"))
+    if name in named:
+        raise InvalidInput(f"{where}: [sweep] gives {name} twice")
+    if HINTS[name] == tuple[str, ...]:
+        raise InvalidInput(f"{where}: {name} is a list itself and cannot be swept")
+    if name in fixed:
+        raise InvalidInput(f"{where}: {name} is fixed and swept; leave one out")
+    return name
+
+
+def _check_lengths(kind: str, axes: Mapping[str, list[Any]]) -> None:
+    """Raise InvalidInput for lists of a list design that differ in length, and for a grid that is too large."""
     lengths = {name: len(values) for name, values in axes.items()}
     if kind == "list" and len(set(lengths.values())) > 1:
-        raise InvalidInput(f"{where}: design 'list' needs lists of one length, got {lengths}")
+        raise InvalidInput(f"design 'list' needs lists of one length, got {lengths}")
+    if kind != "grid":
+        return
+    for name, values in axes.items():
+        if len(set(values)) < len(values):
+            twice = next(value for value, count in Counter(values).items() if count > 1)
+            raise InvalidInput(f"[sweep] {name} has {twice!r} more than once, and a grid would run it as often")
+    points = math.prod(lengths.values())
+    if points > MOST:
+        raise InvalidInput(f"[sweep] makes {points:.3g} points, more than the {MOST:,} that a sweep can hold")
+
+
+def _points(kind: str, axes: Mapping[str, list[Any]], base: Point) -> tuple[Point, ...]:
     rows = itertools.product(*axes.values()) if kind == "grid" else zip(*axes.values(), strict=True)
-    base = Point(**fixed)
-    points = tuple(replace(base, **dict(zip(axes, row, strict=True))) for row in rows)
-    for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
-        check(point)
-    return Design(kind, axes, points)
+    return tuple(replace(base, **dict(zip(axes, row, strict=True))) for row in rows)
 
 
 def _values(name: str, given: Any) -> list[Any]:
     """The values of one axis, from a list or {from, to, count, spacing}."""
-    if isinstance(given, list):
+    if isinstance(given, (list, tuple)):
         if not given:
             raise InvalidInput(f"[sweep] {name} is empty")
-        return given
+        return list(given)
     if not isinstance(given, Mapping):
-        raise InvalidInput(f"[sweep] {name} must be a list or {{from, to, count}}, got {given!r}")
+        raise InvalidInput(f"[sweep] {name} must be a list or {{from, to, count}}, got {shown(given)}")
     low, high, spacing = _span(name, given, ("from", "to"), ("count",))
-    count = check_count(f"[sweep] {name}: count", given.get("count"))
+    count = check_count(f"[sweep] {name}: count", given.get("count"), most=MOST)
     space = np.linspace if spacing == "linear" else np.geomspace
     # rounded to what is told in summaries, so that 0.1 is 0.1
     return [float(f"{value:.12g}") for value in space(low, high, count)]
@@ -121,15 +165,19 @@ def _draws(swept: Mapping[str, Any], count: int, seed: int) -> dict[str, list[An
     """`count` draws of every field: from a list, or uniformly from {low, high, spacing}."""
     random, found = np.random.default_rng(seed), {}
     for name, given in swept.items():
-        if isinstance(given, list) and given:
+        if isinstance(given, (list, tuple)) and given:
             found[name] = [given[k] for k in random.integers(0, len(given), count)]
         elif isinstance(given, Mapping):
             low, high, spacing = _span(name, given, ("low", "high"), ())
+            if float not in allowed_types(HINTS[name]):
+                raise InvalidInput(f"[sweep] {name} takes no fractions: give a list to choose from, not {shown(given)}")
+            if low > high:
+                raise InvalidInput(f"[sweep] {name}: low must be at most high, got {low!r} and {high!r}")
             ends = (math.log(low), math.log(high)) if spacing == "log" else (low, high)
             drawn = random.uniform(*ends, count)
             found[name] = [float(value) for value in (np.exp(drawn) if spacing == "log" else drawn)]
         else:
-            raise InvalidInput(f"[sweep] {name} must be a list to choose from or {{low, high}}, got {given!r}")
+            raise InvalidInput(f"[sweep] {name} must be a list to choose from or {{low, high}}, got {shown(given)}")
     return found
 
 
@@ -139,9 +187,13 @@ def _span(
     """The two ends of a span and its spacing."""
     for key in given:
         check_choice(f"key of [sweep] {name}", key, (*ends, *others, "spacing"))
-    spacing = given.get("spacing", "linear")
-    check_choice(f"spacing of [sweep] {name}", spacing, SPACINGS)
-    low, high = (coerce(given.get(end), float, f"[sweep] {name}: {end}") for end in ends)
+    spacing = check_choice(f"spacing of [sweep] {name}", given.get("spacing", "linear"), SPACINGS)
+    for end in (*ends, *others):
+        if end not in given:
+            raise InvalidInput(f"[sweep] {name}: {end} is missing, as in {{{', '.join((*ends, *others))}}}")
+    low, high = (coerce(given[end], float, f"[sweep] {name}: {end}") for end in ends)
     if spacing == "log" and min(low, high) <= 0:
         raise InvalidInput(f"[sweep] {name}: a logarithmic spacing needs positive ends, got {low!r} and {high!r}")
+    if not math.isfinite(high - low):
+        raise InvalidInput(f"[sweep] {name}: {ends[0]} and {ends[1]} are too far apart, got {low!r} and {high!r}")
     return low, high, spacing

@@ -9,17 +9,20 @@ from typing import Any
 from simdrop_kernels import registry, sde
 from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
 
-from ..config import ProblemSettings, setting
+from ..checks import check_keep_prob
+from ..config import POINTS, SEED, STEPS, ProblemSettings, setting
 from ..errors import InvalidInput
 from ..noise import Noise
 from ..objective import ALIASES
 from ..study.theories import EQUATIONS
 from ..theory.flows import OPTIONS
-from ..words import check_choice
+from ..words import check_choice, check_names
 
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")
 _theory = partial(setting, section="Theory")
+_FROM_1 = {"least": 1}
+_BELOW_1 = {"least": 0, "below": 1}
 
 #: theories whose distance from the ensemble can be measured
 KINDS = (*(name for name in OPTIONS if name != "pathwise"), *EQUATIONS)
@@ -35,37 +38,41 @@ OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
 class Point(ProblemSettings):
     """All settings of one point of a sweep."""
 
-    lr: float = _simulation(0.01, "learning rate")
-    steps: int = _simulation(1000, "training steps of each member")
-    members: int = _simulation(100, "networks of the ensemble")
-    seed: int = _simulation(0, "seed of the masks")
+    lr: float = _simulation(0.01, "learning rate", bounds={"above": 0})
+    steps: int = _simulation(1000, "training steps of each member", bounds=STEPS)
+    members: int = _simulation(100, "networks of the ensemble", bounds={"least": 1, "most": 1 << 32})
+    seed: int = _simulation(0, "seed of the masks", bounds=SEED)
     objective: str = _simulation("dropout", "what is trained")
-    penalty: float | None = _simulation(None, "weight of objective dropout+r2")
+    penalty: float | None = _simulation(None, "weight of objective dropout+r2", bounds={"least": 0})
     optimizer: str = _simulation("sgd", "optimizer")
-    momentum: float | None = _simulation(None, "of optimizer momentum")
-    beta1: float | None = _simulation(None, "of optimizer adam")
-    beta2: float | None = _simulation(None, "of optimizer adam")
-    epsilon: float | None = _simulation(None, "of optimizer adam")
-    batch_size: int | None = _simulation(None, "samples of a minibatch")
+    momentum: float | None = _simulation(None, "of optimizer momentum", bounds=_BELOW_1)
+    beta1: float | None = _simulation(None, "of optimizer adam", bounds=_BELOW_1)
+    beta2: float | None = _simulation(None, "of optimizer adam", bounds=_BELOW_1)
+    epsilon: float | None = _simulation(None, "of optimizer adam", bounds={"least": 0})
+    batch_size: int | None = _simulation(None, "samples of a minibatch", bounds=_FROM_1)
     replace: bool = _simulation(False, "draw minibatches with replacement")
-    svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise")
-    dtype: str = _simulation("float32", "floating-point type")
+    svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise", bounds=_FROM_1)
+    dtype: str = _simulation("float32", "floating-point type", choices=":float32,float64")
     backend: str = _simulation("auto", "kernels to run on")
-    record: int = _simulation(11, "number of record times")
+    record: int = _simulation(11, "number of record times", bounds=POINTS)
     spacing: str = _simulation("even", "record times evenly or logarithmically spaced")
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
-    masks: int = _noise(1, "masks over which the gradient of a step is averaged")
+    masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FROM_1)
     law: str = _noise("bernoulli", "law of the factors of dropout")
-    label_noise: float = _noise(0.0, "standard deviation of normal noise on every target")
-    parameter_noise: float = _noise(0.0, "standard deviation of normal noise on every component of the gradient")
+    label_noise: float = _noise(0.0, "standard deviation of normal noise on every target", bounds={"least": 0})
+    parameter_noise: float = _noise(
+        0.0, "standard deviation of normal noise on every component of the gradient", bounds={"least": 0}
+    )
     connect: float = _noise(1.0, "DropConnect's probability to keep an input weight")
     part: str = _noise("both", "both, or the drift or the noise of a step alone")
     kinds: tuple[str, ...] = _theory((), "theories whose distance from the ensemble's mean is measured")
-    rtol: float = _theory(1e-8, "relative tolerance of flows")
-    atol: float = _theory(1e-10, "absolute tolerance of flows")
-    max_evaluations: int | None = _theory(None, "of a flow, which then counts as failed")
-    sme_members: int | None = _theory(None, "paths of a stochastic modified equation [default: members]")
-    substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]")
+    rtol: float = _theory(1e-8, "relative tolerance of flows", bounds={"least": 1e-13, "below": 1})
+    atol: float = _theory(1e-10, "absolute tolerance of flows", bounds={"least": 0})
+    max_evaluations: int | None = _theory(None, "of a flow, which then counts as failed", bounds=_FROM_1)
+    sme_members: int | None = _theory(
+        None, "paths of a stochastic modified equation [default: members]", bounds={"least": 2, "most": 1 << 32}
+    )
+    substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]", bounds=_FROM_1)
     scheme: str = _theory("rk4", "its scheme")
     sme_backend: str = _theory("auto", "kernels that it runs on")
 
@@ -103,17 +110,16 @@ def groups_of(members: int) -> int:
 
 #: fields that check() looks at
 CHECKED = (
-    "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "spacing", "batch_size", "replace",
-    *TABLES["noise"], *TABLES["theory"],
+    "keep_prob", "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "spacing", "batch_size",
+    "replace", *TABLES["noise"], *TABLES["theory"],
 )  # fmt: skip
 
 
 def check(point: Point) -> None:
     """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
-    for kind in point.kinds:
-        check_choice("kind", kind, KINDS)
-    for name in point.keep:
-        check_choice("name in keep", name, RECORDINGS)
+    check_keep_prob(point.keep_prob)
+    check_names("kind", point.kinds, KINDS)
+    check_names("name in keep", point.keep, RECORDINGS)
     check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
     check_choice("backend", point.backend, ("auto", *registry.names()))
