@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .ensemble import Run
 
 #: of the file; another one is refused
-FORMAT = 1
+FORMAT = 2
 DIGEST = hashlib.sha256().digest_size
 #: arrays of an ensemble that training changes
 MOVED = ("theta", "moments", "diverged")

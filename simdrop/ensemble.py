@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time as clock
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -93,6 +93,7 @@ class Run:
     def _take_block(self, first: int, last: int, interrupt: Interruptible, restored: Restored | None = None) -> bool:
         """Take one block through all steps, or those after it was `restored`; returns whether it came to the end."""
         ensemble, done, begin = self.mover.start(first, last), 0, 0
+        limits = self._limits(ensemble.theta)
         if restored is not None and restored.first == first:
             begin, done = restored.number + 1, int(self.wanted.steps[restored.number])
             restored.into(ensemble)
@@ -101,7 +102,7 @@ class Run:
                 if interrupt.requested:
                     return False
                 done += self._advance(ensemble, done, int(target))
-            self._observe(number, first, ensemble)
+            self._observe(number, first, ensemble, limits)
             if self.checkpoint is not None:
                 self.checkpoint.save(self, first, number, ensemble)
         return True
@@ -121,25 +122,48 @@ class Run:
         self.progress(self.updates, int(self.wanted.steps[-1]) * self.members)
         return steps
 
-    def _observe(self, number: int, first: int, ensemble: Ensemble) -> None:
+    def _limits(self, theta: Array) -> NDArray[np.float64]:
+        """The risk (B,) above which each member, at its start theta (B, P), has blown up; infinite for none."""
+        if np.isinf(self.wanted.risk_limit):
+            return np.full(len(theta), np.inf)
+        starts = theta[:1] if (theta == theta[0]).all() else theta
+        zero = np.square(self.mover.y).sum(dtype=np.float64) / (2 * len(self.mover.y))
+        with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
+            unit = np.maximum(np.concatenate([self._risk(starts[part]) for part in _slices(starts)]), zero)
+            limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
+        return np.broadcast_to(limits, len(theta))
+
+    def _risk(self, theta: Array) -> NDArray[np.float64]:
+        """R_S (B,) of the networks theta (B, P)."""
+        f = self.mover.evaluate(self.mover.x, theta)
+        risk: NDArray[np.float64] = np.square(f - self.mover.y).sum(axis=(1, 2), dtype=np.float64)
+        return risk / (2 * len(self.mover.x))
+
+    def _observe(self, number: int, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
         """Hand the block to the recorder in slices that stay small beside the state."""
         self.mover.fetch(ensemble)
-        x, y = self.mover.x, self.mover.y
-        rows = max(1, SLICE_BYTES // ensemble.theta[0].nbytes)
-        for start in range(0, len(ensemble.theta), rows):
-            part = slice(start, start + rows)
+        step = self.wanted.steps[number]
+        blown_up = self.recorder.blown_up[first : first + len(ensemble.theta)]
+        for part in _slices(ensemble.theta):
             theta = ensemble.theta[part]
             values = None
             with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
-                f = self.mover.evaluate(x, theta)
-                risk = np.square(f - y).sum(axis=(1, 2), dtype=np.float64) / (2 * len(x))
+                risk = self._risk(theta)
                 if self.points is not None:
                     values = self.mover.evaluate(self.points, theta)
             finite = np.isfinite(risk) & np.isfinite(theta).all(axis=1)
             diverged = ensemble.diverged[part]
-            diverged[(diverged < 0) & ~finite] = self.wanted.steps[number]
-            self.recorder.observe(number, first + start, theta, risk, values, diverged < 0)
+            diverged[(diverged < 0) & ~finite] = step
+            blown = blown_up[part]
+            blown[(blown < 0) & (diverged < 0) & (risk > limits[part])] = step
+            self.recorder.observe(number, first + part.start, theta, risk, values, (diverged < 0) & (blown < 0))
         self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
+
+
+def _slices(theta: Array) -> Iterator[slice]:
+    """Slices of members that stay small beside the state."""
+    rows = max(1, SLICE_BYTES // theta[0].nbytes)
+    return (slice(start, start + rows) for start in range(0, len(theta), rows))
 
 
 def block_members(members: int, *, state: int, work: int, memory: int, given: int | None) -> int:
@@ -151,20 +175,38 @@ def block_members(members: int, *, state: int, work: int, memory: int, given: in
     return int(min(members, memory // state, max(64, BLOCK_WORK // work)))
 
 
+def lost_steps(data: xr.Dataset) -> NDArray[np.int64]:
+    """For each member the step at which it diverged, -1 where it did not: the first with a non-finite loss, or else
+    the record step at which its risk was above the limit.
+    """  # fmt: skip
+    diverged, blown_up = data["diverged"].values, data["blown_up"].values
+    return np.where(diverged >= 0, diverged, blown_up)
+
+
 def report_end(data: xr.Dataset, stopped: bool) -> None:
     """Raise for a run that was interrupted or lost all members, with `partial`; warn if it lost some."""
-    diverged = data["diverged"].values
-    lost = np.flatnonzero(diverged >= 0)
+    steps = lost_steps(data)
+    lost = np.flatnonzero(steps >= 0)
     if stopped:
         error: BaseException = KeyboardInterrupt("interrupted")
         error.partial = data  # type: ignore[attr-defined]
         raise error
     if not lost.size:
         return
-    shown = ", ".join(f"{m} (step {diverged[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
-    text = f"{lost.size} of {diverged.size} members became non-finite and left the means: {shown}"
-    if lost.size == diverged.size:
+    shown = ", ".join(f"{m} (step {steps[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
+    text = f"{lost.size} of {steps.size} members {_how(data)} and left the means: {shown}"
+    if lost.size == steps.size:
         error = Diverged(f"all members diverged; a smaller lr may help. {text}")
         error.partial = data  # type: ignore[attr-defined]
         raise error
     warnings.warn(text, DivergenceWarning, stacklevel=3)
+
+
+def _how(data: xr.Dataset) -> str:
+    """What became of the members that were lost."""
+    infinite = data["diverged"].values >= 0
+    blown_up = int(((data["blown_up"].values >= 0) & ~infinite).sum())
+    if not blown_up:
+        return "became non-finite"
+    words = f"blew up (risk above {data.attrs['risk_limit']:g} times that at the start)"
+    return f"became non-finite ({infinite.sum()}) or {words}" if infinite.any() else words

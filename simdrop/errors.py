@@ -8,7 +8,7 @@ class InvalidInput(ValueError):
 
 
 class Diverged(RuntimeError):
-    """Every member of an ensemble became non-finite."""
+    """Every member of an ensemble diverged: became non-finite, or its risk rose above a limit."""
 
 
 class FlowFailed(RuntimeError):
@@ -16,4 +16,4 @@ class FlowFailed(RuntimeError):
 
 
 class DivergenceWarning(RuntimeWarning):
-    """Some members of an ensemble became non-finite and left the means."""
+    """Some members of an ensemble diverged and left the means."""

@@ -123,7 +123,7 @@ def _distance(axis: Axes, found: Comparison, quantity: str, symbol: str) -> None
     """Distances from the mean of the ensemble over time, with the band below sampling noise."""
     here = found.distances.sel(quantity=quantity).isel(time=slice(1, None))
     time = here["time"].values
-    highest = np.nanmax(here["distance"].values)
+    highest = np.max(here["distance"].values, initial=0, where=np.isfinite(here["distance"].values))
     noise = here["noise"].values
     seen = here["distance"].values[here["distance"].values > here["error"].values]
     lowest = min(np.min(seen, initial=highest), np.nanmedian(noise) if np.nanmedian(noise) > 0 else highest)

@@ -119,6 +119,7 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         "connect": step.connect,
         "part": step.part,
         "svag": step.svag,
+        "risk_limit": run.wanted.risk_limit_told,
         "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in training.phases)),
         "backend_reason": "; ".join(dict.fromkeys(phase.reason for phase in training.phases)),
         "threads": training.threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import check_count, check_finite
+from .checks import check_count, check_finite, check_number
 from .errors import InvalidInput
 from .problem import Problem
 from .words import check_choice
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 Alive = NDArray[np.bool_]
 
+#: a member whose R_S is more than this many times that at its start has blown up: its outputs are 10^4 times as large.
+#: Losses that rise at large learning rates and come down again rise less, by up to about the width of the network
+#: (Lewkowycz et al., arXiv:2003.02218), and what grows at every step passes any bound soon
+RISK_LIMIT = 1e8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -28,7 +34,7 @@ class Wanted:
     steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
     neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
     consecutive, equally large groups of members whose means are kept (0: none); norms: whether the 2-norm
-    of every member's theta is.
+    of every member's theta is; risk_limit as in `simdrop.simulate`, infinite for none.
     """
 
     steps: NDArray[np.int64]
@@ -38,6 +44,12 @@ class Wanted:
     quantiles: tuple[float, ...]
     groups: int
     norms: bool = False
+    risk_limit: float = math.inf
+
+    @property
+    def risk_limit_told(self) -> float | str:
+        """As attributes of results hold it: JSON has no infinity."""
+        return self.risk_limit if math.isfinite(self.risk_limit) else "none"
 
     @classmethod
     def check(
@@ -52,6 +64,7 @@ class Wanted:
         quantiles: Sequence[float],
         groups: int,
         norms: bool = False,
+        risk_limit: float | None = RISK_LIMIT,
     ) -> Wanted:
         """Validate what a run of `members` members is asked to record at `steps`; raises InvalidInput."""
         levels = tuple(float(q) for q in quantiles)
@@ -68,6 +81,7 @@ class Wanted:
             quantiles=levels,
             groups=groups,
             norms=bool(norms),
+            risk_limit=math.inf if risk_limit is None else check_number("risk_limit", risk_limit, least=1),
         )
 
 
@@ -153,6 +167,7 @@ class Recorder:
         self.risk = np.full((times, members), np.nan, dtype=dtype)
         self.norm = np.full((times, members if wanted.norms else 0), np.nan, dtype=dtype)
         self.diverged = np.full(members, -1, dtype=np.int64)
+        self.blown_up = np.full(members, -1, dtype=np.int64)
         self.theta = Moments(times, params, squares=True)
         grid = 0 if wanted.points is None else len(wanted.points) * outputs
         self.outputs = outputs
@@ -191,7 +206,7 @@ class Recorder:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
         found: dict[str, NDArray[Any]] = {"risk": self.risk, "diverged": self.diverged, "kept": self.kept}
-        found["norm"] = self.norm
+        found |= {"norm": self.norm, "blown_up": self.blown_up}
         sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
         sums += [("products", self.products)]
         sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
@@ -213,6 +228,11 @@ class Recorder:
             "theta_std": (("time", "param"), self.theta.deviations()),
             "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
             "diverged": (("member",), self.diverged, {"long_name": "first step with a non-finite loss, or -1"}),
+            "blown_up": (
+                ("member",),
+                self.blown_up,
+                {"long_name": "first record step with a risk above its limit, or -1"},
+            ),
         }
         coords: dict[str, Any] = {
             "step": ("time", self.wanted.steps),

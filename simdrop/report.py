@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidInput
-from .study.summary import plus_minus
+from .study.summary import distance_text
 
 if TYPE_CHECKING:
     from .study.comparison import Comparison
@@ -38,7 +38,8 @@ Each flow starts where the networks start and predicts their mean. Plain gradien
 averaged flow adds its mean effect R_1, the modified flow also R_2, the effect of a finite learning rate.
 parameters: |E theta - flow|, 2-norm.  function: root mean square of E f - f(flow) over {grid} points.
 risk: |E R_S - R_S(flow)|.  Values are corrected for sampling noise, ± is one standard error, the percentage
-the share of plain gradient flow's distance that a flow removes. Sampling noise: what an exact theory would
+the share of plain gradient flow's distance that a flow removes; "below" bounds what is hidden by its error, "-" stands
+where networks diverged and nothing is known. Sampling noise: what an exact theory would
 show before the correction, for {members} networks."""
 
 
@@ -163,6 +164,6 @@ def _row(title: str, cells: list[str]) -> str:
 
 
 def _cell(found: dict[str, float]) -> str:
-    text = plus_minus(found["distance"], found["error"])
+    text = distance_text(found["distance"], found["error"])
     share = found.get("share_removed")
     return text if share is None or math.isnan(share) else f"{text}  {percent(share)}"

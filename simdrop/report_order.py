@@ -32,6 +32,11 @@ def table(summary: dict[str, Any]) -> str:
         for label, *cells in zip(first, *columns, strict=True):
             lines.append(f"{label:>8}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
     lines += ["", *(f"{name:<16}{THEORIES[name]}" for name in theories), _LEGEND]
+    lines += [
+        f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
+        for lr, count in summary["diverged"].items()
+        if count
+    ]
     lines += [f"no value: {failure}" for failure in summary["failures"]]
     return "\n".join(lines)
 

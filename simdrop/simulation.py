@@ -24,7 +24,7 @@ from .errors import InvalidInput
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
 from .problem import Problem
-from .recording import Wanted, record_steps
+from .recording import RISK_LIMIT, Wanted, record_steps
 from .words import check_choice
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def simulate(
     norms: bool = False,
     quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     groups: int = 0,
+    risk_limit: float | None = RISK_LIMIT,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
@@ -96,6 +97,9 @@ def simulate(
     covariance : True for the covariance of all parameters, or parameter numbers
     norms : whether the 2-norm of the parameters of every member is recorded
     groups : number of consecutive groups of members whose means are kept, for jackknife errors
+    risk_limit : a member has blown up, and is counted as diverged from there on, when at a record step its risk R_S is
+        more than this many times the larger of its risk at the start and that of outputs 0, ½ mean |y|²; None: a member
+        diverges only by becoming non-finite
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
     out : folder that receives `results.zarr`, also when the run is interrupted or diverges
@@ -107,13 +111,15 @@ def simulate(
     Returns
     -------
     xarray.Dataset over time = lr · step (lr · step / l with SVAG; without that coordinate where lr differs between
-    members), member and param; members that become non-finite are NaN from there on and leave the means.
+    members), member and param. Members that diverge are NaN from there on and leave the means: `diverged` is the first
+    step at which a member's loss was not finite, whatever is recorded; `blown_up` the first record step at which its
+    risk was above the limit, while it trains on; both are -1 for the others.
 
     Raises
     ------
     InvalidInput : an argument is wrong
     simdrop_kernels.BackendError : the named backend cannot run this
-    Diverged : all members became non-finite; the error's `partial` holds what was recorded
+    Diverged : all members diverged; the error's `partial` holds what was recorded
     KeyboardInterrupt : after the recorded part was written; `partial` as above
     """
     settings = Settings.check(
@@ -134,6 +140,7 @@ def simulate(
         norms=norms,
         quantiles=quantiles,
         groups=groups,
+        risk_limit=risk_limit,
     )
     phases = _phases(problem, objectives, step, backend, settings.dtype)
     threads = provenance.cores() if threads is None else check_count("threads", threads)

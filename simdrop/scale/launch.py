@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..checkpoint import InUse, OtherRun, discard
 from ..config import problem_of
+from ..ensemble import lost_steps
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
 from ..simulation import backend_names, simulate
@@ -108,8 +109,8 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
         found["norm_mean"], found["norm_error"] = _over_members(runs["norm"].values, count)
     if "theta_mean" in first.keep:
         found["theta_mean"] = _means(runs, len(points))
-    found["diverged"] = (runs["diverged"].values.reshape(len(points), count) >= 0).sum(axis=1)
-    return found | _distances(predicted, runs, len(first.kinds))
+    found["diverged"] = (lost_steps(runs).reshape(len(points), count) >= 0).sum(axis=1)
+    return found | _distances(predicted, runs, len(first.kinds), found["diverged"] > 0)
 
 
 def seconds_of_flows(point: Point) -> float:
@@ -191,8 +192,11 @@ def _predictions(
             yield None
 
 
-def _distances(predicted: list[list[Means | None]], runs: Any, kinds: int) -> Arrays:
-    """Distances (K, F) of mean parameters from predictions at the end, with standard errors; NaN where not known."""
+def _distances(predicted: list[list[Means | None]], runs: Any, kinds: int, lost: NDArray[np.bool_]) -> Arrays:
+    """Distances (K, F) of mean parameters from predictions at the end, with standard errors; NaN where not known.
+
+    lost (K,): whether a point's members diverged.
+    """
     value, error = (np.full((len(predicted), kinds), np.nan) for _ in range(2))
     for k, of_point in enumerate(predicted if kinds else []):
         groups = runs.sizes["group"] // len(predicted)
@@ -202,5 +206,5 @@ def _distances(predicted: list[list[Means | None]], runs: Any, kinds: int) -> Ar
         for row, prediction in enumerate(of_point):
             if prediction is not None:
                 squared = distance(simulated, prediction, "parameters")
-                value[k, row], error[k, row] = root(squared.value, squared.error)
+                value[k, row], error[k, row] = root(squared.value, squared.error, lost=lost[k])
     return {"distance": value, "distance_error": error}

@@ -165,7 +165,7 @@ def sampled_covariance(
     theta, draws = _dense(problem, theta), check_count("draws", draws, least=2)
     runs = simulate(
         problem, theta, lr=1.0, steps=1, members=draws, seed=seed, noise=noise, record=2, covariance=True,
-        quantiles=(), backend=backend, threads=threads,
+        quantiles=(), backend=backend, threads=threads, risk_limit=None,
     )  # fmt: skip
     return np.asarray(runs["theta_cov"].values[-1])
 

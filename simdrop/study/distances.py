@@ -8,7 +8,8 @@ has the mean |E x - φ|² + tr Cov(x̄). Here the members are cut into G indepen
 estimates |E x - φ|² without bias, as no group meets itself. It may come out negative where sampling noise hides the
 distance. Its standard error is that of the delete-one-group jackknife; close to D² = 0 this is an overestimate (by
 √2 in the limit), which is the safe side. Distances are D = √max(D², 0), and a standard error s of D² is carried to
-half the width of the image of [D² - s, D² + s]: s / 2D where the distance is resolved, and √s / 2 where D = 0.
+half the width of the image of [D² - s, D² + s]: s / 2D where the distance is resolved, and √s / 2 where D = 0: that
+D is below √s, not that it is 0.
 """
 
 from __future__ import annotations
@@ -68,21 +69,44 @@ def squared_distance(means: Array, counts: Array, prediction: Array) -> Estimate
     own_square, own_weight = (weight**2 * square), weight**2
     self_square, self_weight = own_square.sum(axis=-1), own_weight.sum(axis=-1)
     value = pairs(sum_square, self_square, sum_weight, self_weight)
-    without = pairs(
-        sum_square[:, None] - 2 * weight * cross + own_square,
-        self_square[:, None] - own_square,
-        sum_weight[:, None] - weight,
-        self_weight[:, None] - own_weight,
-    )
+    left_square = sum_square[:, None] - 2 * weight * cross + own_square  # without one group
+    left_self = self_square[:, None] - own_square
+    without = pairs(left_square, left_self, sum_weight[:, None] - weight, self_weight[:, None] - own_weight)
+    for t in np.flatnonzero(_cancels(sum_square, self_square) | _cancels(left_square, left_self).any(axis=-1)):
+        value[t], without[t] = _by_pairs(apart[t], weight[t])
     few = (counts > 0).sum(axis=-1) < 3
     return Estimate(np.where(few, np.nan, value), np.where(few[:, None], np.nan, without).T)
 
 
-def root(square: Array, error: Array) -> tuple[Array, Array]:
-    """√max(square, 0) and its standard error, from those of the square."""
+def _cancels(sum_square: Array, self_square: Array) -> NDArray[np.bool_]:
+    """Where hardly a digit is left of the difference: one group is so far away that it hides all others."""
+    found: NDArray[np.bool_] = np.abs(sum_square - self_square) < 1e-8 * np.abs(self_square)
+    return found
+
+
+def _by_pairs(apart: Array, weight: Array) -> tuple[Array, Array]:
+    """D² and its values without one group (G,), from distances x_g - φ (G, K) pair by pair, which loses no digits."""
+    off = ~np.eye(len(weight), dtype=bool)
+    products, weights = (apart @ apart.T) * np.outer(weight, weight) * off, np.outer(weight, weight) * off
+
+    def left(of: Array) -> Array:
+        """Sums over pairs that do not hold a group, as sums and not as differences."""
+        return np.array([of[np.ix_(others, others)].sum() for others in off])
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return products.sum() / weights.sum(), left(products) / left(weights)
+
+
+def root(square: Array, error: Array, *, lost: NDArray[np.bool_] | bool = False) -> tuple[Array, Array]:
+    """√max(square, 0) and its standard error, from those of the square.
+
+    Both are NaN where members were `lost` and the square is below its error: the mean of those that are left says
+    nothing about a mean that a few runaway members make, and 0 would pass for agreement.
+    """
+    unknown = lost & ~(square > error)
     square = np.maximum(square, 0)
     low, middle, high = (np.sqrt(np.maximum(square + shift, 0)) for shift in (-error, 0, error))
-    return middle, (high - low) / 2
+    return np.where(unknown, np.nan, middle), np.where(unknown, np.nan, (high - low) / 2)
 
 
 def share_removed(squared: Estimate, squared_plain: Estimate) -> tuple[Array, Array]:

@@ -142,7 +142,7 @@ def _cell(
         for k, quantity in enumerate(QUANTITIES):
             with np.errstate(over="ignore", invalid="ignore"):  # means on their way to infinity
                 estimate = distance(simulated, prediction, quantity)
-                value, error = root(estimate.value, estimate.error)
+                value, error = root(estimate.value, estimate.error, lost=simulated.counts.sum() < case.members)
             if np.isfinite(value) and np.isfinite(error):
                 found[name, k] = float(value), float(error)
     return found

@@ -49,7 +49,8 @@ def over_time(squared: dict[tuple[str, str], Estimate], runs: xr.Dataset, flows:
     kinds = [str(kind) for kind in flows["kind"].values]
     estimates = [[squared[quantity, kind] for kind in kinds] for quantity in QUANTITIES]
     plain = kinds.index("gradient")
-    roots = np.array([[root(e.value, e.error) for e in row] for row in estimates])  # (quantity, kind, 2, T)
+    lost = runs["alive"].values < runs.sizes["member"]
+    roots = np.array([[root(e.value, e.error, lost=lost) for e in row] for row in estimates])  # (quantity, kind, 2, T)
     shares = np.array([[share_removed(e, row[plain]) for e in row] for row in estimates])
     axes = ("quantity", "kind", "time")
     return xr.Dataset(

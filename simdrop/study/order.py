@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike
 
 from .. import provenance, theory
 from ..checks import check_count, check_finite, check_seed
-from ..errors import InvalidInput
+from ..ensemble import lost_steps
+from ..errors import Diverged, InvalidInput
 from ..problem import Problem
 from ..simulation import simulate
 from ..words import check_choice
@@ -59,7 +60,7 @@ Z95 = 1.959963984540054
 class Order:
     """What order() found.
 
-    errors   over (theory, quantity, lr): distance, its standard error `error`, `resolved`
+    errors   over (theory, quantity, lr): distance, its standard error `error`, `resolved`; diverged (lr): members lost
     summary  the same in short, with slopes, intervals, verdicts, settings and machine: plain values
     """
 
@@ -126,6 +127,7 @@ def order(
         for number, (lr, count) in enumerate(steps.items())
     ]  # fmt: skip
     distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
+    lost = np.zeros(len(cases), dtype=np.int64)
     failures: list[str] = []
     done, total = 0, (1 + len(theories)) * sum(steps.values())
 
@@ -135,11 +137,11 @@ def order(
         tell("rungs", done, total)
 
     for column, case in enumerate(cases):
-        found = _rung(case, theories, paths, failures, advance)
+        found, lost[column] = _rung(case, theories, paths, failures, advance)
         for row, name in enumerate(theories):
             for k, quantity in enumerate(QUANTITIES):
                 distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
-    errors = _dataset(distances, theories, list(steps))
+    errors = _dataset(distances, theories, list(steps)).assign(diverged=("lr", lost))
     settings: dict[str, Any] = {
         "time": time,
         "members": members,
@@ -167,15 +169,22 @@ def check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
 
 def _rung(
     case: Case, theories: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
-) -> dict[tuple[str, str], Any]:
-    """Distances and their standard errors at one learning rate: (theory, quantity) -> (D, s)."""
-    runs = simulate(
-        case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
-        record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
-        threads=case.threads, keep_theta=list(range(paths)),
-    )  # fmt: skip
-    simulated = controlled(group_means(runs, -1, slice(None)), case)
+) -> tuple[dict[tuple[str, str], Any], int]:
+    """Distances and their standard errors at one learning rate, (theory, quantity) -> (D, s), and members lost."""
     found: dict[tuple[str, str], Any] = {}
+    try:
+        runs = simulate(
+            case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
+            record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
+            threads=case.threads, keep_theta=list(range(paths)),
+        )  # fmt: skip
+        simulated = controlled(group_means(runs, -1, slice(None)), case)
+    except Diverged as error:
+        failures.append(f"lr {case.lr:g}: {error}")
+        for _ in range(1 + len(theories)):
+            advance(case)
+        return found, case.members
+    lost = int((lost_steps(runs) >= 0).sum())
     for name in theories:
         advance(case)
         try:
@@ -189,15 +198,17 @@ def _rung(
             failures.append(f"{name} at lr {case.lr:g}: {error}")
             continue
         for quantity, estimate in estimates.items():
-            found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error))
+            found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
     advance(case)
-    return found
+    return found, lost
 
 
 def _along_paths(name: str, case: Case, theta: Array) -> dict[str, Estimate]:
     """Mean squared distances of members theta (paths, P) from their own flows; replicates leave one member out."""
     problem, away = case.problem, {quantity: np.empty(len(theta)) for quantity in QUANTITIES}
     for member, own in enumerate(theta):
+        if not np.isfinite(own).all():
+            raise Diverged(f"member {member}, whose path is followed, diverged")
         flow = theory.flow(
             problem, case.theta0, lr=case.lr, times=[case.time], kind="pathwise", seed=case.seed, member=member,
             corrected=name == "pathwise",
@@ -290,6 +301,7 @@ def _summary(
         f" interval, none where that is wider than {WIDEST:g}",
         "theories": found,
         "failures": failures,
+        "diverged": {f"{lr:g}": int(count) for lr, count in zip(lrs, errors["diverged"].values, strict=True)},
         "seconds": seconds,
         "versions": provenance.versions(),
         "machine": provenance.machine(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import provenance
+from ..ensemble import lost_steps
 from ..problem import Problem
 from .distances import Array, Estimate, root, share_removed, time_weights
 
@@ -29,7 +30,7 @@ def summarize(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Settings, numbers with standard errors, verdict, divergence, work, timings, machine: plain values."""
-    times = runs["time"].values
+    times, lost = runs["time"].values, lost_steps(runs)
     last = np.zeros(len(times))
     last[-1] = 1
     spans = {"final": last, "rms": time_weights(times)}
@@ -37,11 +38,13 @@ def summarize(
     quantities = {
         str(quantity): {
             "noise": {span: float(np.sqrt(noise.sel(quantity=quantity).values ** 2 @ w)) for span, w in spans.items()},
-            "flows": {str(kind): _numbers(squared, str(quantity), str(kind), spans) for kind in flows["kind"].values},
+            "flows": {
+                str(kind): _numbers(squared, str(quantity), str(kind), spans, lost.max() >= 0)
+                for kind in flows["kind"].values
+            },
         }
         for quantity in distances["quantity"].values
     }
-    lost = runs["diverged"].values
     about: dict[str, Any] = {
         "command": "compare",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,6 +61,8 @@ def summarize(
         "diverged": {
             "members": int((lost >= 0).sum()),
             "steps": {str(member): int(lost[member]) for member in np.flatnonzero(lost >= 0)},
+            "blown_up": int(((runs["blown_up"].values >= 0) & (runs["diverged"].values < 0)).sum()),
+            "risk_limit": runs.attrs["risk_limit"],
         },
         "work": {
             "updates": int(runs.attrs["updates"]),
@@ -73,14 +78,18 @@ def summarize(
 
 
 def _numbers(
-    squared: dict[tuple[str, str], Estimate], quantity: str, kind: str, spans: dict[str, Array]
+    squared: dict[tuple[str, str], Estimate], quantity: str, kind: str, spans: dict[str, Array], lost: bool
 ) -> dict[str, dict[str, float]]:
-    """Distance, share removed and their standard errors, at the final time and over the run."""
+    """Distance, share removed and their standard errors, at the final time and over the run.
+
+    resolved: whether the square of the distance is above two of its standard errors.
+    """
     found = {}
     for span, weights in spans.items():
         own, plain = (squared[quantity, name].average(weights) for name in (kind, "gradient"))
-        distance, error = root(own.value, own.error)
-        found[span] = {"distance": float(distance), "error": float(error)}
+        distance, error = root(own.value, own.error, lost=lost)
+        resolved = bool(own.value > 2 * own.error)
+        found[span] = {"distance": float(distance), "error": float(error), "resolved": resolved}
         if kind != "gradient":
             share, share_error = share_removed(own, plain)
             found[span] |= {"share_removed": float(share), "share_error": float(share_error)}
@@ -109,8 +118,7 @@ def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], 
         own = squared[quantity, "gradient"].average(spans["final"])
         if not own.value > 2 * own.error:
             sentences.append(
-                f"Plain gradient flow cannot be told from {name} {at_end}: the ensemble is too small, or dropout"
-                " does too little, for a test of the theory."
+                f"Plain gradient flow cannot be told from {name} {at_end}: {_why(summary)}, for a test of the theory."
             )
             continue
         times_noise = plain["distance"] / numbers["noise"]["final"] if numbers["noise"]["final"] > 0 else np.inf
@@ -124,12 +132,22 @@ def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], 
                 text += f"; {NAMES[kind]} removes {share} of that"
         sentences.append(text + ".")
     sentences += _closer(squared, spans)
-    if summary["diverged"]["members"]:
+    lost = summary["diverged"]
+    if lost["members"]:
+        limit = f" ({lost['blown_up']} by a risk above {lost['risk_limit']:g} times that at the start)"
         sentences.append(
-            f"{summary['diverged']['members']} of {summary['simulation']['members']} networks diverged and left the"
+            f"{lost['members']} of {summary['simulation']['members']} networks"
+            f"{limit if lost['blown_up'] else ''} diverged and left the"
             " means, which are therefore biased towards those that did not."
         )
     return sentences
+
+
+def _why(summary: dict[str, Any]) -> str:
+    """Why a distance may not be resolved."""
+    if summary["diverged"]["members"]:
+        return "networks diverge, and those close to it spread too far"
+    return "the ensemble is too small, or dropout does too little"
 
 
 def _closer(squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -> list[str]:
@@ -145,6 +163,12 @@ def _closer(squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -
     how = "closer to" if size > 0 else "farther from"
     certainty = f" ({abs(size) / error:.0f} standard errors)" if abs(size) < 1e4 * error else ""
     return [f"Over the run, the modified flow is {how} the mean parameters than the averaged one{certainty}."]
+
+
+def distance_text(value: float, error: float) -> str:
+    """A distance and its error as `plus_minus` has them, or the bound where its square came out as 0 or less."""
+    # the error is then half the root of that of the square
+    return f"below {2 * error:.2g}" if value == 0 and error > 0 else plus_minus(value, error)
 
 
 def plus_minus(value: float, error: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from simdrop_kernels import sde
 
 from .. import theory
+from ..ensemble import lost_steps
 from ..errors import Diverged, DivergenceWarning, FlowFailed
 from ..noise import Noise
 from ..problem import Problem
@@ -82,9 +83,9 @@ def predict(name: str, case: Case) -> Means:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)  # an error below
             runs = _paths(name, case)
-        lost = int((runs["diverged"].values >= 0).sum())
+        lost = int((lost_steps(runs) >= 0).sum())
         if lost:
-            raise Diverged(f"{lost} of {runs.sizes['member']} paths went to infinity")
+            raise Diverged(f"{lost} of {runs.sizes['member']} paths diverged")
         return group_means(runs, -1, slice(None))
     found = theory.flow(
         case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol,

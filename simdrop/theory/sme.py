@@ -30,7 +30,7 @@ from ..ensemble import DEFAULT_MEMORY, Run, block_members, report_end
 from ..errors import InvalidInput
 from ..noise import Noise, check_connect
 from ..problem import Problem
-from ..recording import Wanted
+from ..recording import RISK_LIMIT, Wanted
 from ..words import check_choice
 from ._input import Array
 from .flows import check_times
@@ -68,6 +68,7 @@ def sme(
     covariance: bool | Sequence[int] = False,
     quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     groups: int = 0,
+    risk_limit: float | None = RISK_LIMIT,
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
@@ -131,6 +132,7 @@ def sme(
         covariance=covariance,
         quantiles=quantiles,
         groups=groups,
+        risk_limit=risk_limit,
     )
     check_choice("dtype", dtype, ("float32", "float64"))
     check_choice("backend", backend, ("auto", *sde.names()))
@@ -312,6 +314,7 @@ def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupt
         "backend_reason": reason,
         "threads": paths.threads,
         "interrupted": int(interrupted),
+        "risk_limit": run.wanted.risk_limit_told,
         **provenance.of_work(run),
         **provenance.versions(),
         **provenance.machine(),
