@@ -126,11 +126,11 @@ class Problem:
         """The samples as the neurons see them, shape (n, D)."""
         return self.augment(self.x)
 
-    def augment(self, x: ArrayLike) -> Array:
-        """Points x (k,) or (k, d) as the neurons see them, shape (k, D). Raises InvalidInput."""
-        x = check_samples("x", x)
+    def augment(self, x: ArrayLike, name: str = "x") -> Array:
+        """Points x (k,) or (k, d) as the neurons see them, shape (k, D). Raises InvalidInput for points `name`."""
+        x = check_samples(name, x)
         if x.shape[1] != self.x.shape[1]:
-            raise InvalidInput(f"points must have {self.x.shape[1]} columns like the data, got {x.shape[1]}")
+            raise InvalidInput(f"{name}: points must have {self.x.shape[1]} columns like the data, got {x.shape[1]}")
         if self.bias:
             x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
         return np.ascontiguousarray(x)

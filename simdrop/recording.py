@@ -76,7 +76,7 @@ class Wanted:
         return cls(
             steps=steps,
             trajectories=_numbers("keep_theta", keep_theta, members),
-            points=None if grid is None else problem.augment(grid),
+            points=None if grid is None else problem.augment(grid, "grid"),
             covariance=_numbers("covariance", covariance, problem.n_params),
             quantiles=levels,
             groups=groups,

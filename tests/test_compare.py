@@ -197,7 +197,7 @@ def test_all_diverged_is_an_error(tmp_path):
     [
         ({"lr": 0.0}, r"lr must be positive, got 0\.0"),
         ({"lr": [0.1, 0.2]}, r"lr must be one number here"),
-        ({"lr": np.nan}, r"lr has 1 non-finite values"),
+        ({"lr": np.nan}, r"lr must be a finite number, got nan"),
         ({"steps": 0}, r"steps must be a whole number of at least 1, got 0"),
         ({"members": 3}, r"members must be a whole number of at least 4, got 3"),
         ({"groups": 2}, r"groups must be a whole number of at least 3, got 2"),

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import problem_of
+from simdrop_kernels.registry import BackendError
+
+from ..checks import check_count, check_flag, check_number
+from ..config import problem_of, start_of
 from ..errors import InvalidInput
 from ..study.theories import EQUATIONS
+from ..words import shown
 from .design import Design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
@@ -30,6 +34,7 @@ Progress = Callable[[int, int], None]
 AHEAD = 2
 #: times that a launch is begun again after an error; of dead workers Dask takes care itself
 RETRIES = 2
+MOST_WORKERS = 10_000
 LOST = "the scheduler was lost; what is done is kept: --resume continues"
 
 
@@ -53,10 +58,11 @@ class Plan:
 
 def plan(design: Design, *, threads: int | None = None) -> Plan:
     """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
+    threads = None if threads is None else check_count("threads", threads)
     parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
+    _firsts(design, parts)  # refuses what could not be run
     for part in parts:
         points = [design.points[number] for number in part]
-        with_backends(points[0])  # refuses what could not be run
         problem = problem_of(points[0])[0]
         samples = points[0].batch_size or problem.n_samples
         updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
@@ -72,6 +78,23 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
     seconds = updates / _rate(design, threads) + float(flows) * len(design.points)
     equations = any(kind in EQUATIONS for kind in first.kinds)
     return Plan(len(design.points), len(parts), equations, updates, seconds, memory, disk)
+
+
+def _firsts(design: Design, parts: Sequence[Sequence[int]]) -> list[Point]:
+    """The first point of every launch with its backends; raises InvalidInput and BackendError for any."""
+    found = []
+    try:
+        for part in parts:
+            first = design.points[part[0]]
+            found.append(with_backends(first))
+            starts = {(point.init_scale, point.init_gamma): point for point in (design.points[k] for k in part)}
+            if starts.keys() != {(1.0, 0.0)}:  # those cannot overflow
+                problem = problem_of(first)[0]
+                for point in starts.values():
+                    start_of(problem, point)
+    except (InvalidInput, BackendError) as error:
+        raise type(error)(f"{design.where}: {error}") from None
+    return found
 
 
 def _rate(design: Design, threads: int | None) -> float:
@@ -108,10 +131,15 @@ def sweep(
     progress: called with (launches done, launches in all). Returns `load(out)`.
     Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
     """
-    if workers and scheduler:
+    workers, resume = check_count("workers", workers, least=0, most=MOST_WORKERS), check_flag("resume", resume)
+    threads = None if threads is None else check_count("threads", threads)
+    checkpoint_seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
+    if workers and scheduler is not None:
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
+    if scheduler is not None and not (isinstance(scheduler, str) and scheduler.strip()):
+        raise InvalidInput(f"scheduler must be an address such as tcp://host:8786, got {shown(scheduler)}")
     parts, tell = launches(design), progress or (lambda done, total: None)
-    firsts = [with_backends(design.points[part[0]]) for part in parts]  # here: a worker's choice might be another
+    firsts = _firsts(design, parts)  # here: a worker's choice might be another
     used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
     with Store(Path(out), design, backends=used, resume=resume) as store:
         left = [number for number, part in enumerate(parts) if not store.done(number, part)]
@@ -154,7 +182,10 @@ def _results(
         cluster: Any = scheduler
         if workers:
             cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
-        client = stack.enter_context(Client(cluster))
+        try:
+            client = stack.enter_context(Client(cluster))
+        except (OSError, ValueError) as error:  # nobody answers; no address
+            raise InvalidInput(f"scheduler {scheduler!r} cannot be reached: {error}") from None
         waiting, known = iter(jobs.items()), dict[str, int]()
         queue = as_completed()
 

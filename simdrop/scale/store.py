@@ -17,6 +17,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from .. import provenance
 from ..checkpoint import Torn, discard, refuse_other, sync_folder
 from ..checkpoint import read as read_file
 from ..checkpoint import write as write_file
-from ..config import problem_of
+from ..config import ProblemSettings, problem_of
 from ..errors import InvalidInput
 from .design import Design
 from .launch import Arrays
@@ -43,7 +44,7 @@ FORMAT = 3
 #: points of one chunk at most, and bytes
 CHUNK, CHUNK_BYTES = 256, 1 << 22
 #: fields that tell which data a problem has
-DATA = ("data", "target", "inputs", "samples", "standardize", "standardize_targets")
+DATA = tuple(field.name for field in fields(ProblemSettings) if field.metadata["section"] == "Data")
 #: fields by which the number of its parameters may differ
 SIZE = (*DATA, "width", "bias")
 

@@ -21,7 +21,7 @@ from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..problem import Problem
 from ..recording import record_steps
 from ..simulation import Settings, simulate
-from ..words import check_choice
+from ..words import check_choice, check_names
 from .distances import Array
 from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
 from .summary import summarize
@@ -223,7 +223,7 @@ def grid_points(problem: Problem, grid: int | ArrayLike | None) -> Array:
         if not one_dimensional:
             raise InvalidInput(f"grid can be a number of points for 1-D data only; these have {x.shape[1]} columns")
         return np.linspace(x.min(), x.max(), count)[:, None]
-    return problem.augment(grid)[:, : x.shape[1]]
+    return problem.augment(grid, "grid")[:, : x.shape[1]]
 
 
 def _check_lr(lr: object) -> float:
@@ -237,9 +237,8 @@ def _check_lr(lr: object) -> float:
 
 def _check_kinds(kinds: Sequence[str]) -> list[str]:
     """The kinds asked for and "gradient", in the order of KINDS."""
-    for kind in kinds:
-        check_choice("kind of flow", kind, KINDS)
-    return [kind for kind in KINDS if kind in kinds or kind == "gradient"]
+    chosen = check_names("kind of flow", kinds, KINDS)
+    return [kind for kind in KINDS if kind in chosen or kind == "gradient"]
 
 
 class _Watch:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import provenance
-from ..checks import check_count, check_finite, check_keep_prob
+from ..checks import check_count, check_finite, check_keep_prob, check_number
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..problem import Problem
 from ..simulation import simulate
 from ..theory.moments import DENSE
-from ..words import check_choice
+from ..words import check_names, shown
 from .comparison import grid_points
 from .distances import Array, root
 from .measure import texts
@@ -76,11 +76,11 @@ def heat_map(
     A cell is compared after round(time / lr) steps, one at least. Raises InvalidInput, BackendError.
     """
     theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
-    rates, kept = np.unique(check_finite("lrs", list(lrs))), np.unique(check_keep_prob(list(keep_probs)))
-    if rates[0] <= 0 or not time > 0:
-        raise InvalidInput(f"lrs and time must be positive, got {list(lrs)} and {time!r}")
-    for name in theories:
-        check_choice("theory of a heat map", name, [name for name in THEORIES if name not in PATHWISE])
+    rates, kept = np.unique(check_finite("lrs", lrs)), np.unique(check_keep_prob(keep_probs, "keep_probs"))
+    time = check_number("time", time)
+    if not rates.size or not kept.size or rates[0] <= 0 or time <= 0:
+        raise InvalidInput(f"lrs and time must be positive, got {shown(lrs)} and {time!r}")
+    theories = check_names("theory of a heat map", theories, [name for name in THEORIES if name not in PATHWISE])
     groups = check_count("groups", groups, least=3)
     members = check_count("members", members, least=groups) // groups * groups  # groups must not cross cells
     points, tell = grid_points(problem, grid), progress or (lambda stage, done, total: None)

@@ -25,13 +25,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from simdrop_kernels import Step, registry
+from simdrop_kernels.rng import MAX_STEPS
+
 from .. import provenance, theory
-from ..checks import check_count, check_finite, check_seed
+from ..checks import check_count, check_finite, check_number, check_seed
 from ..ensemble import lost_steps
 from ..errors import Diverged, InvalidInput
 from ..problem import Problem
 from ..simulation import simulate
-from ..words import check_choice
+from ..words import check_choice, check_names, shown
 from .comparison import grid_points
 from .control import affordable, controlled
 from .distances import Array, Estimate, root
@@ -110,22 +113,13 @@ def order(
     ------
     InvalidInput, simdrop_kernels.BackendError, Diverged : as `simulate`
     """
-    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
-    steps = check_ladder(lrs, time)
-    for name in theories:
-        check_choice("theory", name, THEORIES)
-    check_count("paths", paths, least=3)
-    check_count("sme_members", sme_members, least=groups)
-    groups = check_count("groups", groups, least=3)
-    if check_count("members", members, least=groups) < paths:
-        raise InvalidInput(f"paths must be at most the {members} members, got {paths}")
-    points = grid_points(problem, grid)
+    theories = check_names("theory", theories, THEORIES)
     tell, started = progress or (lambda stage, done, total: None), clock.perf_counter()
-    cases = [
-        Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
-             seed=(check_seed(seed) + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members)
-        for number, (lr, count) in enumerate(steps.items())
-    ]  # fmt: skip
+    cases = check_cases(
+        problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
+        grid=grid, groups=groups, backend=backend, threads=threads,
+    )  # fmt: skip
+    steps = {case.lr: case.steps for case in cases}
     distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
     lost = np.zeros(len(cases), dtype=np.int64)
     failures: list[str] = []
@@ -153,15 +147,62 @@ def order(
     return Order(problem, errors, _summary(problem, errors, settings, failures, clock.perf_counter() - started))
 
 
-def check_ladder(lrs: Sequence[float], time: float) -> dict[float, int]:
+def check_cases(
+    problem: Problem,
+    theta0: ArrayLike | None,
+    *,
+    lrs: ArrayLike,
+    time: float,
+    members: int,
+    sme_members: int,
+    paths: int,
+    seed: int,
+    grid: int | ArrayLike | None,
+    groups: int,
+    backend: str,
+    threads: int | None,
+) -> list[Case]:
+    """The rungs of the ladder, from the largest learning rate down; arguments as in `order`.
+
+    Raises InvalidInput and BackendError.
+    """
+    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    if theta0.ndim != 1:
+        raise InvalidInput(f"theta0 must be one start for all members, ({problem.n_params},), got {theta0.shape}")
+    steps = check_ladder(lrs, time)
+    groups = check_count("groups", groups, least=3)
+    paths = check_count("paths", paths, least=3)
+    members = check_count("members", members, least=groups, most=1 << 32)
+    sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
+    if members < paths:
+        raise InvalidInput(f"paths must be at most the {members} members, got {paths}")
+    check_choice("backend", backend, ("auto", *registry.names()))
+    registry.choose(
+        backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale), np.dtype("float64")
+    )
+    points, seed = grid_points(problem, grid), check_seed(seed)
+    threads = None if threads is None else check_count("threads", threads)
+    return [
+        Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
+             seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members)
+        for number, (lr, count) in enumerate(steps.items())
+    ]  # fmt: skip
+
+
+def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
     """The learning rates and the steps that each takes to `time`, from the largest down; raises InvalidInput."""
-    values = np.unique(check_finite("lrs", list(lrs)))[::-1]
-    if values.size < WINDOW:
-        raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {list(lrs)}")
-    if values[-1] <= 0 or not time > 0:
-        raise InvalidInput(f"lrs and time must be positive, got {list(lrs)} and {time!r}")
-    steps = np.rint(time / values)
-    off = np.abs(steps * values - time) > 1e-9 * time
+    given = check_finite("lrs", lrs)
+    values = np.unique(given)[::-1]
+    if given.ndim != 1 or values.size < WINDOW:
+        raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {shown(lrs)}")
+    time = check_number("time", time)
+    if values[-1] <= 0 or time <= 0:
+        raise InvalidInput(f"lrs and time must be positive, got {shown(lrs)} and {time!r}")
+    with np.errstate(over="ignore"):
+        steps = np.rint(time / values)
+        off = np.abs(steps * values - time) > 1e-9 * time
+    if steps[-1] > MAX_STEPS:
+        raise InvalidInput(f"lrs must reach time {time:g} in at most 2**32 steps, {values[-1]:g} takes {steps[-1]:.3g}")
     if off.any() or (steps < 1).any():
         raise InvalidInput(f"every lr must divide time {time:g} into whole steps, {values[off][0]:g} does not")
     return {float(lr): int(count) for lr, count in zip(values, steps, strict=True)}
