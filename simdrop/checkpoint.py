@@ -67,7 +67,7 @@ class Checkpoint:
     Use as a context, which holds the lock. Without `resume` any file that is there is refused.
     """
 
-    def __init__(self, path: str | Path, identity: dict[str, Any], *, resume: bool, seconds: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], identity: dict[str, Any], *, resume: bool, seconds: float) -> None:
         """Raises InvalidInput for `seconds` below 0."""
         if not seconds >= 0:
             raise InvalidInput(f"checkpoint_seconds must be 0 or more, got {seconds!r}")

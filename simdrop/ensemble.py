@@ -9,6 +9,7 @@ from __future__ import annotations
 import time as clock
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,13 +19,14 @@ from simdrop_kernels.spec import Ensemble, for_kernels
 
 from .checks import check_count
 from .errors import Diverged, DivergenceWarning, InvalidInput
-from .interrupt import Interruptible
+from .interrupt import Interruptible, stop
 from .recording import Recorder, Wanted
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from .checkpoint import Checkpoint, Restored
+    from .output.folder import Folder
 
 Array = NDArray[np.floating]
 Progress = Callable[[int, int], None]
@@ -72,19 +74,28 @@ class Run:
         self.updates = 0
         self.checkpoint: Checkpoint | None = None
 
-    def go(self, progress: Progress | None = None) -> bool:
-        """Run to the end or to an interrupt; returns whether it was interrupted."""
+    def go(self, progress: Progress | None = None) -> BaseException | None:
+        """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
+
+        A second signal is raised at once.
+        """
         self.progress = progress or (lambda done, total: None)
         started = clock.perf_counter()
-        restored = self.checkpoint.load(self) if self.checkpoint else None
-        begin = restored.first if restored else 0
-        blocks = range(begin, self.members, self.block)
+        error: BaseException | None = None
         with Interruptible() as interrupt:
-            done = all(
-                self._take_block(first, min(first + self.block, self.members), interrupt, restored) for first in blocks
-            )
+            try:
+                restored = self.checkpoint.load(self) if self.checkpoint else None
+                begin = restored.first if restored else 0
+                for first in range(begin, self.members, self.block):
+                    if not self._take_block(first, min(first + self.block, self.members), interrupt, restored):
+                        error = stop(interrupt.requested)
+                        break
+            except BaseException as raised:
+                if interrupt.at_once:
+                    raise
+                error = raised
         self.seconds = clock.perf_counter() - started
-        return not done
+        return error
 
     def dataset(self, time: NDArray[np.float64] | None, *, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
         """What was recorded; `time` (T,) of the record steps or None, grid (k, d) the points of the user or None."""
@@ -175,6 +186,29 @@ def block_members(members: int, *, state: int, work: int, memory: int, given: in
     return int(min(members, memory // state, max(64, BLOCK_WORK // work)))
 
 
+def keep(data: xr.Dataset, out: Folder | None, error: BaseException | None) -> None:
+    """Write what was recorded, of a run that `error` stopped too; the data are the `partial` of an error in writing."""
+    if out is None:
+        return
+    from .storage import save
+
+    try:
+        out.write("results.zarr", lambda path: save(data, path))
+    except BaseException as failed:
+        with_partial(failed, data)
+        if error is None:
+            raise
+        error.add_note(f"what was recorded could not be written: {failed}")
+
+
+def with_partial(error: BaseException, data: object) -> BaseException:
+    """The error, with what was computed before it as `partial`, unless it carries that already."""
+    if getattr(error, "partial", None) is None:
+        with suppress(AttributeError, TypeError):  # a class of the user's that takes no attributes
+            error.partial = data  # type: ignore[attr-defined]
+    return error
+
+
 def lost_steps(data: xr.Dataset) -> NDArray[np.int64]:
     """For each member the step at which it diverged, -1 where it did not: the first with a non-finite loss, or else
     the record step at which its risk was above the limit.
@@ -183,23 +217,22 @@ def lost_steps(data: xr.Dataset) -> NDArray[np.int64]:
     return np.where(diverged >= 0, diverged, blown_up)
 
 
-def report_end(data: xr.Dataset, stopped: bool) -> None:
-    """Raise for a run that was interrupted or lost all members, with `partial`; warn if it lost some."""
+def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
+    """Raise for a run that was stopped or lost all members, with `partial`; warn if it lost some."""
     steps = lost_steps(data)
     lost = np.flatnonzero(steps >= 0)
-    if stopped:
-        error: BaseException = KeyboardInterrupt("interrupted")
-        error.partial = data  # type: ignore[attr-defined]
-        raise error
+    if stopped is not None:
+        raise with_partial(stopped, data)
     if not lost.size:
         return
     shown = ", ".join(f"{m} (step {steps[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
     text = f"{lost.size} of {steps.size} members {_how(data)} and left the means: {shown}"
     if lost.size == steps.size:
-        error = Diverged(f"all members diverged; a smaller lr may help. {text}")
-        error.partial = data  # type: ignore[attr-defined]
-        raise error
-    warnings.warn(text, DivergenceWarning, stacklevel=3)
+        raise with_partial(Diverged(f"all members diverged; a smaller lr may help. {text}"), data)
+    try:
+        warnings.warn(text, DivergenceWarning, stacklevel=3)
+    except DivergenceWarning as error:  # where warnings are errors
+        raise with_partial(error, data)  # noqa: B904
 
 
 def _how(data: xr.Dataset) -> str:

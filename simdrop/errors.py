@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class InvalidInput(ValueError):
     """An argument is wrong; the message names it, its value and what would be right."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal other than Ctrl-C's asked the program to end; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"terminated by {signal.Signals(self.number).name}"
 
 
 class Diverged(RuntimeError):

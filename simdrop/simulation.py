@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,11 +18,12 @@ from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
 from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step, for_kernels
 
 from . import provenance
-from .checks import check_count, check_finite, check_keep_prob, check_seeds
-from .ensemble import DEFAULT_MEMORY, Run, block_members, report_end
+from .checks import check_count, check_finite, check_flag, check_keep_prob, check_seeds
+from .ensemble import DEFAULT_MEMORY, Run, block_members, keep, report_end
 from .errors import InvalidInput
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
+from .output.folder import opened
 from .problem import Problem
 from .recording import RISK_LIMIT, Wanted, record_steps
 from .words import check_choice
@@ -63,9 +64,10 @@ def simulate(
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     numbers: ArrayLike | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
 ) -> xr.Dataset:
@@ -102,7 +104,9 @@ def simulate(
         diverges only by becoming non-finite
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
-    out : folder that receives `results.zarr`, also when the run is interrupted or diverges
+    out : folder that receives `results.zarr`, also when the run is stopped or diverges. It is tried before the run:
+        one that holds another result is refused, or with `overwrite` that result is replaced; files that simdrop did
+        not write stay in any case
     numbers : (members,) whole numbers below 2**32 by which the members draw, 0, 1, ... by default
     checkpoint : file that receives the state at a record step when the last one is `checkpoint_seconds` old, and goes
         when the run is done; `resume` continues from what is there, to the same bits on the same backend, and begins
@@ -120,7 +124,9 @@ def simulate(
     InvalidInput : an argument is wrong
     simdrop_kernels.BackendError : the named backend cannot run this
     Diverged : all members diverged; the error's `partial` holds what was recorded
-    KeyboardInterrupt : after the recorded part was written; `partial` as above
+    KeyboardInterrupt : Ctrl-C, or as its subclass `simdrop.errors.Terminated` SIGTERM or SIGHUP, came: the recorded
+        part was written; `partial` as above. A second one stops at once
+    Any exception from `progress`, or where results cannot be written, has `partial` too.
     """
     settings = Settings.check(
         problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0
@@ -158,6 +164,7 @@ def simulate(
     if checkpoint is None and resume:
         raise InvalidInput("resume=True needs a checkpoint: the file to continue from")
     with ExitStack() as stack:
+        folder = stack.enter_context(opened(out, "simulate", overwrite=check_flag("overwrite", overwrite)))
         if checkpoint is not None:
             from .checkpoint import Checkpoint
 
@@ -165,15 +172,14 @@ def simulate(
             held = Checkpoint(checkpoint, identity, resume=resume, seconds=checkpoint_seconds)
             run.checkpoint = stack.enter_context(held)
         stopped = run.go(progress)
-        attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped)
+        if stopped is not None and not run.updates:
+            raise stopped
+        attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped is not None)
         times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
         points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
         data = run.dataset(times, grid=points, attrs=attrs)
-        if out is not None:
-            from .storage import save
-
-            save(data, Path(out) / "results.zarr")
-        if run.checkpoint is not None and not stopped:
+        keep(data, folder, stopped)
+        if run.checkpoint is not None and stopped is None:
             run.checkpoint.remove()
     report_end(data, stopped)
     return data

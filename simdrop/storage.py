@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import uuid
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .errors import InvalidInput
+from .output.folder import remove
+from .words import check_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,24 +22,23 @@ SUFFIXES = (".zarr", ".nc")
 def save(data: xr.Dataset, path: str | Path) -> Path:
     """Write `data` to PATH.zarr or PATH.nc, replacing what is there; returns the path.
 
-    An interrupted write leaves the older file as it was. Raises InvalidInput for another suffix.
+    An interrupted write leaves the older file as it was. NetCDF takes no attributes but numbers and texts: others are
+    written as JSON. Raises InvalidInput for another suffix.
     """
-    path = Path(path)
+    path = check_path("path", path)
     _check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         if path.suffix == ".zarr":
-            with warnings.catch_warnings():
-                # names along an axis are text, which Zarr 3 writes and reads but has not yet put into its standard
-                warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification")
-                data.to_zarr(fresh, mode="w", consolidated=False, zarr_format=3)
+            # in Zarr's format 2 text and the metadata in one place are standard: nobody is warned, here or on reading
+            data.to_zarr(fresh, mode="w", consolidated=True, zarr_format=2)
         else:
-            data.to_netcdf(fresh, engine="h5netcdf")
-        _remove(path)
+            _with_plain_attributes(data).to_netcdf(fresh, engine="h5netcdf")
+        remove(path)
         fresh.rename(path)
     finally:
-        _remove(fresh)
+        remove(fresh)
     return path
 
 
@@ -60,8 +62,19 @@ def _check_suffix(path: Path) -> None:
         raise InvalidInput(f"results are kept as {' or '.join(SUFFIXES)}, got {path.name!r}")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _with_plain_attributes(data: xr.Dataset) -> xr.Dataset:
+    """A copy whose attributes, of itself and of its variables, are numbers and texts."""
+    plain = data.copy()
+    variables: Any = plain.variables
+    for one in (plain, *variables.values()):
+        one.attrs = {str(name): plain_attribute(value) for name, value in one.attrs.items()}
+    return plain
+
+
+def plain_attribute(value: Any) -> Any:
+    """An attribute as a number or a text: what is neither, or takes more than 64 bits, as JSON."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, (str, float)) or (isinstance(value, int) and abs(value) < 1 << 63):
+        return int(value) if isinstance(value, bool) else value
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -11,10 +11,10 @@ With L = R_S + R_1, lr = ε and Σ the covariance of a step's gradient under the
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,10 +25,11 @@ from simdrop_kernels.rng import MAX_STEPS
 from simdrop_kernels.spec import Ensemble, Step, for_kernels
 
 from .. import provenance
-from ..checks import check_count, check_lr, check_seed
-from ..ensemble import DEFAULT_MEMORY, Run, block_members, report_end
+from ..checks import check_count, check_flag, check_lr, check_seed
+from ..ensemble import DEFAULT_MEMORY, Run, block_members, keep, report_end
 from ..errors import InvalidInput
 from ..noise import Noise, check_connect
+from ..output.folder import opened
 from ..problem import Problem
 from ..recording import RISK_LIMIT, Wanted
 from ..words import check_choice
@@ -73,7 +74,8 @@ def sme(
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> xr.Dataset:
     """Follow `members` paths of a stochastic modified equation from theta0 at time 0, and report them at `times`.
 
@@ -147,14 +149,16 @@ def sme(
         given=block_size,
     )
     run = Run(paths, wanted, members=members, params=problem.n_params, block=block)
-    stopped = run.go(progress)
-    attrs = _attrs(paths, members=members, substeps=substeps, reason=reason, interrupted=stopped, run=run)
-    points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
-    data = run.dataset(times, grid=points, attrs=attrs)
-    if out is not None:
-        from ..storage import save
-
-        save(data, Path(out) / "results.zarr")
+    with opened(out, "sme", overwrite=check_flag("overwrite", overwrite)) as folder:
+        stopped = run.go(progress)
+        if stopped is not None and not run.updates:
+            raise stopped
+        attrs = _attrs(
+            paths, members=members, substeps=substeps, reason=reason, interrupted=stopped is not None, run=run
+        )
+        points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
+        data = run.dataset(times, grid=points, attrs=attrs)
+        keep(data, folder, stopped)
     report_end(data, stopped)
     return data
 

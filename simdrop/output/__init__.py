@@ -1,0 +1,1 @@
+"""What commands and functions leave on disk."""
