@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 #: stage -> what it is called, and the unit of its bar; "" for stages whose progress is not known
@@ -26,13 +27,19 @@ class Bars:
     """A bar for each stage in turn, to be called with (stage, done, total); silent unless stderr is a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self.shown = not quiet and sys.stderr.isatty()
+        self.shown = not quiet and sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
         self._bar: Any = None
         self._timer: threading.Timer | None = None
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` is done; the first call of a stage begins it."""
+        try:
+            self._show(stage, done, total)
+        except OSError:  # the terminal has gone: no reason to stop
+            self.shown = False
+
+    def _show(self, stage: str, done: int, total: int) -> None:
         if not self.shown:
             return
         if stage != self._stage:
@@ -51,6 +58,13 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
         self._bar, self._timer, self._stage = None, None, ""
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):
+            self.close()
 
     def _begin(self, stage: str, total: int) -> None:
         self._stage = stage

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidInput
 from .study.summary import distance_text
 
 if TYPE_CHECKING:
+    from .output.folder import Folder
     from .study.comparison import Comparison
-
-#: a folder that holds one of these holds a result; FILES are all that a study may write there
-RESULTS = ("summary.json", "results.zarr")
-FILES = (
-    *RESULTS,
-    "settings.toml",
-    "flows.zarr",
-    "distances.zarr",
-    "figure.png",
-    "errors.zarr",
-    "heat-map.zarr",
-    "heat-map.png",
-)
 
 _FLOWS = {
     "gradient": "plain gradient flow  R_S",
@@ -43,49 +29,24 @@ where networks diverged and nothing is known. Sampling noise: what an exact theo
 show before the correction, for {members} networks."""
 
 
-def prepare_folder(out: str | Path, *, overwrite: bool) -> Path:
-    """Make the folder `out` ready for a result and return it.
-
-    A folder with an earlier result is refused, or, with `overwrite`, cleared of the `FILES` of a study
-    and of nothing else. Raises InvalidInput, also where the folder cannot be made or written to.
-    """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"out {str(folder)!r} is a file: name a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        held = [name for name in RESULTS if (folder / name).exists()]
-        if held and not overwrite:
-            raise InvalidInput(
-                f"out {str(folder)!r} holds another result ({', '.join(held)}): name another folder or use --overwrite"
-            )
-        for path in (folder / name for name in FILES):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
-    return folder
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(comparison: Comparison, folder: Folder) -> None:
     """Write summary.json, results.zarr, flows.zarr, distances.zarr and figure.png into `folder`."""
     from . import plots
     from .storage import save
 
-    write_json(comparison.summary, folder / "summary.json")
-    save(comparison.runs, folder / "results.zarr")
-    save(comparison.flows, folder / "flows.zarr")
-    save(comparison.distances, folder / "distances.zarr")
-    plots.save(plots.comparison(comparison), folder / "figure.png")
+    folder.write("summary.json", partial(write_json, comparison.summary))
+    for name in ("flows", "distances"):
+        folder.write(f"{name}.zarr", partial(save, getattr(comparison, name)))
+    folder.write("results.zarr", partial(save, comparison.runs))
+    folder.write("figure.png", partial(plots.save, plots.comparison(comparison)))
 
 
-def write_benchmark(found: dict[str, Any], folder: Path) -> None:
+def write_benchmark(found: dict[str, Any], folder: Folder) -> None:
     """Write summary.json and figure.png of a benchmark into `folder`."""
     from . import plots, plots_benchmark
 
-    write_json(found, folder / "summary.json")
-    plots.save(plots_benchmark.benchmark(found), folder / "figure.png")
+    folder.write("summary.json", partial(write_json, found))
+    folder.write("figure.png", partial(plots.save, plots_benchmark.benchmark(found)))
 
 
 def benchmark_table(found: dict[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .report import write_json
 from .study.theories import THEORIES
 
 if TYPE_CHECKING:
+    from .output.folder import Folder
     from .study.heatmap import HeatMap
     from .study.order import Order
 
@@ -24,6 +25,8 @@ def table(summary: dict[str, Any]) -> str:
     """The summary of an order study as text: a block for each quantity, a column for each theory."""
     settings, theories = summary["settings"], summary["theories"]
     lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}"]
+    if summary.get("interrupted"):
+        lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
         columns = [[name, *_column(rows[quantity])] for name, rows in theories.items()]
         first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "order"]
@@ -70,14 +73,20 @@ def concise(value: float, error: float) -> str:
     return f"{value:.{digits}f}({error * 10.0**digits:.0f})" if error < 1 else f"{value:.{digits}f}({error:.{digits}f})"
 
 
-def write_order(found: Order, folder: Path, heat_map: HeatMap | None = None) -> None:
-    """Write summary.json, errors.zarr and figure.png, and heat-map.png, heat-map.zarr where there is one."""
+def write_order(found: Order, folder: Folder) -> None:
+    """Write summary.json, errors.zarr and figure.png into `folder`."""
     from . import plots, plots_order
     from .storage import save
 
-    write_json(found.summary, folder / "summary.json")
-    save(found.errors, folder / "errors.zarr")
-    plots.save(plots_order.order(found), folder / "figure.png")
-    if heat_map is not None:
-        save(heat_map.errors, folder / "heat-map.zarr")
-        plots.save(plots_order.heat_map(heat_map), folder / "heat-map.png")
+    folder.write("summary.json", partial(write_json, found.summary))
+    folder.write("errors.zarr", partial(save, found.errors))
+    folder.write("figure.png", partial(plots.save, plots_order.order(found)))
+
+
+def write_heat_map(found: HeatMap, folder: Folder) -> None:
+    """Write heat-map.zarr and heat-map.png into `folder`."""
+    from . import plots, plots_order
+    from .storage import save
+
+    folder.write("heat-map.zarr", partial(save, found.errors))
+    folder.write("heat-map.png", partial(plots.save, plots_order.heat_map(found)))

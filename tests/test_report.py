@@ -1,56 +1,12 @@
-"""simdrop.report: the output folder, summary.json, and numbers with their uncertainty."""
+"""simdrop.report: summary.json, and numbers with their uncertainty."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
-from simdrop.errors import InvalidInput
-from simdrop.report import FILES, RESULTS, prepare_folder, write_json
+from simdrop.report import write_json
 from simdrop.study.summary import plus_minus
-
-
-def test_folders_are_made_with_their_parents(tmp_path):
-    assert prepare_folder(tmp_path / "a" / "b", overwrite=False) == tmp_path / "a" / "b"
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", RESULTS)
-def test_a_folder_with_another_result_is_refused(tmp_path, name):
-    (tmp_path / name).mkdir() if name.endswith(".zarr") else (tmp_path / name).write_text("{}")
-    with pytest.raises(InvalidInput, match=rf"holds another result \({name}\): name another folder or use --overwrite"):
-        prepare_folder(tmp_path, overwrite=False)
-    assert (tmp_path / name).exists()
-
-
-def test_overwrite_removes_results_and_nothing_else(tmp_path):
-    for name in FILES:
-        (tmp_path / name).mkdir() if name.endswith(".zarr") else (tmp_path / name).write_text("{}")
-    (tmp_path / "results.zarr" / "chunk").write_text("x")
-    (tmp_path / "notes.txt").write_text("mine")
-    prepare_folder(tmp_path, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_a_folder_with_other_files_is_used(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    assert prepare_folder(tmp_path, overwrite=False) == tmp_path
-
-
-def test_a_file_in_the_way_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput, match=r"out '.*file' is a file: name a folder"):
-        prepare_folder(tmp_path / "file", overwrite=False)
-    with pytest.raises(InvalidInput, match=r"out: cannot write to '.*file/below': Not a directory"):
-        prepare_folder(tmp_path / "file" / "below", overwrite=False)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(InvalidInput, match=r"out: cannot write to '.*': Permission denied"):
-        prepare_folder(tmp_path, overwrite=False)
 
 
 def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path):

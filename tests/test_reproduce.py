@@ -58,7 +58,12 @@ def test_files_and_status_of_one_that_passes(tmp_path, monkeypatch, capsys):
     _install(monkeypatch, ROWS)
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 0
     assert "- a note" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "toy").iterdir()} == {"summary.json", "results.zarr", "figure.png"}
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {
+        "summary.json",
+        "results.zarr",
+        "figure.png",
+        "simdrop.json",
+    }
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 2
     assert "holds another result" in capsys.readouterr().err
     assert run(["reproduce", "toy", "--out", str(tmp_path), "--overwrite", "--quiet"]) == 0

@@ -28,7 +28,7 @@ def _plant(monkeypatch, change):
         return xr.Dataset({"theta": (("time", "member", "param"), np.tile(theta, (2, len(keep_prob), 1))),
                            "risk": (("time", "member"), np.zeros((2, len(keep_prob))))})  # fmt: skip
 
-    monkeypatch.setattr(teachers, "simulate", end)
+    monkeypatch.setattr("simdrop.simulation.simulate", end)
     monkeypatch.setattr(teachers, "WIDTH", 4)
     return starts
 

@@ -1,10 +1,13 @@
 """The command line of simdrop: one file for each command. Heavy modules load inside the commands that need them.
 
-Exit status: 0 all went well; 1 the run failed, or some of its members diverged; 2 bad input; 130 interrupted.
+Exit status: 0 all went well; 1 the run failed, or some of its members diverged; 2 bad input; 130 interrupted;
+143 and 129 terminated by SIGTERM and SIGHUP. Whatever ends a run, what was recorded is kept.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,9 +15,10 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from ..errors import Diverged, FlowFailed, InvalidInput
+from ..errors import Diverged, FlowFailed, InvalidInput, Terminated
+from ..interrupt import raising
 from .bench import bench
-from .common import BAD_INPUT, FAILED, INTERRUPTED, fail
+from .common import BAD_INPUT, FAILED, SIGNALLED, fail, told
 from .compare import compare
 from .info import info
 from .order import order
@@ -24,26 +28,39 @@ from .sweep import show, sweep
 
 def main() -> NoReturn:
     """The console script."""
+    _open_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_streams() -> None:
+    """Open closed standard streams on nothing: files opened later would take their numbers, and what is told there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, this one
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments` and return the exit status; errors go to stderr in one line."""
     debug = "--debug" in arguments
     try:
-        return cli.main(args=list(arguments), prog_name="simdrop", standalone_mode=False) or 0
+        with raising():
+            return cli.main(args=list(arguments), prog_name="simdrop", standalone_mode=False) or 0
     except click.ClickException as error:
         return fail(error.format_message(), BAD_INPUT)
     except InvalidInput as error:
-        return fail(str(error), BAD_INPUT, debug=debug)
-    except (click.Abort, KeyboardInterrupt):
-        return fail("interrupted", INTERRUPTED)
+        return fail(told(error), BAD_INPUT, debug=debug)
+    except (click.Abort, KeyboardInterrupt) as error:
+        if not isinstance(error, Terminated):
+            error.args = ("interrupted",)
+        return fail(told(error), SIGNALLED + getattr(error, "number", signal.SIGINT), debug=debug)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left: nobody to tell
         return FAILED
     except Exception as error:
         known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
-        text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
+        text = told(error) if known else f"{type(error).__name__}: {told(error)} (--debug shows where)"
         return fail(text, FAILED, debug=debug)
 
 

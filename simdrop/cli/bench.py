@@ -32,11 +32,10 @@ def bench(context: click.Context, /, **given: Any) -> None:
     backends = check_backends(settings.backends)
     repeats = check_count("repeats", settings.repeats)
     threads = None if settings.threads is None else check_count("threads", settings.threads)
-    from ..report import benchmark_table, prepare_folder, write_benchmark
+    from ..output.folder import Folder
+    from ..report import benchmark_table, write_benchmark
 
-    folder = prepare_folder(settings.out, overwrite=settings.overwrite)
-    bars = Bars(quiet=given["quiet"])
-    try:
+    with Folder(settings.out, "bench", overwrite=settings.overwrite) as folder, Bars(quiet=given["quiet"]) as bars:
         found = benchmark(
             backends=backends,
             full=settings.full,
@@ -44,9 +43,7 @@ def bench(context: click.Context, /, **given: Any) -> None:
             repeats=repeats,
             progress=lambda done, total: bars("measure", done, total),
         )
-    finally:
-        bars.close()
-    write_benchmark(found, folder)
+        write_benchmark(found, folder)
     if not given["quiet"]:
         click.echo(benchmark_table(found))
         click.echo(f"\nwritten to {folder}: summary.json, figure.png")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..config import as_toml
 from ..errors import DivergenceWarning
 from ..progress import Bars
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+if TYPE_CHECKING:
+    from ..output.folder import Folder
+
+FAILED, BAD_INPUT = 1, 2
+#: to which the number of a signal is added
+SIGNALLED = 128
 
 
 def fail(message: str, status: int, *, debug: bool = False) -> int:
@@ -21,8 +27,52 @@ def fail(message: str, status: int, *, debug: bool = False) -> int:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"simdrop: error: {' '.join(message.split())}", err=True)
+    say(f"simdrop: error: {' '.join(message.split())}")
     return status
+
+
+def say(line: str) -> None:
+    """Write a line to stderr; where nobody reads it any more, that is no reason to stop."""
+    with suppress(OSError, ValueError):
+        click.echo(line, err=True)
+
+
+def told(error: BaseException) -> str:
+    """What an error says, with what was noted about it on its way."""
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+@contextmanager
+def keeping(folder: Folder, name: str) -> Iterator[None]:
+    """Note with every error whether the results `name` are in the folder all the same."""
+    try:
+        yield
+    except BaseException as error:
+        held = name in folder.mark.files
+        error.add_note(f"what was recorded is in {folder.path / name}" if held else "nothing was recorded yet")
+        raise
+
+
+@contextmanager
+def keeping_partial(kind: type, write: Callable[[Any], None]) -> Iterator[None]:
+    """Write what an error carries of this kind."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(partial := getattr(error, "partial", None), kind):
+            write(partial)
+        raise
+
+
+@contextmanager
+def with_settings(folder: Folder, settings: Any) -> Iterator[None]:
+    """Write settings.toml beside the results, if there come to be any."""
+    try:
+        yield
+    finally:
+        if folder.mark.files:
+            text = as_toml(settings)
+            folder.write("settings.toml", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 @contextmanager
@@ -31,7 +81,7 @@ def warnings_as_lines(bars: Bars) -> Iterator[None]:
 
     def show(message: Warning | str, *place: Any, **rest: Any) -> None:
         bars.close()
-        click.echo(f"simdrop: warning: {' '.join(str(message).split())}", err=True)
+        say(f"simdrop: warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import CompareSettings, as_toml, problem_of, start_of
-from ..errors import Diverged, FlowFailed
+from ..config import CompareSettings, problem_of, start_of
 from ..flags import Command
 from ..progress import Bars
-from .common import FAILED, INTERRUPTED, fail, warnings_as_lines
+from .common import FAILED, keeping, warnings_as_lines, with_settings
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -39,40 +37,28 @@ def compare(context: click.Context, /, **given: Any) -> int:
     simdrop compare --config half/settings.toml --set seed=1 --out again
 
     Flags win over --set, --set over --config. Exit status: 0 all went well, 1 the run failed or networks diverged,
-    2 bad input, 130 interrupted (what was recorded is then in results.zarr).
+    2 bad input, 130 interrupted, 143 terminated (what was recorded is then in results.zarr).
     """
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)
     problem, data = problem_of(settings)
     plan = _plan(problem, settings)
-    from ..report import prepare_folder, table, write_comparison
+    from ..output.folder import FILES, Folder
+    from ..report import table, write_comparison
 
-    folder = prepare_folder(settings.out, overwrite=settings.overwrite)
-    (folder / "settings.toml").write_text(as_toml(settings), encoding="utf-8")
-    bars = Bars(quiet=given["quiet"])
-    try:
+    names = ("settings.toml", *FILES["compare"])
+    folder = Folder(settings.out, "compare", names, overwrite=settings.overwrite)
+    with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "results.zarr"), with_settings(folder, settings):
         with warnings_as_lines(bars):
             comparison = plan.run(out=folder, progress=bars)
-            comparison.summary["data"] = {"name": data.name, "inputs": data.inputs, "targets": data.targets}
-            comparison.summary["data"]["notes"] = data.notes
-            bars("save", 0, 1)
-            write_comparison(comparison, folder)
-    except KeyboardInterrupt:
-        bars.close()
-        return fail(f"interrupted; {_recorded(folder)}", INTERRUPTED)
-    except (Diverged, FlowFailed) as error:
-        raise type(error)(f"{error}; {_recorded(folder)}") from error
-    finally:
-        bars.close()
+        comparison.summary["data"] = {"name": data.name, "inputs": data.inputs, "targets": data.targets}
+        comparison.summary["data"]["notes"] = data.notes
+        bars("save", 0, 1)
+        write_comparison(comparison, folder)
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), table(comparison.summary), ""]))
         click.echo(f"written to {folder}: summary.json, figure.png, results.zarr, flows.zarr, distances.zarr")
     return FAILED if comparison.summary["diverged"]["members"] else 0
-
-
-def _recorded(folder: Path) -> str:
-    results = folder / "results.zarr"
-    return f"what was recorded is in {results}" if results.exists() else "nothing was recorded yet"
 
 
 def _members(problem: Problem, steps: int) -> int:

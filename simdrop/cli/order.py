@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from ..config import OrderSettings, as_toml, problem_of, start_of
+from ..config import OrderSettings, problem_of, start_of
 from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
 from ..words import check_choice
+from .common import keeping, keeping_partial, with_settings
 
 
 @click.command(cls=Command, settings=OrderSettings)
@@ -32,10 +33,10 @@ def order(context: click.Context, /, **given: Any) -> None:
     settings = context.command.resolve(given)
     problem, _ = problem_of(settings)
     theta0 = start_of(problem, settings)
-    from ..report import prepare_folder
-    from ..report_order import write_order
-    from ..study.heatmap import heat_map
-    from ..study.order import LRS, check_ladder
+    from ..output.folder import FILES, Folder
+    from ..report_order import write_heat_map, write_order
+    from ..study.heatmap import HeatMap, heat_map
+    from ..study.order import LRS, Order, check_ladder
     from ..study.order import order as measure
     from ..study.theories import THEORIES
 
@@ -43,24 +44,24 @@ def order(context: click.Context, /, **given: Any) -> None:
     check_ladder(lrs, settings.time)
     for name in settings.theories:
         check_choice("theory", name, THEORIES)
-    folder = prepare_folder(settings.out, overwrite=settings.overwrite)
-    (folder / "settings.toml").write_text(as_toml(settings), encoding="utf-8")
     common = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
-    bars = Bars(quiet=given["quiet"])
-    try:
-        found = measure(
-            problem, theta0, lrs=lrs, members=settings.members,
-            sme_members=settings.sme_members, paths=settings.paths, theories=settings.theories or tuple(THEORIES),
-            groups=settings.groups, progress=bars, **common,
-        )  # fmt: skip
-        mapped = heat_map(problem, theta0, progress=bars, **common) if settings.heat_map else None
-    finally:
-        bars.close()
-    write_order(found, folder, mapped)
+    names = ("settings.toml", *FILES["order"], *(("heat-map.zarr", "heat-map.png") if settings.heat_map else ()))
+    folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
+    with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
+        with keeping_partial(Order, lambda partial: write_order(partial, folder)):
+            found = measure(
+                problem, theta0, lrs=lrs, members=settings.members,
+                sme_members=settings.sme_members, paths=settings.paths, theories=settings.theories or tuple(THEORIES),
+                groups=settings.groups, progress=bars, **common,
+            )  # fmt: skip
+        write_order(found, folder)
+        if settings.heat_map:
+            with keeping_partial(HeatMap, lambda partial: write_heat_map(partial, folder)):
+                write_heat_map(heat_map(problem, theta0, progress=bars, **common), folder)
     if not given["quiet"]:
         click.echo(found.table())
-        mapped_too = ", heat-map.png, heat-map.zarr" if mapped else ""
+        mapped_too = ", heat-map.png, heat-map.zarr" if settings.heat_map else ""
         click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png{mapped_too}")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +14,11 @@ from ..config import ReproduceSettings
 from ..errors import Diverged, InvalidInput
 from ..flags import Command
 from ..progress import Bars
-from .common import FAILED, fail
+from ..words import check_path
+from .common import FAILED, fail, keeping, told
+
+if TYPE_CHECKING:
+    from ..output.folder import Folder
 
 
 @click.command(cls=Command, settings=ReproduceSettings)
@@ -45,11 +51,16 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
     if every == bool(names):
         raise InvalidInput("name experiments or give --all; `simdrop reproduce --list` shows them")
     chosen = [experiment(name) for name in (EXPERIMENTS if every else dict.fromkeys(names))]
-    from ..report import prepare_folder
+    from ..output.folder import Folder
 
     plain = _settings(settings, Bars(quiet=given["quiet"]))
-    folders = [prepare_folder(Path(settings.out) / one.name, overwrite=settings.overwrite) for one in chosen]
-    results = [_one(one, plain, folder, given) for one, folder in zip(chosen, folders, strict=True)]
+    out = check_path("out", settings.out)
+    with ExitStack() as stack:
+        # all are tried before the first begins
+        folders = [
+            stack.enter_context(Folder(out / one.name, "reproduce", overwrite=settings.overwrite)) for one in chosen
+        ]
+        results = [_one(one, plain, folder, given) for one, folder in zip(chosen, folders, strict=True)]
     return 0 if all(results) else FAILED
 
 
@@ -75,17 +86,23 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
     )
 
 
-def _one(experiment: Any, settings: Any, folder: Path, given: Any) -> bool:
+def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
     """Run one experiment and leave its folder; whether every rule held. One that fails does not stop the others."""
-    from ..reproduce.report import table, write
+    from ..reproduce.report import table, write, write_partial
 
+    settings = replace(settings, done=[])
     try:
-        outcome = experiment.run(settings)
-        settings.progress("save", 0, 1)
-        write(experiment, outcome, settings, folder)
+        with keeping(folder, "summary.json"):
+            try:
+                outcome = experiment.run(settings)
+            except BaseException as error:
+                write_partial(experiment, error, settings, folder)
+                raise
+            settings.progress("save", 0, 1)
+            write(experiment, outcome, settings, folder)
     except Diverged as error:
         settings.progress.close()
-        fail(f"{experiment.name}: {error}", FAILED, debug=given["debug"])
+        fail(f"{experiment.name}: {told(error)}", FAILED, debug=given["debug"])
         return False
     finally:
         settings.progress.close()

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..problem import Problem
-from ..simulation import simulate
 from .experiment import Settings
 
 Array = NDArray[np.float64]
@@ -68,10 +67,9 @@ def train(here: Digits, theta0: Array, keep_probs: ArrayLike, settings: Settings
     """Gradient descent in float32 from each start with each keep probability: theta (seeds, keep_probs, P)."""
     arms = np.atleast_1d(np.asarray(keep_probs, dtype=np.float64))
     options: dict[str, Any] = {"lr": LR, "steps": here.steps, "record": 2} | known
-    runs = simulate(
-        here.problem, np.repeat(theta0, len(arms), axis=0), keep_prob=np.tile(arms, len(theta0)), keep_theta=True,
-        quantiles=(), dtype="float32", backend=settings.backend, threads=settings.threads,
-        progress=lambda done, total: settings.progress(f"train: {what}", done, total), **options,
+    runs = settings.train(
+        f"train: {what}", here.problem, np.repeat(theta0, len(arms), axis=0), keep_prob=np.tile(arms, len(theta0)),
+        keep_theta=True, dtype="float32", **options,
     )  # fmt: skip
     theta = runs["theta"].values[-1].astype(np.float64)
     return np.asarray(theta.reshape(len(theta0), len(arms), here.problem.n_params))

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import Diverged
 from ..problem import Problem
-from ..simulation import simulate
 from .experiment import Row, Settings
 
 Array = NDArray[np.float64]
@@ -28,11 +27,9 @@ def train(problem: Problem, settings: Settings, *, what: str, seeds: int, steps:
     """
     theta0 = problem.init(seed=0, gamma=0.2, members=seeds)
     options: dict[str, Any] = {"optimizer": "adam", "dtype": "float32", "seed": 0} | known
-    runs = simulate(
-        problem, np.repeat(theta0, 2, axis=0), steps=steps, keep_prob=np.tile(ARMS, seeds), keep_theta=True, record=2,
-        quantiles=(), backend=settings.backend, threads=settings.threads,
-        progress=lambda done, total: settings.progress(f"train: {what}", done, total),
-        **options,
+    runs = settings.train(
+        f"train: {what}", problem, np.repeat(theta0, 2, axis=0), steps=steps, keep_prob=np.tile(ARMS, seeds),
+        keep_theta=True, record=2, **options,
     )  # fmt: skip
     return finite(runs["theta"].values[-1], what).reshape(seeds, 2, problem.n_params)
 

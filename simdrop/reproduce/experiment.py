@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,8 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+
+    from ..problem import Problem
 
 #: called with (what is being done, units done, units in all)
 Progress = Callable[[str, int, int], None]
@@ -25,7 +28,8 @@ class Settings:
 
     full: the published sizes in place of those that take minutes; seeds: number of independent initialisations (and of
     mask sequences), None for the experiment's own; mnist: folder with MNIST's IDX files, None for the digits of
-    scikit-learn; backend, threads: as for `simdrop.simulate`.
+    scikit-learn; backend, threads: as for `simdrop.simulate`; done: what was measured so far, by name, for an
+    experiment that is stopped.
     """
 
     full: bool = False
@@ -34,6 +38,30 @@ class Settings:
     backend: str = "auto"
     threads: int | None = None
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
+    done: list[tuple[str, xr.Dataset]] = field(default_factory=list, repr=False)
+
+    def train(self, what: str, problem: Problem, theta0: ArrayLike, **options: Any) -> xr.Dataset:
+        """What `simdrop.simulate` records, which is kept in `done`; also of a run that is stopped."""
+        from ..simulation import simulate
+
+        given: dict[str, Any] = {"quantiles": (), "backend": self.backend, "threads": self.threads}
+        given["progress"] = lambda done, total: self.progress(what, done, total)
+        with self.keeping(what):
+            runs = simulate(problem, theta0, **(given | options))
+        self.done.append((what, runs))
+        return runs
+
+    @contextmanager
+    def keeping(self, what: str) -> Iterator[None]:
+        """Keep in `done` what an error carries as `partial`."""
+        try:
+            yield
+        except BaseException as error:
+            partial = getattr(error, "partial", None)
+            found = getattr(partial, "errors", partial)  # an Order's, a HeatMap's
+            if found is not None:
+                self.done.append((f"{what}, not to its end", found))
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import numpy as np
 from .. import theory
 from ..data import TARGETS
 from ..problem import Problem
-from ..simulation import simulate
 from ..study import alignment
 from .dropout_pair import Array, finite
 from .experiment import Experiment, Outcome, Row, Settings
@@ -40,10 +39,9 @@ def run(settings: Settings) -> Outcome:
     rows, ways, found = [], [], []
     for mask in MASKS:
         here = replace(problem, mask=mask)  # type: ignore[arg-type]
-        runs = simulate(
-            here, here.init(members=seeds, gamma=0.5), lr=LR, steps=size["steps"], record=12, spacing="log",
-            keep_theta=True, quantiles=(), backend=settings.backend, threads=settings.threads,
-            progress=_tell(settings, f"train: {mask} masks"),
+        runs = settings.train(
+            f"train: {mask} masks", here, here.init(members=seeds, gamma=0.5), lr=LR, steps=size["steps"], record=12,
+            spacing="log", keep_theta=True,
         )  # fmt: skip
         end = finite(runs["theta"].values[-1], f"{mask} masks")
         along = alignment.along(here, runs).rename(member="seed").drop_vars("time")
@@ -76,9 +74,9 @@ def _directions(problem: Problem, theta: Array, settings: Settings, mask: str) -
     """Variance and flatness by direction at theta (seeds, P) from all sources, and exponents under the null model."""
     import xarray as xr
 
-    runs = simulate(
-        problem, theta, lr=LR, steps=SAMPLES, record=np.arange(SAMPLES + 1), keep_theta=True, quantiles=(), seed=1,
-        backend=settings.backend, threads=settings.threads, progress=_tell(settings, f"trajectory: {mask} masks"),
+    runs = settings.train(
+        f"trajectory: {mask} masks", problem, theta, lr=LR, steps=SAMPLES, record=np.arange(SAMPLES + 1),
+        keep_theta=True, seed=1,
     )  # fmt: skip
     parts = []
     for seed, point in enumerate(theta):
@@ -138,10 +136,6 @@ def _sign(quantity: str, values: Array, sign: int, published: str) -> Row:
     rule = f"{'above' if sign > 0 else 'below'} 0 by 2 standard errors"
     holds = bool(sign * values.mean() - 2 * error > 0)
     return Row.over_seeds(quantity, values, published=published, rule=rule, holds=holds)
-
-
-def _tell(settings: Settings, what: str) -> Any:
-    return lambda done, total: settings.progress(what, done, total)
 
 
 def draw(outcome: Outcome) -> Figure:

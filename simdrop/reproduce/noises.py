@@ -16,7 +16,6 @@ from .. import theory
 from ..data import TARGETS
 from ..noise import Noise
 from ..problem import Problem
-from ..simulation import simulate
 from ..study import condensation
 from .dropout_pair import Array, finite, ratio
 from .experiment import Experiment, Outcome, Row, Settings
@@ -124,10 +123,9 @@ def _train(
     problem: Problem, settings: Settings, seeds: int, name: str, *, width: int, steps: int, lr: float, **known: Any
 ) -> Array:
     """The parameters (T, seeds, P) of one arm along training by SGD."""
-    runs = simulate(
-        problem, problem.init(members=seeds, gamma=0.2), lr=lr, steps=steps, record=POINTS, keep_theta=True,
-        quantiles=(), dtype="float32", backend=settings.backend, threads=settings.threads,
-        progress=lambda done, total: settings.progress(f"train: {TITLES[name]}", done, total), **known,
+    runs = settings.train(
+        f"train: {TITLES[name]}", problem, problem.init(members=seeds, gamma=0.2), lr=lr, steps=steps, record=POINTS,
+        keep_theta=True, dtype="float32", **known,
     )  # fmt: skip
     return finite(runs["theta"].values, TITLES[name])
 

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data import TARGETS
 from ..problem import Problem
-from ..simulation import simulate
 from ..study import condensation
 from .experiment import Row, Settings
 
@@ -39,11 +38,7 @@ def train(
 ) -> xr.Dataset:
     """Train by Adam in float32 from theta0 (M, P) with keep_prob (M,); parameters are kept at all record steps."""
     options: dict[str, Any] = {"optimizer": "adam", "dtype": "float32", "lr": LR, "record": 2, "spacing": "log"} | known
-    return simulate(
-        here, theta0, steps=steps, keep_prob=keep_prob, keep_theta=True, quantiles=(),
-        backend=settings.backend, threads=settings.threads,
-        progress=lambda done, total: settings.progress(f"train: {what}", done, total), **options,
-    )  # fmt: skip
+    return settings.train(f"train: {what}", here, theta0, steps=steps, keep_prob=keep_prob, keep_theta=True, **options)
 
 
 def spread(here: Problem, theta: Array) -> Array:

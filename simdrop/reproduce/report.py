@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..provenance import machine, versions
 from ..report import write_json
 from ..storage import save
 from ..study.summary import plus_minus
 from .experiment import Experiment, Outcome, Row, Settings
+
+if TYPE_CHECKING:
+    from ..output.folder import Folder
 
 COLUMNS = 118
 
@@ -45,7 +49,7 @@ def _ours(row: Row) -> str:
     return f"{plus_minus(row.ours, row.error) if known else f'{row.ours:.4g}'} {row.unit}".rstrip()
 
 
-def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: Path) -> None:
+def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: Folder) -> None:
     """Write summary.json, results.zarr and figure.png into `folder`."""
     from ..plots import save as save_figure
 
@@ -56,19 +60,37 @@ def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: 
         }
         for row in outcome.rows
     ]  # fmt: skip
-    summary = {
+    summary = _about(experiment, settings) | {
+        "passed": outcome.passed,
+        "rows": rows,
+        "notes": list(outcome.notes),
+        "settings": dict(outcome.data.attrs),
+    }
+    folder.write("results.zarr", partial(save, outcome.data))
+    folder.write("summary.json", partial(write_json, summary))
+    folder.write("figure.png", partial(save_figure, experiment.draw(outcome)))
+
+
+def write_partial(experiment: Experiment, error: BaseException, settings: Settings, folder: Folder) -> None:
+    """Write what an experiment that `error` stopped had measured: part-1.zarr, ..., and a summary.json that says so."""
+    parts = {f"part-{number}.zarr": held for number, held in enumerate(settings.done, 1)}
+    if not parts:
+        return
+    for name, (_, data) in parts.items():
+        folder.write(name, partial(save, data))
+    told = {"interrupted": True, "reason": str(error) or type(error).__name__, "passed": None, "rows": []}
+    told["parts"] = {name: what for name, (what, _) in parts.items()}
+    folder.write("summary.json", partial(write_json, _about(experiment, settings) | told))
+
+
+def _about(experiment: Experiment, settings: Settings) -> dict[str, Any]:
+    return {
         "experiment": experiment.name,
         "source": experiment.source,
         "shows": experiment.shows,
         "full": settings.full,
         "seeds": settings.seeds,
-        "passed": outcome.passed,
-        "rows": rows,
-        "notes": list(outcome.notes),
-        "settings": dict(outcome.data.attrs),
+        "interrupted": False,
         "versions": versions(),
         "machine": machine(),
     }
-    write_json(summary, folder / "summary.json")
-    save(outcome.data, folder / "results.zarr")
-    save_figure(experiment.draw(outcome), folder / "figure.png")

@@ -57,6 +57,7 @@ def run(settings: Settings) -> Outcome:
                 threads=settings.threads, progress=_tell(settings, seed, seeds), **size,
             )  # fmt: skip
         found.append(mapped.errors)
+        settings.done.append((f"start {seed + 1}", mapped.errors))
     data = xr.concat(found, "seed", combine_attrs="override")
     moved = data["size"].where(data["size"] > 0)
     relative = (data["distance"] / moved).where(np.isfinite(data["distance"] / moved))

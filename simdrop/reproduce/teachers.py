@@ -9,7 +9,6 @@ import numpy as np
 
 from ..data import TARGETS
 from ..problem import Problem
-from ..simulation import simulate
 from ..study import condensation
 from .experiment import Settings
 
@@ -67,10 +66,10 @@ def learn(
                 points[:n], target.function(points[:n]), width=WIDTH, activation=activation,
                 mask=mask,  # type: ignore[arg-type]
             )  # fmt: skip
-            runs = simulate(
-                problem, problem.init(seed=seed, gamma=0.2), lr=lr, steps=steps, keep_prob=list(keep_probs),
-                optimizer="adam", dtype="float32", record=2, keep_theta=True, quantiles=(), seed=seed,
-                backend=settings.backend, threads=settings.threads,
+            runs = settings.train(
+                f"train: {activation}, {n} samples, seed {seed}", problem, problem.init(seed=seed, gamma=0.2), lr=lr,
+                steps=steps, keep_prob=list(keep_probs), optimizer="adam", dtype="float32", record=2, keep_theta=True,
+                seed=seed, progress=None,
             )  # fmt: skip
             theta = runs["theta"].values[-1].astype(np.float64)  # (keep_prob, P)
             found[0, seed, k] = np.square(problem.predict(theta, grid)[..., 0] - truth).mean(axis=-1) / truth.var()

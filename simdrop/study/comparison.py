@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time as clock
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import Step, registry
 
-from ..checks import check_count, check_finite
-from ..ensemble import DEFAULT_MEMORY
+from ..checks import check_count, check_finite, check_flag
+from ..ensemble import DEFAULT_MEMORY, with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..interrupt import raising
 from ..problem import Problem
 from ..recording import record_steps
 from ..simulation import Settings, simulate
@@ -28,6 +29,8 @@ from .summary import summarize
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from ..output.folder import Folder
 
 #: flow -> the loss it descends, in the papers' symbols
 KINDS = {"gradient": "R_S", "averaged": "R_S + R_1", "modified": "R_S + R_1 + R_2"}
@@ -46,6 +49,7 @@ class Comparison:
                sampling alone would give; and over (path, term, time) the size of R_S, R_1 and R_2 along the flows
                and the mean parameters: `value`, `gradient_norm`
     summary    the same in short, with settings, verdict, timings and machine: plain numbers and texts
+    run_id     by which a folder that holds `runs` already is known
     """
 
     problem: Problem
@@ -53,6 +57,7 @@ class Comparison:
     flows: xr.Dataset
     distances: xr.Dataset
     summary: dict[str, Any]
+    run_id: str = ""
 
     def table(self) -> str:
         """The summary as text."""
@@ -60,11 +65,17 @@ class Comparison:
 
         return table(self.summary)
 
-    def save(self, out: str | Path) -> None:
-        """Write everything to the folder `out`: summary.json, three Zarr stores and the figure."""
+    def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write everything to the folder `out`: summary.json, three Zarr stores and the figure.
+
+        `out` may be that of `compare`. A folder with another result is refused, or with `overwrite` that result is
+        replaced; files that simdrop did not write stay in any case.
+        """
+        from ..output.folder import Folder
         from ..report import write_comparison
 
-        write_comparison(self, Path(out))
+        with Folder(out, "compare", overwrite=check_flag("overwrite", overwrite), run=self.run_id) as folder:
+            write_comparison(self, folder)
 
 
 def compare(
@@ -84,7 +95,8 @@ def compare(
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Simulate dropout SGD from theta0 and measure how far each flow is from the mean of the ensemble.
@@ -97,13 +109,13 @@ def compare(
     grid : points (k,) or (k, d) at which functions are compared, or their number for one-dimensional data; by
         default 97 points over the range of one-dimensional data, and up to 200 of the data points otherwise
     groups : groups of members from which standard errors are estimated; 20 by default, or all members if fewer
-    out : folder that receives the simulation as `results.zarr`, also when it is interrupted or diverges;
-        `Comparison.save` writes the rest
+    out, overwrite : as in `simulate`, whose results go there as `results.zarr`; `Comparison.save` writes the rest
     progress : called with (stage, done, total); stages are "compile", "simulate", "flows" and "distances"
 
     Raises
     ------
-    InvalidInput, Diverged, KeyboardInterrupt : as `simulate`
+    InvalidInput, Diverged, KeyboardInterrupt : as `simulate`. Whatever stops the comparison has what `simulate`
+        recorded as `partial`
     """
     plan = Plan.check(
         problem,
@@ -122,7 +134,7 @@ def compare(
         threads=threads,
         memory=memory,
     )
-    return plan.run(out=out, progress=progress)
+    return plan.run(out=out, overwrite=check_flag("overwrite", overwrite), progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,17 +194,28 @@ class Plan:
             common=common | {"grid": grid_points(problem, grid)},
         )
 
-    def run(self, *, out: str | Path | None = None, progress: Progress | None = None) -> Comparison:
-        """Simulate, integrate the flows, measure; `out` and `progress` as in `compare`."""
-        problem, lr, points = self.problem, self.common["lr"], self.common["grid"]
+    def run(
+        self, *, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: Progress | None = None
+    ) -> Comparison:
+        """Simulate, integrate the flows, measure; arguments as in `compare`."""
+        from ..output.folder import opened
+
         tell = progress or (lambda stage, done, total: None)
-        watch = _Watch(tell)
+        with opened(out, "compare", overwrite=overwrite) as folder, raising():
+            watch = _Watch(tell)
+            runs = self._simulate(watch, folder, tell)
+            try:
+                return self._measure(watch, runs, "" if folder is None else folder.run, tell)
+            except BaseException as error:
+                raise with_partial(error, runs)  # noqa: B904
+
+    def _simulate(self, watch: _Watch, out: Folder | None, tell: Progress) -> xr.Dataset:
         with watch("compile", 1), warnings.catch_warnings(), suppress(Diverged):
             warnings.simplefilter("ignore", DivergenceWarning)
-            simulate(problem, self.theta0, steps=1, members=4, record=2, groups=3, **self.common)
+            simulate(self.problem, self.theta0, steps=1, members=4, record=2, groups=3, **self.common)
         with watch("simulate", self.steps * self.members):
-            runs = simulate(
-                problem,
+            return simulate(
+                self.problem,
                 self.theta0,
                 steps=self.steps,
                 members=self.members,
@@ -202,6 +225,9 @@ class Plan:
                 progress=lambda done, total: tell("simulate", done, total),
                 **self.common,
             )
+
+    def _measure(self, watch: _Watch, runs: xr.Dataset, run_id: str, tell: Progress) -> Comparison:
+        problem, lr, points = self.problem, self.common["lr"], self.common["grid"]
         with watch("flows", len(self.kinds)):
             flows = integrate_flows(problem, self.theta0, lr, runs["time"].values, self.kinds, points, tell)
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
@@ -209,7 +235,7 @@ class Plan:
                 squared = squared_distances(runs, flows)
                 distances = over_time(squared, runs, flows).merge(sizes(problem, lr, runs, flows))
             summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
-        return Comparison(problem, runs, flows, distances, summary)
+        return Comparison(problem, runs, flows, distances, summary, run_id)
 
 
 def grid_points(problem: Problem, grid: int | ArrayLike | None) -> Array:

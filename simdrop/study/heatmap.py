@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import provenance
 from ..checks import check_count, check_finite, check_keep_prob, check_number
+from ..ensemble import with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..problem import Problem
 from ..simulation import simulate
@@ -89,24 +90,32 @@ def heat_map(
     runs = _train(problem, theta0, rates, kept, steps, members, groups, seed, points, backend, threads, tell)
     shape = (len(theories), len(QUANTITIES), len(kept), len(rates))
     value, error = np.full(shape, np.nan), np.full(shape, np.nan)
-    alive, size = np.zeros(shape[2:]), np.full((2, *shape[1:]), np.nan)  # distance and standard error
-    for cell, (i, j) in enumerate(cells):
-        own = slice(cell * groups, (cell + 1) * groups)
-        record = int(np.flatnonzero(runs["step"].values == steps[j])[0])
-        alive[i, j] = runs["group_alive"].values[record, own].sum() / members
-        case = Case(
-            problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]), steps=int(steps[j]),
-            points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
-            sme_members=sme_members, max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
-        )  # fmt: skip
-        found = _cell(case, runs, record, own, theories)
-        for (name, k), estimate in found.items():
-            if name:
-                value[theories.index(name), k, i, j], error[theories.index(name), k, i, j] = estimate
-            else:
-                size[:, k, i, j] = estimate
-        tell("cells", cell + 1, len(cells))
-    return HeatMap(problem, _dataset(problem, theories, rates, kept, value, error, alive, size, time, members))
+    alive, size = np.full(shape[2:], np.nan), np.full((2, *shape[1:]), np.nan)  # distance and standard error
+
+    def so_far() -> HeatMap:
+        return HeatMap(problem, _dataset(problem, theories, rates, kept, value, error, alive, size, time, members))
+
+    try:
+        for cell, (i, j) in enumerate(cells):
+            own = slice(cell * groups, (cell + 1) * groups)
+            record = int(np.flatnonzero(runs["step"].values == steps[j])[0])
+            alive[i, j] = runs["group_alive"].values[record, own].sum() / members
+            case = Case(
+                problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]),
+                steps=int(steps[j]),
+                points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
+                sme_members=sme_members, max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
+            )  # fmt: skip
+            found = _cell(case, runs, record, own, theories)
+            for (name, k), estimate in found.items():
+                if name:
+                    value[theories.index(name), k, i, j], error[theories.index(name), k, i, j] = estimate
+                else:
+                    size[:, k, i, j] = estimate
+            tell("cells", cell + 1, len(cells))
+    except BaseException as stopped:
+        raise with_partial(stopped, so_far())  # noqa: B904
+    return so_far()
 
 
 def _train(

@@ -32,6 +32,7 @@ from .. import provenance, theory
 from ..checks import check_count, check_finite, check_number, check_seed
 from ..ensemble import lost_steps
 from ..errors import Diverged, InvalidInput
+from ..interrupt import raising
 from ..problem import Problem
 from ..simulation import simulate
 from ..words import check_choice, check_names, shown
@@ -111,7 +112,8 @@ def order(
 
     Raises
     ------
-    InvalidInput, simdrop_kernels.BackendError, Diverged : as `simulate`
+    InvalidInput, simdrop_kernels.BackendError, Diverged, KeyboardInterrupt : as `simulate`. Whatever stops the study
+        has as `partial` the Order of the learning rates that were done, the largest first
     """
     theories = check_names("theory", theories, THEORIES)
     tell, started = progress or (lambda stage, done, total: None), clock.perf_counter()
@@ -130,12 +132,6 @@ def order(
         done += case.steps
         tell("rungs", done, total)
 
-    for column, case in enumerate(cases):
-        found, lost[column] = _rung(case, theories, paths, failures, advance)
-        for row, name in enumerate(theories):
-            for k, quantity in enumerate(QUANTITIES):
-                distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
-    errors = _dataset(distances, theories, list(steps)).assign(diverged=("lr", lost))
     settings: dict[str, Any] = {
         "time": time,
         "members": members,
@@ -144,7 +140,25 @@ def order(
         "groups": groups,
     }
     settings |= {"seed": seed, "lrs": list(steps), "control": [affordable(problem, count) for count in steps.values()]}
-    return Order(problem, errors, _summary(problem, errors, settings, failures, clock.perf_counter() - started))
+
+    def so_far(measured: int) -> Order:
+        errors = _dataset(distances, theories, list(steps)).assign(diverged=("lr", lost))
+        summary = _summary(problem, errors, settings, failures, clock.perf_counter() - started)
+        lrs = list(steps)[:measured]
+        return Order(problem, errors, summary | {"interrupted": measured < len(steps), "measured_lrs": lrs})
+
+    with raising():
+        for column, case in enumerate(cases):
+            try:
+                found, lost[column] = _rung(case, theories, paths, failures, advance)
+            except BaseException as error:
+                if column:
+                    error.partial = so_far(column)  # type: ignore[attr-defined]
+                raise
+            for row, name in enumerate(theories):
+                for k, quantity in enumerate(QUANTITIES):
+                    distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
+    return so_far(len(cases))
 
 
 def check_cases(
