@@ -142,7 +142,7 @@ def test_several_inputs_and_outputs(tmp_path):
     )
     assert found.runs.sizes["point"] == 8
     assert found.flows["f"].dims == ("kind", "time", "point", "output")
-    report.write_comparison(found, tmp_path)
+    found.save(tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text())["quantities"] == found.summary["quantities"]
     for name in ("results", "flows", "distances"):
         from simdrop.storage import load

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -49,22 +50,50 @@ def run(arguments: Sequence[str]) -> int:
             return cli.main(args=list(arguments), prog_name="simdrop", standalone_mode=False) or 0
     except click.ClickException as error:
         return fail(error.format_message(), BAD_INPUT)
-    except InvalidInput as error:
+    except Unhandled as unhandled:
+        return _failed(unhandled.error, debug)
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, debug)
+
+
+def _failed(error: BaseException, debug: bool) -> int:
+    """Tell an error, and return the exit status that stands for it."""
+    if isinstance(error, InvalidInput):
         return fail(told(error), BAD_INPUT, debug=debug)
-    except (click.Abort, KeyboardInterrupt) as error:
+    if isinstance(error, KeyboardInterrupt):
         if not isinstance(error, Terminated):
             error.args = ("interrupted",)
         return fail(told(error), SIGNALLED + getattr(error, "number", signal.SIGINT), debug=debug)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left: nobody to tell
+    if isinstance(error, BrokenPipeError):
+        # whoever read our output has left: nobody to tell, now or when the interpreter flushes
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:
-        known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
-        text = told(error) if known else f"{type(error).__name__}: {told(error)} (--debug shows where)"
-        return fail(text, FAILED, debug=debug)
+    known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
+    text = told(error) if known else f"{type(error).__name__}: {told(error)} (--debug shows where)"
+    return fail(text, FAILED, debug=debug)
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class Unhandled(Exception):
+    """Carries an error past Click, which takes the end of a file for Ctrl-C and exits silently for a closed pipe."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Group(click.Group):
+    """Commands whose errors come to `run` as they are."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; raises Unhandled."""
+        try:
+            return super().invoke(ctx)
+        except (EOFError, KeyboardInterrupt, OSError) as error:
+            raise Unhandled(error) from error
+
+
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="simdrop")
 @click.pass_context
 def cli(context: click.Context) -> None:
