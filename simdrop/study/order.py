@@ -123,7 +123,7 @@ def order(
     )  # fmt: skip
     steps = {case.lr: case.steps for case in cases}
     distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
-    lost = np.zeros(len(cases), dtype=np.int64)
+    lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
     failures: list[str] = []
     done, total = 0, (1 + len(theories)) * sum(steps.values())
 
