@@ -62,36 +62,40 @@ def read(path: str | Path) -> Design:
 
 
 def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
-    """The design that plain tables describe; raises InvalidInput."""
+    """The design that plain tables describe; raises InvalidInput, which says `where`."""
+    try:
+        return _design(tables, where)
+    except InvalidInput as error:
+        raise InvalidInput(str(error) if where in str(error) else f"{where}: {error}") from None
+
+
+def _design(tables: Mapping[str, Any], where: str) -> Design:
     if not isinstance(tables, Mapping):
         raise InvalidInput(f"{where} must be tables such as [simulate] and [sweep], got {shown(tables)}")
     for table, content in tables.items():
         check_choice(f"table in {where}", table, (*TABLES, "sweep"))
         if not isinstance(content, Mapping):
-            raise InvalidInput(f"{where}: [{table}] must be a table, got {shown(content)}")
+            raise InvalidInput(f"[{table}] must be a table, got {shown(content)}")
     fixed = _fixed(tables, where)
     swept = dict(tables.get("sweep", {}))
     kind = check_choice(f"design in {where}", swept.pop("design", "grid"), DESIGNS)
     count, seed = swept.pop("count", None), swept.pop("draw_seed", 0)
     if kind != "random" and (count is not None or seed != 0):
-        raise InvalidInput(f"{where}: count and draw_seed belong to design 'random'")
+        raise InvalidInput("count and draw_seed belong to design 'random'")
     named: dict[str, Any] = {}
     for key, value in swept.items():
         named[_swept_name(key, fixed, named, where)] = value
     if not named:
-        raise InvalidInput(f"{where}: [sweep] names no field to sweep, such as lr = [0.1, 0.2]")
-    try:
-        if kind == "random":
-            axes = _draws(named, check_count("[sweep] count", count, most=MOST), check_seed(seed, "[sweep] draw_seed"))
-        else:
-            axes = {name: _values(name, value) for name, value in named.items()}
-        axes = {name: [_take(name, value, f"[sweep] {name}") for value in axes[name]] for name in axes}
-        _check_lengths(kind, axes)
-        points = _points(kind, axes, Point(**fixed))
-        for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
-            check(point)
-    except InvalidInput as error:
-        raise InvalidInput(f"{where}: {error}") from None
+        raise InvalidInput("[sweep] names no field to sweep, such as lr = [0.1, 0.2]")
+    if kind == "random":
+        axes = _draws(named, check_count("[sweep] count", count, most=MOST), check_seed(seed, "[sweep] draw_seed"))
+    else:
+        axes = {name: _values(name, value) for name, value in named.items()}
+    axes = {name: [_take(name, value, f"[sweep] {name}") for value in axes[name]] for name in axes}
+    _check_lengths(kind, axes)
+    points = _points(kind, axes, Point(**fixed))
+    for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
+        check(point)
     return Design(kind, axes, points, where)
 
 
@@ -107,7 +111,7 @@ def _fixed(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
         known = dict.fromkeys(TABLES[table])
         for key, value in tables[table].items():
             name = known_name(key, known, f"key of [{table}] in {where}", fixed)
-            fixed[name] = _take(name, value, f"{where}: [{table}] {key}")
+            fixed[name] = _take(name, value, f"[{table}] {key}")
     return fixed
 
 
@@ -117,11 +121,11 @@ def _swept_name(key: str, fixed: Mapping[str, Any], named: Mapping[str, Any], wh
     if name not in HINTS:
         check_choice(f"key of [sweep] in {where}", key, (*HINTS, "design", "count", "draw_seed"))
     if name in named:
-        raise InvalidInput(f"{where}: [sweep] gives {name} twice")
+        raise InvalidInput(f"[sweep] gives {name} twice")
     if HINTS[name] == tuple[str, ...]:
-        raise InvalidInput(f"{where}: {name} is a list itself and cannot be swept")
+        raise InvalidInput(f"[sweep] {name} is a list itself and cannot be swept")
     if name in fixed:
-        raise InvalidInput(f"{where}: {name} is fixed and swept; leave one out")
+        raise InvalidInput(f"[sweep] {name} is fixed and swept; leave one out")
     return name
 
 

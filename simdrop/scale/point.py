@@ -21,7 +21,8 @@ from ..words import check_choice, check_names
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")
 _theory = partial(setting, section="Theory")
-_FROM_1 = {"least": 1}
+_FROM_1 = {"least": 1, "most": 1_000_000_000}
+_FEW = {"least": 1, "most": 1_000_000}
 _BELOW_1 = {"least": 0, "below": 1}
 
 #: theories whose distance from the ensemble can be measured
@@ -51,13 +52,13 @@ class Point(ProblemSettings):
     epsilon: float | None = _simulation(None, "of optimizer adam", bounds={"least": 0})
     batch_size: int | None = _simulation(None, "samples of a minibatch", bounds=_FROM_1)
     replace: bool = _simulation(False, "draw minibatches with replacement")
-    svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise", bounds=_FROM_1)
+    svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise", bounds=_FEW)
     dtype: str = _simulation("float32", "floating-point type", choices=":float32,float64")
     backend: str = _simulation("auto", "kernels to run on")
     record: int = _simulation(11, "number of record times", bounds=POINTS)
     spacing: str = _simulation("even", "record times evenly or logarithmically spaced")
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
-    masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FROM_1)
+    masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FEW)
     law: str = _noise("bernoulli", "law of the factors of dropout")
     label_noise: float = _noise(0.0, "standard deviation of normal noise on every target", bounds={"least": 0})
     parameter_noise: float = _noise(
@@ -72,7 +73,7 @@ class Point(ProblemSettings):
     sme_members: int | None = _theory(
         None, "paths of a stochastic modified equation [default: members]", bounds={"least": 2, "most": 1 << 32}
     )
-    substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]", bounds=_FROM_1)
+    substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]", bounds=_FEW)
     scheme: str = _theory("rk4", "its scheme")
     sme_backend: str = _theory("auto", "kernels that it runs on")
 
