@@ -10,9 +10,9 @@ when asked for: none loads Numba or looks for a device at import of this package
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,17 @@ class Session(Protocol):
 
 class BackendError(RuntimeError):
     """The backend asked for cannot run here, or not this configuration; the message says why."""
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A session that can tell of members that lie on devices without bringing them here."""
+
+    resident: bool  # whether all of them do
+
+    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Any]]:
+        """The parts of the ensemble, each with the number of its first member: see `device.observe.Seen`."""
+        ...
 
 
 @dataclass(kw_only=True)

@@ -132,10 +132,12 @@ class Checkpoint:
         run.updates = int(run.wanted.steps[-1]) * first + int(run.wanted.steps[number]) * members
         return Restored(first, number, {name: arrays[name] for name in MOVED})
 
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return clock.monotonic() - self._saved >= self.seconds
+
     def save(self, run: Run, first: int, number: int, ensemble: Ensemble) -> None:
-        """Write the state after record `number` of the block that begins with member `first`, if it is time."""
-        if clock.monotonic() - self._saved < self.seconds:
-            return
+        """Write the state after record `number` of the block that begins with member `first`."""
         arrays = {name: getattr(ensemble, name) for name in MOVED}
         arrays |= {f"recorder.{name}": array for name, array in run.recorder.state().items()}
         current, previous = _places(self.path)

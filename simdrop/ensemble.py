@@ -20,7 +20,7 @@ from simdrop_kernels.spec import Ensemble, for_kernels
 from .checks import check_count
 from .errors import Diverged, DivergenceWarning, InvalidInput
 from .interrupt import Interruptible, stop
-from .recording import Recorder, Wanted
+from .recording import Here, Recorder, Seen, Wanted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,8 +53,15 @@ class Mover(Protocol):
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
         """Take them through steps first_step, ..., first_step + steps - 1."""
 
+    def look(self, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Seen]]:
+        """The members as they are, in parts that begin with the numbers told; `points` (k, D) or None: the grid.
+
+        The ensemble's `diverged` is current then, and may be changed; its other arrays need not be.
+        """
+        ...
+
     def fetch(self, ensemble: Ensemble) -> None:
-        """Make the arrays of the ensemble current: until then its state may lie on a device."""
+        """Make all arrays of the ensemble current."""
 
     def evaluate(self, x: Array, theta: Array) -> Array:
         """Outputs (B, k, c) of the whole networks theta (B, P) at x (k, D)."""
@@ -114,7 +121,8 @@ class Run:
                     return False
                 done += self._advance(ensemble, done, int(target))
             self._observe(number, first, ensemble, limits)
-            if self.checkpoint is not None:
+            if self.checkpoint is not None and self.checkpoint.due():
+                self.mover.fetch(ensemble)
                 self.checkpoint.save(self, first, number, ensemble)
         return True
 
@@ -140,35 +148,38 @@ class Run:
         starts = theta[:1] if (theta == theta[0]).all() else theta
         zero = np.square(self.mover.y).sum(dtype=np.float64) / (2 * len(self.mover.y))
         with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
-            unit = np.maximum(np.concatenate([self._risk(starts[part]) for part in _slices(starts)]), zero)
+            unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
             limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
         return np.broadcast_to(limits, len(theta))
 
-    def _risk(self, theta: Array) -> NDArray[np.float64]:
-        """R_S (B,) of the networks theta (B, P)."""
-        f = self.mover.evaluate(self.mover.x, theta)
-        risk: NDArray[np.float64] = np.square(f - self.mover.y).sum(axis=(1, 2), dtype=np.float64)
-        return risk / (2 * len(self.mover.x))
-
     def _observe(self, number: int, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
-        """Hand the block to the recorder in slices that stay small beside the state."""
-        self.mover.fetch(ensemble)
+        """Hand the block to the recorder, with the members that count."""
         step = self.wanted.steps[number]
         blown_up = self.recorder.blown_up[first : first + len(ensemble.theta)]
-        for part in _slices(ensemble.theta):
-            theta = ensemble.theta[part]
-            values = None
-            with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
-                risk = self._risk(theta)
-                if self.points is not None:
-                    values = self.mover.evaluate(self.points, theta)
-            finite = np.isfinite(risk) & np.isfinite(theta).all(axis=1)
-            diverged = ensemble.diverged[part]
-            diverged[(diverged < 0) & ~finite] = step
-            blown = blown_up[part]
-            blown[(blown < 0) & (diverged < 0) & (risk > limits[part])] = step
-            self.recorder.observe(number, first + part.start, theta, risk, values, (diverged < 0) & (blown < 0))
+        for start, seen in self.mover.look(ensemble, self.points):
+            part = slice(start, start + seen.members)
+            diverged, blown = ensemble.diverged[part], blown_up[part]
+            diverged[(diverged < 0) & ~seen.finite] = step
+            blown[(blown < 0) & (diverged < 0) & (seen.risk > limits[part])] = step
+            self.recorder.observe(number, first + start, seen, (diverged < 0) & (blown < 0))
         self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
+
+
+def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Here]]:
+    """The members of a block whose arrays are current, in slices that stay small beside the state."""
+    for part in _slices(ensemble.theta):
+        theta = ensemble.theta[part]
+        with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+            risk = _risk(mover, theta)
+            values = None if points is None else mover.evaluate(points, theta)
+        yield part.start, Here(theta, risk, values)
+
+
+def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
+    """R_S (B,) of the networks theta (B, P)."""
+    f = mover.evaluate(mover.x, theta)
+    risk: NDArray[np.float64] = np.square(f - mover.y).sum(axis=(1, 2), dtype=np.float64)
+    return risk / (2 * len(mover.x))
 
 
 def _slices(theta: Array) -> Iterator[slice]:

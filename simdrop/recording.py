@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 Alive = NDArray[np.bool_]
 
+#: what running moments are kept of: the parameters, or the outputs at the grid
+What = Literal["theta", "values"]
 #: a member whose R_S is more than this many times that at its start has blown up: its outputs are 10^4 times as large.
 #: Losses that rise at large learning rates and come down again rise less, by up to about the width of the network
 #: (Lewkowycz et al., arXiv:2003.02218), and what grows at every step passes any bound soon
@@ -113,6 +116,84 @@ def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.i
     return numbers.astype(np.int64)
 
 
+class Seen(Protocol):
+    """Members of a block at a record step, wherever their parameters lie: here, or on a device."""
+
+    @property
+    def members(self) -> int:
+        """B."""
+        ...
+
+    @property
+    def risk(self) -> NDArray[np.floating]:
+        """R_S (B,) of the whole networks."""
+        ...
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether the risk (B,) and all parameters are finite."""
+        ...
+
+    def norms(self) -> NDArray[np.float64]:
+        """2-norms (B,) of the parameters."""
+        ...
+
+    def add(
+        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
+        m2: Array,
+    ) -> None:  # fmt: skip
+        """Add the living ones of the members `rows` to running moments, in place: see `statistics.accumulate`.
+
+        "values" are the outputs at the grid.
+        """
+
+    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
+        """Parameters `columns` (k,) of members `rows` (r,): (r, k)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Members whose parameters lie here: theta (B, P), risk (B,), outputs at the grid (B, k, c) or None."""
+
+    parameters: Array
+    risk: NDArray[np.floating]
+    values: Array | None
+
+    @property
+    def members(self) -> int:
+        """B."""
+        return len(self.parameters)
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """See `Seen`."""
+        return np.isfinite(self.risk) & np.isfinite(self.parameters).all(axis=1)
+
+    def norms(self) -> NDArray[np.float64]:
+        """See `Seen`."""
+        return _norms(self.parameters)
+
+    def add(
+        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
+        m2: Array,
+    ) -> None:  # fmt: skip
+        """See `Seen`."""
+        from simdrop_kernels.statistics import accumulate
+
+        numbers = self.parameters if what == "theta" or self.values is None else self._flat_values
+        accumulate(count, mean, m2, numbers[rows], alive[rows])
+
+    @cached_property
+    def _flat_values(self) -> Array:
+        assert self.values is not None
+        return np.ascontiguousarray(self.values).reshape(len(self.values), -1)
+
+    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
+        """See `Seen`."""
+        return self.parameters[rows[:, None], columns]
+
+
 class Moments:
     """Running mean and, where asked for, variance over members of vectors of K numbers, at T times."""
 
@@ -121,11 +202,9 @@ class Moments:
         self.mean = np.zeros((times, size))
         self.m2 = np.zeros((times, size if squares else 0))
 
-    def add(self, time: int, values: Array, alive: Alive) -> None:
-        """Add the rows (B, K) of the living members."""
-        from simdrop_kernels.statistics import accumulate
-
-        accumulate(self.count[time], self.mean[time], self.m2[time], values, alive)
+    def add(self, time: int, seen: Seen, what: What, rows: slice, alive: Alive) -> None:
+        """Add the living ones of the members `rows`."""
+        seen.add(what, rows, alive, self.count[time], self.mean[time], self.m2[time])
 
     def means(self) -> Array:
         """Means (T, K), NaN where nothing was counted."""
@@ -178,30 +257,27 @@ class Recorder:
         self.group_values = [Moments(times, grid, squares=False) for _ in range(wanted.groups)]
         self._group_start = np.arange(wanted.groups + 1) * members // max(wanted.groups, 1)
 
-    def observe(self, time: int, first: int, theta: Array, risk: Array, values: Array | None, alive: Alive) -> None:
-        """Record members first, first + 1, ... at record time number `time`.
-
-        theta (B, P), risk (B,), values on the grid (B, k, c) or None, alive (B,): whether a member counts.
-        """
-        last = first + len(theta)
-        self.risk[time, first:last] = np.where(alive, risk, np.nan)
+    def observe(self, time: int, first: int, seen: Seen, alive: Alive) -> None:
+        """Record members first, first + 1, ... at record time number `time`; alive (B,): whether a member counts."""
+        last, everyone = first + seen.members, slice(0, seen.members)
+        self.risk[time, first:last] = np.where(alive, seen.risk, np.nan)
         if self.wanted.norms:
-            self.norm[time, first:last] = np.where(alive, _norms(theta), np.nan)
-        self.theta.add(time, theta, alive)
-        flat = None if values is None else np.ascontiguousarray(values).reshape(len(values), -1)
-        if flat is not None:
-            self.values.add(time, flat, alive)
+            self.norm[time, first:last] = np.where(alive, seen.norms(), np.nan)
+        sums: list[tuple[What, Moments, list[Moments]]]
+        sums = [("theta", self.theta, self.group_theta), ("values", self.values, self.group_values)]
+        for what, running, groups in sums if self.wanted.points is not None else sums[:1]:
+            running.add(time, seen, what, everyone, alive)
+            for group in range(self.wanted.groups):
+                rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first).tolist())
+                if rows.start < rows.stop:
+                    groups[group].add(time, seen, what, rows, alive)
         if self.wanted.covariance.size:
-            self.products.add(time, np.ascontiguousarray(theta[:, self.wanted.covariance]), alive)
-        for group in range(self.wanted.groups):
-            rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first))
-            if rows.start < rows.stop:
-                self.group_theta[group].add(time, theta[rows], alive[rows])
-                if flat is not None:
-                    self.group_values[group].add(time, flat[rows], alive[rows])
+            self.products.add(time, seen.theta(np.arange(seen.members), self.wanted.covariance), alive)
         kept = np.flatnonzero((self.wanted.trajectories >= first) & (self.wanted.trajectories < last))
-        rows_kept = self.wanted.trajectories[kept] - first
-        self.kept[time, kept] = np.where(alive[rows_kept, None], theta[rows_kept], np.nan)
+        if kept.size:
+            rows_kept = self.wanted.trajectories[kept] - first
+            theta = seen.theta(rows_kept, np.arange(self.kept.shape[2]))
+            self.kept[time, kept] = np.where(alive[rows_kept, None], theta, np.nan)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""

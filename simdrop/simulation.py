@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +19,13 @@ from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optim
 
 from . import provenance
 from .checks import check_count, check_finite, check_flag, check_keep_prob, check_seeds
-from .ensemble import DEFAULT_MEMORY, Run, block_members, keep, report_end
+from .ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from .errors import InvalidInput
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
 from .output.folder import opened
 from .problem import Problem
-from .recording import RISK_LIMIT, Wanted, record_steps
+from .recording import RISK_LIMIT, Seen, Wanted, record_steps
 from .words import check_choice
 
 if TYPE_CHECKING:
@@ -310,6 +310,16 @@ class _Training:
             )
             self._open = _Open(session, phase, ensemble)
         return self._open.session
+
+    def look(self, ensemble: Ensemble, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
+        """Where a session keeps the members on devices they are observed there."""
+        if self._open is None or self._open.ensemble is not ensemble:
+            self._session_of(self.phases[0], ensemble)
+        session = self._open.session if self._open is not None else None
+        if isinstance(session, registry.Observing) and session.resident:
+            return session.observe(points)
+        self.fetch(ensemble)
+        return look_here(self, ensemble, points)
 
     def fetch(self, ensemble: Ensemble) -> None:
         if self._open is not None and self._open.ensemble is ensemble:

@@ -166,6 +166,21 @@ def drawn_batches(*arguments: Any) -> NDArray:
     return cuda_draws.batches(*arguments)
 
 
+def recorded_run(**options: Any) -> dict[str, NDArray]:
+    """All that `simdrop.simulate` records, of members of which one diverges."""
+    import simdrop
+
+    x = np.linspace(-1, 1, 8).reshape(4, 2)
+    problem = simdrop.Problem(x, np.sin(3 * x), width=6, keep_prob=0.8, activation="quadratic")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", simdrop.errors.DivergenceWarning)
+        data = simdrop.simulate(
+            problem, problem.init(seed=1, scale=0.3), lr=[0.1, 50.0, 0.05, 0.1, 0.02], steps=6, record=4,
+            keep_theta=[0, 3], grid=x[:3], covariance=[1, 4, 5], norms=True, groups=2, **options,
+        )  # fmt: skip
+    return {str(name): values.values for name, values in data.data_vars.items()}
+
+
 def simulated_run(**options: Any) -> dict[str, NDArray]:
     """A whole `simdrop.simulate` on the papers' problem."""
     import simdrop

@@ -273,6 +273,16 @@ def test_simulate_runs_on_it(call: simulator.Call, monkeypatch: pytest.MonkeyPat
         np.testing.assert_allclose(ours[name], values, rtol=1e-10, atol=1e-14)
 
 
+def test_all_that_is_recorded_agrees(call: simulator.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    ours, theirs = call(simulator.recorded_run, backend="cuda"), simulator.recorded_run(backend="numpy")
+    assert list(ours) == list(theirs)
+    assert {"norm", "theta_cov", "group_f_mean", "f_std", "theta", "risk_quantile"} <= set(ours)
+    assert (theirs["diverged"] >= 0).tolist() == [False, True, False, False, False]
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-10, atol=1e-14, err_msg=name)
+
+
 def test_simulate_opens_one_session_a_block_and_phase(call: simulator.Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "unavailable", lambda: None)
     assert call(simulator.sessions_opened) == 1

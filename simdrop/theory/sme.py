@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,12 +26,12 @@ from simdrop_kernels.spec import Ensemble, Step, for_kernels
 
 from .. import provenance
 from ..checks import check_count, check_flag, check_lr, check_seed
-from ..ensemble import DEFAULT_MEMORY, Run, block_members, keep, report_end
+from ..ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from ..errors import InvalidInput
 from ..noise import Noise, check_connect
 from ..output.folder import opened
 from ..problem import Problem
-from ..recording import RISK_LIMIT, Wanted
+from ..recording import RISK_LIMIT, Seen, Wanted
 from ..words import check_choice
 from ._input import Array
 from .flows import check_times
@@ -230,6 +230,9 @@ class _Paths:
             sizes=self.sizes[first_step : first_step + steps],
             threads=self.threads,
         )
+
+    def look(self, ensemble: Ensemble, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
+        return look_here(self, ensemble, points)
 
     def fetch(self, ensemble: Ensemble) -> None:
         """Nothing to do: every call of a backend leaves the paths in the ensemble's arrays."""
