@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .ensemble import Run
     from .simulation import Settings, _Training
 
+#: how attributes of results begin where the members of a run differ; the numbers themselves are coordinates
+PER_MEMBER = "per member"
+
 
 def cores() -> int:
     """Processors that this process may use."""
@@ -90,7 +93,7 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
     """All of a simulation: what reproduces its numbers and how long they took."""
     step = training.phases[0].step
     per_member = {
-        name: float(value[0]) if (value == value[0]).all() else "per member: sha256 " + fingerprint(value)
+        name: float(value[0]) if (value == value[0]).all() else f"{PER_MEMBER}: {value.min():g} ... {value.max():g}"
         for name, value in (("lr", settings.lr), ("keep_prob", settings.keep_prob))
     }
     return {
@@ -136,7 +139,7 @@ _INCIDENTAL = ("created", "seconds", "kernel_seconds", "updates", "threads", "in
 
 def _seed(seeds: NDArray[np.uint64]) -> str:
     """As text, as 2**64 - 1 is more than a signed integer holds."""
-    return str(seeds[0]) if (seeds == seeds[0]).all() else "per member: sha256 " + fingerprint(seeds)
+    return str(seeds[0]) if (seeds == seeds[0]).all() else f"{PER_MEMBER}: {seeds.min()} ... {seeds.max()}"
 
 
 def identity(problem: Problem, settings: Settings, *, training: _Training, run: Run) -> dict[str, Any]:
@@ -148,4 +151,5 @@ def identity(problem: Problem, settings: Settings, *, training: _Training, run: 
     points = np.zeros(0) if wanted.points is None else wanted.points
     recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array((wanted.groups, wanted.norms)))
     numbers = "0, 1, ..." if training.numbers is None else "sha256 " + fingerprint(training.numbers)
-    return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers}
+    members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
+    return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}

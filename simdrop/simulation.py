@@ -24,7 +24,8 @@ from .errors import InvalidInput
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
 from .output.folder import opened
-from .problem import Problem
+from .problem import Problem, check_problem
+from .provenance import PER_MEMBER
 from .recording import RISK_LIMIT, Seen, Wanted, record_steps
 from .words import check_choice
 
@@ -115,7 +116,8 @@ def simulate(
     Returns
     -------
     xarray.Dataset over time = lr · step (lr · step / l with SVAG; without that coordinate where lr differs between
-    members), member and param. Members that diverge are NaN from there on and leave the means: `diverged` is the first
+    members), member and param; lr and keep_prob, and whatever was given for each member, are coordinates, on member
+    where they differ. Members that diverge are NaN from there on and leave the means: `diverged` is the first
     step at which a member's loss was not finite, whatever is recorded; `blown_up` the first record step at which its
     risk was above the limit, while it trains on; both are -1 for the others.
 
@@ -177,7 +179,7 @@ def simulate(
         attrs = provenance.of_run(problem, settings, training=training, run=run, interrupted=stopped is not None)
         times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
         points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
-        data = run.dataset(times, grid=points, attrs=attrs)
+        data = _told(settings, run.dataset(times, grid=points, attrs=attrs))
         keep(data, folder, stopped)
         if run.checkpoint is not None and stopped is None:
             run.checkpoint.remove()
@@ -196,6 +198,7 @@ class Settings:
     steps: int
     members: int
     dtype: np.dtype
+    per_member: tuple[str, ...] = ()  # what was given for each member
 
     @cached_property
     def theta0_sha256(self) -> str:
@@ -221,7 +224,7 @@ class Settings:
         dtype: str,
     ) -> Settings:
         """Validate; raises InvalidInput."""
-        theta0 = problem.check_theta(theta0, "theta0")
+        theta0 = check_problem(problem).check_theta(theta0, "theta0")
         lr = check_finite("lr", lr)
         if not (lr > 0).all():
             raise InvalidInput(f"lr must be positive, got {lr if lr.size > 1 else lr.item()!r}")
@@ -248,6 +251,7 @@ class Settings:
             members=members,
             seeds=np.broadcast_to(seeds, members),
             dtype=np.dtype(dtype),
+            per_member=tuple(name for name, value in lengths.items() if value.ndim),
         )
 
 
@@ -328,6 +332,25 @@ class _Training:
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         phase = self.phases[0]
         return phase.backend.evaluate(phase.step, x, theta, self.problem.n_outputs, threads=self.threads)
+
+
+def _told(settings: Settings, data: xr.Dataset) -> xr.Dataset:
+    """The results with lr, keep_prob and seeds as coordinates: numbers, or, where they were given for each member, on
+    `member`, and as kept_lr, kept_keep_prob, kept_seed on `kept`.
+    """  # fmt: skip
+    numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
+    for name, values in numbers.items():
+        if name in settings.per_member:
+            data = data.assign_coords({name: ("member", np.array(values))})
+            if "kept" in data.coords:
+                data = data.assign_coords({f"kept_{name}": ("kept", values[data["kept"].values])})
+        elif name != "seed":
+            data = data.assign_coords({name: float(values[0])})
+    if (settings.keep_prob != settings.keep_prob[0]).any():
+        for name in ("theta_mean", "group_theta_mean"):
+            if name in data:
+                data[name].attrs["keep_prob"] = PER_MEMBER
+    return data
 
 
 def backend_names(

@@ -14,6 +14,8 @@ from simdrop.study.distances import root, squared_distance
 X = np.linspace(-1, 1, 8)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.55)
 THETA = PROBLEM.init(seed=3)
+#: large enough to raise the risk, and not
+RATES = [0.5] * 15 + [0.001] * 15
 #: members 0 and 1 begin close to the data; 2 and 3 begin so far off that one step takes them a long way
 FAR = {"lr": [0.01, 0.01, 1e7, 1e7], "steps": 2, "record": [1], "keep_prob": 0.9}
 
@@ -58,12 +60,12 @@ def test_the_limit_is_that_of_the_start_or_of_the_targets():
     assert (simdrop.simulate(problem, theta, lr=1, steps=2, members=4, record=2)["blown_up"] < 0).all()
     bound = risk_bound(PROBLEM, theta, 1.0)
     assert bound == np.square(PROBLEM.y).mean() / 2
-    free = simdrop.simulate(PROBLEM, THETA, lr=0.5, steps=3, members=30, record=4, risk_limit=None)
+    free = simdrop.simulate(PROBLEM, THETA, lr=RATES, steps=3, record=4, risk_limit=None)
     bound = risk_bound(PROBLEM, THETA, 1.0)
     above = free["risk"].values > bound
     assert above.any(axis=0).any()
     with pytest.warns(DivergenceWarning):
-        data = simdrop.simulate(PROBLEM, THETA, lr=0.5, steps=3, members=30, record=4, risk_limit=1)
+        data = simdrop.simulate(PROBLEM, THETA, lr=RATES, steps=3, record=4, risk_limit=1)
     first = np.where(above.any(axis=0), above.argmax(axis=0), -1)
     np.testing.assert_array_equal(data["blown_up"], first)
     assert (data["diverged"] < 0).all()  # they train on

@@ -24,7 +24,7 @@ from simdrop_kernels.spec import join
 
 from ..problem import Problem
 from ..words import check_choice
-from ._input import Array, check_point
+from ._input import Array, check_kept_point, check_point, check_thetas, each, keep_probs
 
 #: the losses whose Hessian is known
 OBJECTIVES = ("risk", "risk+r1")
@@ -32,34 +32,62 @@ OBJECTIVES = ("risk", "risk+r1")
 _ROWS = 1 << 20
 
 
-def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Array:
-    """Hessian (P, P) at theta (P,) of "risk" or "risk+r1"."""
-    return Curvature.at(problem, check_point(problem, theta), objective=objective).matrix()
+def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None) -> Array:
+    """Hessian (P, P) at theta (P,) of "risk" or "risk+r1". `keep_prob` as in `loss`."""
+    problem, point = _checked(problem, theta, objective, keep_prob)
+    return Curvature.at(problem, point, objective=objective).matrix()
 
 
-def hessian_product(problem: Problem, theta: ArrayLike, direction: ArrayLike, *, objective: str = "risk+r1") -> Array:
-    """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it."""
-    return hessian_operator(problem, theta, objective=objective)(problem.check_theta(direction, "direction"))
+def hessian_product(
+    problem: Problem,
+    theta: ArrayLike,
+    direction: ArrayLike,
+    *,
+    objective: str = "risk+r1",
+    keep_prob: float | None = None,
+) -> Array:
+    """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it.
+
+    `keep_prob` as in `loss`.
+    """
+    product = hessian_operator(problem, theta, objective=objective, keep_prob=keep_prob)
+    return product(problem.check_theta(direction, "direction"))
 
 
-def hessian_operator(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Callable[[Array], Array]:
+def hessian_operator(
+    problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None
+) -> Callable[[Array], Array]:
     """`hessian_product` as a function of the direction (..., P) alone, for many products at one theta (P,)."""
-    check_choice("objective", objective, OBJECTIVES)
-    net, v = _network(problem, check_point(problem, theta), order=2), _variance(problem, objective)
+    problem, point = _checked(problem, theta, objective, keep_prob)
+    net, v = _network(problem, point, order=2), _variance(problem, objective)
     return lambda direction: problem.freeze(net.mean_gradient_along(problem.freeze(direction), v))
 
 
-def hessian_trace(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1") -> Array:
-    """Trace (...) of the Hessian at theta (..., P), exactly and for any P, in O(n m c) each:
+def _checked(problem: Problem, theta: ArrayLike, objective: str, keep_prob: float | None) -> tuple[Problem, Array]:
+    """The problem at one theta (P,), and that, checked."""
+    check_choice("objective", objective, OBJECTIVES)
+    if objective == "risk" and keep_prob is None:
+        return problem, check_point(problem, theta)
+    return check_kept_point(problem, theta, keep_prob)
+
+
+def hessian_trace(
+    problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: ArrayLike | None = None
+) -> Array:
+    """Trace (...) of the Hessian at theta (..., P), exactly and for any P, in O(n m c) each; `keep_prob` as in `loss`:
 
     Tr H = (1/n) Σ_ij [c (1 + v) s² h_ij² + |x_i|² ((1 + v) bb_j h1_ij² + c_ij h2_ij)]
     """
     check_choice("objective", objective, OBJECTIVES)
-    theta, v = problem.check_theta(theta), _variance(problem, objective)
-    flat = theta.reshape(-1, problem.n_params)
-    rows = max(1, _ROWS // (problem.n_samples * problem.width))
-    parts = [_trace(problem, flat[k : k + rows], v) for k in range(0, len(flat), rows)]
-    return np.concatenate(parts).reshape(theta.shape[:-1]) if parts else np.zeros(theta.shape[:-1])
+    points = check_thetas(problem, theta)
+
+    def one(problem: Problem, theta: Array, _: float) -> Array:
+        v, flat = _variance(problem, objective), theta.reshape(-1, problem.n_params)
+        rows = max(1, _ROWS // (problem.n_samples * problem.width))
+        parts = [_trace(problem, flat[k : k + rows], v) for k in range(0, len(flat), rows)]
+        return np.concatenate(parts).reshape(theta.shape[:-1]) if parts else np.zeros(theta.shape[:-1])
+
+    return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob, needed=objective != "risk"))
 
 
 def _trace(problem: Problem, theta: Array, v: float) -> Array:

@@ -136,7 +136,9 @@ def _dataset(problem: Problem, times: Array, path: Path, *, lr: float, attrs: di
         "r2": ("time", r2(problem, path.theta, lr=lr)),
     }
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
-    return xr.Dataset(data | path.variables, coords={"time": times}, attrs=attrs)
+    return xr.Dataset(
+        data | path.variables, coords={"time": times, "lr": lr, "keep_prob": problem.keep_prob}, attrs=attrs
+    )
 
 
 def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,18 @@ are zero for parameters that are not trained, and R_2 is that of the trained one
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from simdrop_kernels import closed_form, connect
 
-from ..checks import check_lr
 from ..errors import InvalidInput
 from ..noise import Noise, check_connect
 from ..problem import Problem
 from ..words import check_choice
-from ._input import Array, network
+from ._input import Array, check_thetas, each, keep_probs, network, rates
 from .step_noise import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
@@ -30,39 +30,60 @@ def risk(problem: Problem, theta: ArrayLike) -> Array:
     return loss(problem, theta, objective="risk")
 
 
-def r1(problem: Problem, theta: ArrayLike) -> Array:
-    """R_1 = E R_drop - R_S, shape (...); the same for both mask modes."""
-    return loss(problem, theta, objective="r1")
+def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None) -> Array:
+    """R_1 = E R_drop - R_S, shape (...); the same for both mask modes. `keep_prob` as in `loss`."""
+    return loss(problem, theta, objective="r1", keep_prob=keep_prob)
 
 
-def r2(problem: Problem, theta: ArrayLike, *, lr: float) -> Array:
-    """R_2 = (lr/4) E|∇R_drop|², shape (...)."""
-    return loss(problem, theta, objective="r2", lr=lr)
+def r2(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
+    """R_2 = (lr/4) E|∇R_drop|², shape (...). `lr` and `keep_prob` as in `loss`."""
+    return loss(problem, theta, objective="r2", lr=lr, keep_prob=keep_prob)
 
 
-def modified_loss(problem: Problem, theta: ArrayLike, *, lr: float) -> Array:
-    """R_S + R_1 + R_2, shape (...): the loss whose gradient flow approximates dropout (arXiv:2207.05952, lemma 2)."""
-    return loss(problem, theta, objective="risk+r1+r2", lr=lr)
+def modified_loss(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
+    """R_S + R_1 + R_2, shape (...): the loss whose gradient flow approximates dropout (arXiv:2207.05952, lemma 2).
+
+    `lr` and `keep_prob` as in `loss`.
+    """
+    return loss(problem, theta, objective="risk+r1+r2", lr=lr, keep_prob=keep_prob)
 
 
 def loss(
-    problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None, noise: Noise | None = None
+    problem: Problem,
+    theta: ArrayLike,
+    *,
+    objective: str,
+    lr: ArrayLike | None = None,
+    noise: Noise | None = None,
+    keep_prob: ArrayLike | None = None,
 ) -> Array:
     """The sum (...) that `objective` names; one with "r2" needs `lr`.
 
-    With `noise`, R_1 is the excess of the mean loss over R_S under that noise, R_2 is (lr/4) E|G|².
+    With `noise`, R_1 is the excess of the mean loss over R_S under that noise, R_2 is (lr/4) E|G|². `keep_prob`, in
+    place of the problem's, and `lr` are numbers or fit the leading axes of theta, such as one for each member.
+
+    Raises
+    ------
+    InvalidInput : an argument is wrong, or theta comes from a run with another keep_prob than the problem's and
+        `keep_prob` does not say which is meant
     """
-    theta = problem.check_theta(theta)
-    terms, noise = _terms(objective, lr), checked(problem, noise)
-    total = theta[..., 0] * 0.0
-    if terms & {"risk", "r1"}:
-        parts = closed_form.losses(problem.inputs, problem.y, theta, **network(problem))
-        if "r1" in terms:
-            parts = parts[0], _excess(problem, theta, noise, parts)
-        total = total + sum(part for name, part in zip(("risk", "r1"), parts, strict=True) if name in terms)
-    if "r2" in terms:
-        total = total + check_lr(lr) / 4 * second_moment(problem, theta, noise=noise)
-    return total
+    points, terms = check_thetas(problem, theta), _terms(objective, lr)
+    noise = checked(problem, noise)
+    kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
+    lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
+
+    def one(problem: Problem, theta: Array, lr: float) -> Array:
+        total = theta[..., 0] * 0.0
+        if terms & {"risk", "r1"}:
+            parts = closed_form.losses(problem.inputs, problem.y, theta, **network(problem))
+            if "r1" in terms:
+                parts = parts[0], _excess(problem, theta, noise, parts)
+            total = total + sum(part for name, part in zip(("risk", "r1"), parts, strict=True) if name in terms)
+        if "r2" in terms:
+            total = total + lr / 4 * second_moment(problem, theta, noise=noise)
+        return total
+
+    return each(one, problem, points, keep_prob=kept, lr=lrs)
 
 
 def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Array]) -> Array:
@@ -78,17 +99,33 @@ def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Ar
 
 
 def gradient(
-    problem: Problem, theta: ArrayLike, *, objective: str, lr: float | None = None, noise: Noise | None = None
+    problem: Problem,
+    theta: ArrayLike,
+    *,
+    objective: str,
+    lr: ArrayLike | None = None,
+    noise: Noise | None = None,
+    keep_prob: ArrayLike | None = None,
 ) -> Array:
-    """Gradient (..., P) of the sum that `objective` names; one with "r2" needs `lr`. `noise` as in `loss`."""
-    theta = problem.check_theta(theta)
-    terms, noise = _terms(objective, lr), checked(problem, noise)
-    lr = check_lr(lr) if "r2" in terms else 0.0
-    known = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
-    if noise == Noise():
-        return problem.freeze(closed_form.gradient(objective, problem.inputs, problem.y, theta, **known))
-    if "r2" in terms:
+    """Gradient (..., P) of the sum that `objective` names; one with "r2" needs `lr`. Other arguments as in `loss`."""
+    points, terms = check_thetas(problem, theta), _terms(objective, lr)
+    noise = checked(problem, noise)
+    kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
+    lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
+    if noise != Noise() and "r2" in terms:
         raise InvalidInput("the gradient of R_2 is known for dropout alone: leave out noise, or r2")
+
+    def one(problem: Problem, theta: Array, lr: float) -> Array:
+        known = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
+        if noise == Noise():
+            return problem.freeze(closed_form.gradient(objective, problem.inputs, problem.y, theta, **known))
+        return _noisy_gradient(problem, theta, terms, noise, known)
+
+    return each(one, problem, points, keep_prob=kept, lr=lrs)
+
+
+def _noisy_gradient(problem: Problem, theta: Array, terms: set[str], noise: Noise, known: dict[str, Any]) -> Array:
+    """The gradient (..., P) of a sum without R_2 under `noise`."""
     total = np.zeros_like(theta)
     if "r1" in terms:
         total = mean_gradient(problem, theta, noise=replace(noise, part="both"))
@@ -101,7 +138,7 @@ def gradient(
     return total
 
 
-def _terms(objective: str, lr: float | None) -> set[str]:
+def _terms(objective: str, lr: ArrayLike | None) -> set[str]:
     check_choice("objective", objective, OBJECTIVES)
     terms = set(objective.split("+"))
     if "r2" in terms and lr is None:

@@ -38,17 +38,23 @@ from simdrop_kernels.spec import Law, Mask, Step, join
 
 from ..errors import InvalidInput
 from ..problem import Problem
-from ._input import Array, check_point
+from ._input import Array, check_kept_point
 from .curvature import features
 
 #: numbers of the arrays over (vector, sample, output, neuron) that a product works on: they should stay in cache
 _CACHE = 1 << 16
 
 
-def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike) -> Array:
-    """∇R_drop (P,) at theta (P,) under one mask: bool (m,) for all samples, or (n, m) with a row for each."""
-    theta = check_point(problem, theta)
-    kept = np.asarray(mask)
+def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, keep_prob: float | None = None) -> Array:
+    """∇R_drop (P,) at theta (P,) under one mask: bool (m,) for all samples, or (n, m) with a row for each.
+
+    `keep_prob` as in `theory.loss`.
+    """
+    problem, theta = check_kept_point(problem, theta, keep_prob)
+    try:
+        kept = np.asarray(mask)
+    except Exception as error:  # ragged lists
+        raise InvalidInput(f"mask must be an array: {' '.join(str(error).split())}") from None
     if kept.dtype != np.bool_ or kept.shape not in ((problem.width,), (problem.n_samples, problem.width)):
         raise InvalidInput(
             f"mask must be boolean of shape ({problem.width},) or ({problem.n_samples}, {problem.width}),"

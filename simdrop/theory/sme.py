@@ -157,7 +157,7 @@ def sme(
             paths, members=members, substeps=substeps, reason=reason, interrupted=stopped is not None, run=run
         )
         points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
-        data = run.dataset(times, grid=points, attrs=attrs)
+        data = run.dataset(times, grid=points, attrs=attrs).assign_coords(lr=lr, keep_prob=problem.keep_prob)
         keep(data, folder, stopped)
     report_end(data, stopped)
     return data

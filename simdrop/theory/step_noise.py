@@ -32,54 +32,85 @@ from numpy.typing import ArrayLike
 
 from simdrop_kernels import closed_form, connect
 
+from ..errors import InvalidInput
 from ..noise import Noise, check_connect
-from ..problem import Problem
+from ..problem import Problem, check_problem
+from ..words import shown
 from . import states
-from ._input import Array, check_point, network
+from ._input import Array, check_kept_point, check_thetas, each, keep_probs, network
 from .curvature import features
 from .neurons import apply_blocks, by_neuron, indices
 from .noise import NoiseOperator
 
 
-def mean_gradient(problem: Problem, theta: ArrayLike, *, noise: Noise | None = None) -> Array:
-    """E G, shape (..., P): ∇(R_S + R_1) under dropout. Of the other noises DropConnect alone changes it."""
-    theta, noise = problem.check_theta(theta), checked(problem, noise)
-    if noise.part == "noise":
-        return np.zeros_like(theta)
-    x, y, known = problem.inputs, problem.y, network(problem)
-    if noise.connect < 1:
-        check_connect(problem, noise, "the mean gradient under DropConnect is")
-        return problem.freeze(connect.mean_gradient(x, y, theta, connect=noise.connect, **known))
-    return problem.freeze(closed_form.gradient("risk+r1", x, y, theta, mask=problem.mask, lr=0.0, **known))
+def mean_gradient(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
+) -> Array:
+    """E G, shape (..., P): ∇(R_S + R_1) under dropout. Of the other noises DropConnect alone changes it.
+
+    `keep_prob` as in `loss`.
+    """
+    points, noise = check_thetas(problem, theta), checked(problem, noise)
+
+    def one(problem: Problem, theta: Array, _: float) -> Array:
+        if noise.part == "noise":
+            return np.zeros_like(theta)
+        x, y, known = problem.inputs, problem.y, network(problem)
+        if noise.connect < 1:
+            check_connect(problem, noise, "the mean gradient under DropConnect is")
+            return problem.freeze(connect.mean_gradient(x, y, theta, connect=noise.connect, **known))
+        return problem.freeze(closed_form.gradient("risk+r1", x, y, theta, mask=problem.mask, lr=0.0, **known))
+
+    return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
 
 
-def second_moment(problem: Problem, theta: ArrayLike, *, noise: Noise | None = None) -> Array:
-    """E|G|², shape (...); its excess over |mean gradient|² is the trace of the covariance."""
-    theta, noise = problem.check_theta(theta), checked(problem, noise)
-    if noise == Noise():
-        known = {"mask": problem.mask, "train": problem.train, **network(problem)}
-        return closed_form.second_moment(problem.inputs, problem.y, theta, **known)
-    square = np.square(mean_gradient(problem, theta, noise=noise)).sum(axis=-1)
-    traces = [StepNoise.at(problem, row, noise).trace() for row in theta.reshape(-1, problem.n_params)]
-    found: Array = square + np.reshape(traces, theta.shape[:-1])
-    return found
+def second_moment(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
+) -> Array:
+    """E|G|², shape (...); its excess over |mean gradient|² is the trace of the covariance. `keep_prob` as in `loss`."""
+    points, noise = check_thetas(problem, theta), checked(problem, noise)
+
+    def one(problem: Problem, theta: Array, _: float) -> Array:
+        if noise == Noise():
+            known = {"mask": problem.mask, "train": problem.train, **network(problem)}
+            return closed_form.second_moment(problem.inputs, problem.y, theta, **known)
+        square = np.square(mean_gradient(problem, theta, noise=noise)).sum(axis=-1)
+        traces = [StepNoise.at(problem, row, noise).trace() for row in theta.reshape(-1, problem.n_params)]
+        found: Array = square + np.reshape(traces, theta.shape[:-1])
+        return found
+
+    return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
 
 
-def noise_covariance(problem: Problem, theta: ArrayLike, *, noise: Noise | None = None) -> Array:
-    """Cov G, shape (P, P), at theta (P,)."""
-    return StepNoise.at(problem, check_point(problem, theta), noise).covariance()
+def noise_covariance(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: float | None = None
+) -> Array:
+    """Cov G, shape (P, P), at theta (P,). `keep_prob` as in `loss`."""
+    problem, point = check_kept_point(problem, theta, keep_prob)
+    return StepNoise.at(problem, point, noise).covariance()
 
 
 def covariance_product(
-    problem: Problem, theta: ArrayLike, direction: ArrayLike, *, noise: Noise | None = None
+    problem: Problem,
+    theta: ArrayLike,
+    direction: ArrayLike,
+    *,
+    noise: Noise | None = None,
+    keep_prob: float | None = None,
 ) -> Array:
-    """Cov G times direction (..., P), at theta (P,); without the matrix unless there is DropConnect."""
-    total = StepNoise.at(problem, check_point(problem, theta), noise)
-    return total.product(problem.check_theta(direction, "direction"))
+    """Cov G times direction (..., P), at theta (P,); without the matrix unless there is DropConnect.
+
+    `keep_prob` as in `loss`.
+    """
+    problem, point = check_kept_point(problem, theta, keep_prob)
+    return StepNoise.at(problem, point, noise).product(problem.check_theta(direction, "direction"))
 
 
 def checked(problem: Problem, noise: Noise | None) -> Noise:
     """`noise`, the default where it is None, checked for `problem`; raises InvalidInput."""
+    check_problem(problem)
+    if noise is not None and not isinstance(noise, Noise):
+        raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
     return Noise() if noise is None else noise.check(problem)
 
 
