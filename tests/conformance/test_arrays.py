@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance.space import FORMS
 from conftest import TOLERANCE
 
 import simdrop
@@ -16,24 +17,7 @@ from simdrop_kernels.spec import Step, for_kernels
 SAMPLES, WIDTH = 6, 9
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
-FORMS: dict[str, Any] = {
-    "list": np.ndarray.tolist,
-    "read-only": _frozen,
-    "fortran": np.asfortranarray,
-    "strided": lambda array: np.repeat(np.repeat(array, 2, axis=0), 3, axis=1)[::2, ::3],
-    "reversed": lambda array: array[::-1].copy()[::-1],
-    "float32": lambda array: array.astype(np.float32),
-    "integer": lambda array: array.astype(np.int16),
-}
-
-
-def _run(backend: str, form: Any = _frozen, *, inputs: int = 2, outputs: int = 3, bias: bool = True) -> Any:
+def _run(backend: str, form: Any = FORMS["read-only"], *, inputs: int = 2, outputs: int = 3, bias: bool = True) -> Any:
     random = np.random.default_rng(inputs)
     x, y = (random.integers(-3, 4, (SAMPLES, columns)).astype(float) for columns in (inputs, outputs))
     problem = simdrop.Problem(form(x), form(y), width=WIDTH, keep_prob=0.7, mask="sample", bias=bias)
@@ -61,7 +45,7 @@ def test_problems_of_all_sizes_agree_with_numpy(backend: Backend, inputs: int, o
 
 
 def test_numba_compiles_once_for_all_forms() -> None:
-    for form in (np.array, _frozen):
+    for form in (np.array, FORMS["read-only"]):
         _run("numba", form)
     step = Step(mask="sample", batch_size=3, replace=True)
     kernel, _ = parallel._kernel(step, np.ones((1, 3)), np.ones((1, 3)), np.float64, over="members")
@@ -71,11 +55,11 @@ def test_numba_compiles_once_for_all_forms() -> None:
 def test_what_kernels_take_already_is_not_copied() -> None:
     array = np.ones((3, 2))
     assert for_kernels(array) is array
-    assert for_kernels(_frozen(array)).flags.writeable
+    assert for_kernels(FORMS["read-only"](array)).flags.writeable
 
 
 def test_backends_take_read_only_arrays(backend: Backend) -> None:
-    x, theta = _frozen(np.ones((4, 3))), _frozen(np.ones((2, 10)))
+    x, theta = FORMS["read-only"](np.ones((4, 3))), FORMS["read-only"](np.ones((2, 10)))
     ours = backend.evaluate(Step(), x, theta, 2)
     theirs = registry.load("numpy").evaluate(Step(), x, theta, 2)
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE["float64"])

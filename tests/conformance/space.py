@@ -1,0 +1,253 @@
+"""The space of what `simdrop.simulate` takes, and samples of it.
+
+A configuration is one level of every axis. Two samples: `covering`, in which every allowed pair of levels of two axes
+occurs, and `random`. `call` turns a configuration into a problem and the arguments of `simulate`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import simdrop
+from simdrop.checks import MIN_KEEP_PROB
+from simdrop_kernels.activations import ACTIVATIONS
+from simdrop_kernels.spec import COMPILED, MASKS, OBJECTIVES, TRAINS
+
+Configuration = dict[str, Any]
+
+STEPS, MEMBERS = 6, 5
+
+#: name of a noise -> the fields of `simdrop.Noise`; minibatches have an axis of their own
+NOISES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "masks": {"masks": 3},
+    "gaussian": {"law": "gaussian"},
+    "label": {"label": 0.3},
+    "parameter": {"parameter": 0.2},
+    "connect": {"connect": 0.7},
+    "drift": {"part": "drift"},
+    "deviation": {"part": "noise"},
+    "several": {"masks": 2, "law": "gaussian", "label": 0.3, "parameter": 0.2, "part": "noise"},
+    "connected": {"connect": 0.6, "part": "noise", "label": 0.1, "masks": 2},
+}
+
+#: name of a recording -> the arguments of `simulate`; members and parameters are numbered from 0
+RECORDINGS: dict[str, dict[str, Any]] = {
+    "all": {"record": STEPS + 1, "keep_theta": True},
+    "few": {"record": [3], "keep_theta": True, "quantiles": (), "norms": True},
+    "log": {"record": 3, "spacing": "log", "keep_theta": [4, 1], "groups": 2, "norms": True},
+    "grid": {"record": np.array([2, 4]), "keep_theta": True, "grid": True, "quantiles": (0.0, 0.5), "groups": 5},
+    "covariance": {"record": 2, "keep_theta": True, "covariance": True},
+    "some": {"record": 2, "keep_theta": [0], "covariance": [0, 1], "grid": True, "groups": 2},
+}
+
+OPTIMIZERS: dict[str, tuple[str, dict[str, float] | None]] = {
+    "sgd": ("sgd", None),
+    "momentum": ("momentum", None),
+    "heavy": ("momentum", {"momentum": 0.5}),
+    "adam": ("adam", None),
+    "adam-slow": ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 0.01}),
+}
+
+#: name of a minibatch -> samples of it, for n samples, and whether they are drawn with replacement
+BATCHES: dict[str, Any] = {
+    "whole": lambda n: (None, False),
+    "one": lambda n: (1, False),
+    "half": lambda n: ((n + 1) // 2, False),
+    "replaced": lambda n: ((n + 1) // 2, True),
+    "twice": lambda n: (2 * n, True),
+}
+
+BLOCKS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "single": {"block_size": 1, "threads": 1},
+    "pairs": {"block_size": 2, "threads": 3},
+    "threads": {"threads": 2 * MEMBERS},
+    "memory": {"memory": 1 << 20},
+}
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _frame(array: np.ndarray) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(array, columns=[f"column {k}" for k in range(array.shape[1])])
+
+
+#: how a user may have a two-dimensional array; the numbers stay the same
+FORMS: dict[str, Any] = {
+    "array": np.array,
+    "list": np.ndarray.tolist,
+    "read-only": _read_only,
+    "fortran": np.asfortranarray,
+    "strided": lambda array: np.repeat(np.repeat(array, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": lambda array: array[::-1].copy()[::-1],
+    "float32": lambda array: array.astype(np.float32),
+    "integer": lambda array: array.astype(np.int16),
+    "pandas": _frame,
+    "xarray": lambda array: xr.DataArray(array, dims=("sample", "column")),
+}
+
+
+#: axis -> its levels
+AXES: dict[str, Sequence[Any]] = {
+    "activation": tuple(ACTIVATIONS),
+    "objective": (*OBJECTIVES, "L1", "risk, then dropout"),
+    "noise": tuple(NOISES),
+    "inputs": (1, 2, 5, 64),
+    "outputs": (1, 2, 3, 17),
+    "samples": (1, 2, 7, 33),
+    "width": (1, 3, 16, 65, 150),
+    "keep_prob": (0.9, 0.5, 1.0, MIN_KEEP_PROB, "members"),
+    "optimizer": tuple(OPTIMIZERS),
+    "batch": tuple(BATCHES),
+    "form": tuple(FORMS),
+    "recording": tuple(RECORDINGS),
+    "blocks": tuple(BLOCKS),
+    "output_scale": (1.0, "1/sqrt(m)", "1/m", 0.3),
+    "seed": (0, 2**40 + 17, "members"),
+    "train": TRAINS,
+    "mask": MASKS,
+    "bias": (True, False),
+    "dtype": ("float64", "float32"),
+    "lr": ("number", "members"),
+    "theta0": ("shared", "members"),
+    "svag": (None, 3),
+}
+
+_OBJECTIVES = (*COMPILED, "L1", "risk, then dropout")
+
+#: backend -> the levels that it takes, on the axes on which it does not take all
+TAKEN: dict[str, dict[str, Sequence[Any]]] = {
+    "numpy": {},
+    "numba": {"objective": _OBJECTIVES},
+    "native": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,)},
+    "cuda": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,)},
+}
+
+
+def allowed(chosen: Configuration) -> bool:
+    """Whether `simulate` allows these levels beside each other; axes may be missing."""
+    objective, noise = chosen.get("objective", "dropout"), chosen.get("noise", "none")
+    if objective != "dropout" and (noise != "none" or chosen.get("svag")):
+        return False
+    if objective == "risk+r1+r2" and chosen.get("batch", "whole") != "whole":
+        return False
+    if chosen.get("svag") and (chosen.get("optimizer", "sgd") != "sgd" or noise == "drift"):
+        return False
+    return not (noise == "connected" and chosen.get("inputs", 1) > 5)  # a sum over all masks of a neuron's inputs
+
+
+@functools.cache
+def covering(backend: str = "numpy") -> list[Configuration]:
+    """Configurations that a backend takes, among which every allowed pair of levels occurs.
+
+    Greedy: of some configurations with a pair that is missing, the one with most such pairs. (The covering arrays of
+    allpairspy lose pairs where levels exclude each other.)
+    """
+    axes, drawing, chosen = {**AXES, **TAKEN[backend]}, np.random.default_rng(0), []
+    missing = {
+        pair
+        for one, other in itertools.combinations(axes, 2)
+        for pair in itertools.product(_places(axes, one), _places(axes, other))
+        if allowed({name: axes[name][k] for name, k in pair})
+    }
+    while missing:
+        pair = min(missing)
+        candidates = [_drawn(axes, drawing, dict(pair)) for _ in range(30)]
+        best = max((set(itertools.combinations(one.items(), 2)) & missing for one in candidates), key=len)
+        chosen.append(next(one for one in candidates if best <= set(itertools.combinations(one.items(), 2))))
+        missing -= best
+    return [{name: axes[name][k] for name, k in one.items()} for one in chosen]
+
+
+def _places(axes: dict[str, Sequence[Any]], name: str) -> list[tuple[str, int]]:
+    return [(name, k) for k in range(len(axes[name]))]
+
+
+def _drawn(axes: dict[str, Sequence[Any]], drawing: np.random.Generator, fixed: dict[str, int]) -> dict[str, int]:
+    """The numbers of levels, one on every axis, allowed beside each other; those that are not fixed are drawn."""
+    found = dict(fixed)
+    for name in [name for name in axes if name not in fixed]:
+        for k in drawing.permutation(len(axes[name])):
+            if allowed({other: axes[other][place] for other, place in (found | {name: int(k)}).items()}):
+                found[name] = int(k)
+                break
+    return {name: found[name] for name in axes}
+
+
+def random(backend: str, count: int, seed: int) -> Iterator[Configuration]:
+    """`count` configurations that a backend takes, each of its levels drawn among those the others allow."""
+    drawing, axes = np.random.default_rng(seed), {**AXES, **TAKEN[backend]}
+    for _ in range(count):
+        yield {name: axes[name][k] for name, k in _drawn(axes, drawing, {}).items()}
+
+
+def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
+    """The problem of a configuration, and the arguments of `simulate` after it but for the backend."""
+    drawing = np.random.default_rng(sum(map(ord, repr(sorted(chosen.items(), key=str)))))
+    form = FORMS[chosen["form"]]
+    n, d, c = chosen["samples"], chosen["inputs"], chosen["outputs"]
+    if chosen["form"] == "integer":
+        x, y = drawing.integers(-2, 3, (n, d)).astype(float), drawing.integers(-2, 3, (n, c)).astype(float)
+    else:  # numbers that float32 holds
+        x, y = (drawing.standard_normal((n, k)).astype(np.float32).astype(float) for k in (d, c))
+    keep = np.linspace(0.4, 1, MEMBERS) if chosen["keep_prob"] == "members" else np.float64(chosen["keep_prob"])
+    problem = simdrop.Problem(
+        form(x), form(y), width=chosen["width"], bias=chosen["bias"],
+        keep_prob=0.8 if keep.ndim else float(keep), activation=chosen["activation"], mask=chosen["mask"],
+        output_scale=chosen["output_scale"], train=chosen["train"],
+    )  # fmt: skip
+    members = MEMBERS if chosen["theta0"] == "members" else None
+    theta0 = problem.init(seed=1, scale=1 / np.sqrt(d + c * problem.width), members=members)
+    rate = _stable_rate(chosen, float(keep.min()), problem)
+    optimizer, options = OPTIMIZERS[chosen["optimizer"]]
+    batch, replace = BATCHES[chosen["batch"]](n)
+    recording = dict(RECORDINGS[chosen["recording"]])
+    if recording.get("grid"):
+        recording["grid"] = form(x[: min(n, 3)])
+    objective = {0: "risk", 2: "dropout"} if chosen["objective"] == "risk, then dropout" else chosen["objective"]
+    return problem, {
+        "theta0": theta0,
+        "lr": rate * np.linspace(0.5, 1, MEMBERS) if chosen["lr"] == "members" else rate,
+        "steps": STEPS,
+        "members": MEMBERS,
+        "seed": np.arange(MEMBERS) * 7 if chosen["seed"] == "members" else chosen["seed"],
+        "objective": objective,
+        "penalty": 0.01 if objective == "dropout+r2" else None,
+        "optimizer": optimizer,
+        "optimizer_options": options,
+        "batch_size": batch,
+        "replace": replace,
+        "noise": simdrop.Noise(**NOISES[chosen["noise"]]),
+        "svag": chosen["svag"],
+        "keep_prob": keep if keep.ndim else None,
+        "dtype": chosen["dtype"],
+        **recording,
+        **BLOCKS[chosen["blocks"]],
+    }
+
+
+def _stable_rate(chosen: Configuration, keep: float, problem: simdrop.Problem) -> float:
+    """A learning rate at which rounding does not grow, for all masks: below the inverse of the sharpest curvature.
+
+    Adam's steps have the size of the rate itself. Curvature is that of f² in a and w, s² (|h|² + |a|² |x|²), times 1/p²
+    under a mask that keeps.
+    """
+    if chosen["optimizer"].startswith("adam"):
+        return 0.02
+    under_risk = chosen["objective"] == "risk"
+    factor = 1.0 if under_risk else keep**-2
+    inputs = np.square(problem.inputs).sum(axis=1).mean()
+    return float(0.02 / (problem.scale**2 * factor * (1 + inputs)))

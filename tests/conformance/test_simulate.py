@@ -1,0 +1,102 @@
+"""`simulate` over its whole space: every backend gives NumPy's numbers, or says in one line why it does not run."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+import simulator
+from conformance import compare, space
+from conformance.agreement import beyond, differences
+from conftest import TOLERANCE
+
+from simdrop_kernels import registry
+
+CHUNKS = 8  # that tests run side by side
+
+
+def _assert_agree(configurations: list[space.Configuration], backend: str) -> None:
+    if reason := registry.load(backend).unavailable():
+        pytest.skip(f"{backend}: {reason}")
+    wrong, ended = compare.tally(configurations, backend)
+    assert not wrong, "\n".join(wrong)
+    assert ended["ran"] > 0.9 * len(configurations), f"too few were compared within plain rounding: {ended}"
+
+
+def test_the_sample_covers_all_allowed_pairs_of_levels() -> None:
+    axes = list(space.AXES)
+    for k, one in enumerate(axes):
+        for other in axes[k + 1 :]:
+            seen = {(repr(chosen[one]), repr(chosen[other])) for chosen in space.covering()}
+            for a in space.AXES[one]:
+                for b in space.AXES[other]:
+                    assert not space.allowed({one: a, other: b}) or (repr(a), repr(b)) in seen, (one, a, other, b)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_native_agrees_with_numpy(chunk: int) -> None:
+    _assert_agree(space.covering("native")[chunk::CHUNKS], "native")
+
+
+#: one of each kernel, in sizes and forms that users have
+HANDFUL: list[space.Configuration] = [
+    {"inputs": 2, "outputs": 1, "form": "read-only"},
+    {"inputs": 1, "outputs": 2, "form": "list", "bias": False},
+    {"inputs": 5, "outputs": 3, "form": "pandas", "dtype": "float32", "mask": "sample", "batch": "half"},
+    {"inputs": 1, "outputs": 1, "form": "xarray", "noise": "several"},
+    {"inputs": 1, "outputs": 1, "form": "integer", "optimizer": "adam", "bias": False},
+]
+
+
+@pytest.mark.parametrize("changes", HANDFUL)
+def test_numba_agrees_with_numpy(changes: space.Configuration) -> None:
+    chosen: space.Configuration = {name: levels[0] for name, levels in space.AXES.items()}
+    _assert_agree([chosen | {"samples": 7, "width": 16} | changes], "numba")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_numba_agrees_with_numpy_everywhere(chunk: int) -> None:
+    _assert_agree(space.covering("numba")[chunk::CHUNKS], "numba")
+
+
+@pytest.mark.slow
+def test_native_agrees_with_numpy_at_random() -> None:
+    _assert_agree(list(space.random("native", 400, seed=5)), "native")
+
+
+@pytest.mark.parametrize("backend", ["numba", "native", "cuda"])
+def test_what_a_backend_does_not_take_is_refused_in_one_line(backend: str) -> None:
+    taken = space.TAKEN[backend]
+    refused = [
+        chosen for chosen in space.covering() if any(chosen[axis] not in levels for axis, levels in taken.items())
+    ]
+    assert refused
+    for chosen in refused:
+        said = compare.run(*space.call(chosen), backend)
+        assert isinstance(said, str), chosen
+        assert compare.is_refusal(said, backend), said
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+def test_the_cuda_simulator_agrees_with_numpy() -> None:
+    small = {"samples": (1, 2, 7), "width": (1, 3, 16), "inputs": (1, 2, 5), "outputs": (1, 2, 3)}
+    chosen = [one for one in space.covering("cuda") if all(one[axis] in sizes for axis, sizes in small.items())]
+    with simulator.simulator() as there:
+        for one in chosen[:6]:
+            problem, options = space.call(one)
+            ours = there(compare.run, problem, options, "cuda")
+            theirs: Any = compare.run(problem, options, "numpy")
+            off = differences(ours, theirs, float(np.square(problem.y).mean()))
+            assert max(off.values()) <= TOLERANCE[one["dtype"]], (off, one)
+
+
+def test_the_comparison_sees_what_differs() -> None:
+    chosen: space.Configuration = {name: levels[0] for name, levels in space.AXES.items()} | {"samples": 7}
+    problem, options = space.call(chosen)
+    one: Any = compare.run(problem, options, "numpy")
+    other: Any = compare.run(problem, options | {"lr": options["lr"] * (1 + 1e-9)}, "numpy")
+    assert beyond(other, one, "float64", 1.0, lambda k: one)[0]
+    assert max(differences(one, one, 1.0).values()) == 0
