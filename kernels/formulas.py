@@ -57,14 +57,15 @@ class Arithmetic(NamedTuple):
     clamp: Callable[[Scalar, Scalar], Scalar]
 
 
-def _clamp(x: Scalar, limit: Scalar) -> Scalar:
+def clamp(x: Scalar, limit: Scalar) -> Scalar:
+    """x bounded by ±limit."""
     return limit if x > limit else (-limit if x < -limit else x)  # NaN passes through
 
 
 def tanh(jit: Jit, real: type, arithmetic: Arithmetic | None = None) -> Callable[[Scalar], Scalar]:
     """tanh by arithmetic alone, at most 6 units in the last place off in either precision."""
     if arithmetic is None:
-        arithmetic = Arithmetic(operator.truediv, jit(_clamp))
+        arithmetic = Arithmetic(operator.truediv, jit(clamp))
     return jit((_tanh32 if real is np.float32 else _tanh64)(real, *arithmetic))
 
 

@@ -343,6 +343,12 @@ def _integer_of(value: float, width: int) -> int:
     return int.from_bytes(struct.pack("<f" if width == 32 else "<d", value), "little")
 
 
+def _coarse(value: float) -> float:
+    """A reciprocal as instructions for double precision approximate it: 20 bits."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(math.floor(mantissa * 2**20) / 2**20, exponent) if math.isfinite(value) else value
+
+
 def _floating(parts: list[str], kind: str, v: list[str]) -> str:
     op, rounded = parts[0], "_single" if kind == "f32" else "_double"
     if op == "cvt":
@@ -353,6 +359,8 @@ def _floating(parts: list[str], kind: str, v: list[str]) -> str:
         return f"_bounded({op!r}, {v[0]}, {v[1]})"
     if op == "fma":
         return f"_fma({rounded}, {v[0]}, {v[1]}, {v[2]})"
+    if op == "rcp" and kind == "f64" and "approx" in parts:
+        return f"_coarse(_divide(1.0, {v[0]}))"
     forms = {
         "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "_divide({0}, {1})", "neg": "-{0}",
         "abs": "abs({0})", "sqrt": "math.sqrt({0}) if {0} >= 0 else math.nan", "rcp": "_divide(1.0, {0})",

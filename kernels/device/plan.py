@@ -89,8 +89,10 @@ def register_limit(shape: TeamShape) -> int | None:
     return limit if limit < MAX_REGISTERS else None
 
 
-def team_shape(size: Size, members: int, processors: int) -> TeamShape | None:
-    """The shape expected to be fastest, None if there is none; the environment's SIMDROP_CUDA_SHAPE wins.
+def team_shape(size: Size, members: int, processors: int, batch: int) -> TeamShape | None:
+    """The shape expected to be fastest at `batch` samples a step, None if there is none.
+
+    The environment's SIMDROP_CUDA_SHAPE wins.
 
     SIMDROP_CUDA_SHAPE holds lanes, neurons, samples and members of `TeamShape`, separated by commas.
     """
@@ -99,11 +101,16 @@ def team_shape(size: Size, members: int, processors: int) -> TeamShape | None:
         return None
     if forced := os.environ.get("SIMDROP_CUDA_SHAPE"):
         return TeamShape(*(int(number) for number in forced.split(",")))
-    shape = min(shapes, key=lambda shape: _cost(size, shape, members, processors))
+    shape = min(shapes, key=lambda shape: _cost(size, shape, members, processors) * padding(shape, batch))
     together, least = shape.members, max(1, WARP // shape.lanes)
     while together > least and members < together * processors * SCHEDULERS:
         together //= 2  # few members: every multiprocessor has some
     return shape._replace(members=together)
+
+
+def padding(shape: TeamShape, batch: int) -> float:
+    """Samples that whole passes compute, over those of a step."""
+    return -(-batch // shape.samples) * shape.samples / batch
 
 
 def _cost(size: Size, shape: TeamShape, members: int, processors: int) -> float:

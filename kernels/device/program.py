@@ -76,7 +76,7 @@ class Program:
             return self.shape
         if machine.SIMULATED:
             return plan.simulated_shape(self.size)
-        team = plan.team_shape(self.size, members, processors())
+        team = plan.team_shape(self.size, members, processors(), self.batch)
         shape = team or plan.wide_shape(self.size.outputs, self.x.dtype.itemsize)
         if shape is None:
             raise ValueError(f"{self.size.outputs} outputs are more than a block's shared memory holds")
