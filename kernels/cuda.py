@@ -24,6 +24,8 @@ Array = NDArray[np.floating]
 
 name = "cuda"
 
+#: how many times as fast as a processor a device is, about: blocks of members may be so much larger
+SPEED = 64
 #: compute capability that the kernels need
 NEEDED = (8, 0)
 

@@ -188,7 +188,7 @@ def _slices(theta: Array) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, len(theta), rows))
 
 
-def block_members(members: int, *, state: int, work: int, memory: int, given: int | None) -> int:
+def block_members(members: int, *, state: int, work: float, memory: int, given: int | None) -> int:
     """Members of a block: `given`, or as many of `state` bytes and `work` updates a step as fit the bounds."""
     if given is not None:
         return min(check_count("block_size", given), members)

@@ -155,10 +155,11 @@ def simulate(
     drawn_by = _check_numbers(numbers, settings.members)
     training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
     samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
+    speed = min(getattr(phase.backend, "SPEED", 1) for phase in phases)
     block = block_members(
         settings.members,
         state=problem.n_params * settings.dtype.itemsize * (1 + MOMENTS[step.optimizer]),
-        work=problem.width * samples * (problem.n_inputs + problem.n_outputs),
+        work=problem.width * samples * (problem.n_inputs + problem.n_outputs) / speed,
         memory=memory,
         given=block_size,
     )
