@@ -94,17 +94,17 @@ class Mark:
 class Folder:
     """The folder of one result, open for writing; use as a context, which holds the lock.
 
-    kind: of FILES, what writes; names: all that it may write; resume: go on with the sweep that is there; run: go on
-    with the files of this run where they are there.
+    kind: of FILES, what writes; names: all that it may write; resume: go on with the sweep that is there; known: tells
+    whether a folder without a mark is one of a sweep; run: go on with the files of this run where they are there.
     """
 
     def __init__(
         self, out: str | os.PathLike[str], kind: str, names: Sequence[str] = (), *, overwrite: bool = False,
-        resume: bool = False, run: str | None = None,
+        resume: bool = False, known: Callable[[], bool] = bool, run: str | None = None,
     ) -> None:  # fmt: skip
         """Raises InvalidInput for a name that is none."""
         self.path, self.kind, self.names = check_path("out", out), kind, tuple(names or FILES[kind])
-        self.overwrite, self.resume = overwrite, resume
+        self.overwrite, self.resume, self.known = overwrite, resume, known
         self.run = run or uuid.uuid4().hex
         self.mark = Mark(kind, self.run)
         self._old: list[str] = []  # files of the result that is overwritten
@@ -159,12 +159,14 @@ class Folder:
         """Decide what is ours; raises InvalidInput."""
         held, here = Mark.read(self.path), str(self.path)
         mine = held.own(self.path) if held else []
+        if not held and self.kind == "sweep" and not os.path.lexists(self.path / MARK) and self.known():
+            held = Mark("sweep", self.run, dict.fromkeys(FILES["sweep"], ""))
         if held and held.kind == "sweep" and any((self.path / name).exists() for name in FILES["sweep"]):
             if self.kind != "sweep":
                 raise InvalidInput(f"out {here!r} holds a sweep: name another folder")
             if not self.resume:
                 raise InvalidInput(f"out {here!r} holds a sweep: --resume continues it, or name another folder")
-            mine = list(held.files)
+            mine = list(FILES["sweep"])
         elif mine and not self.overwrite and held and held.run != self.run:
             raise InvalidInput(
                 f"out {here!r} holds another result ({', '.join(mine)}): name another folder or use --overwrite"
@@ -176,6 +178,12 @@ class Folder:
             self.mark = held
         else:
             self._old = mine
+
+    def claim(self) -> None:
+        """Mark all names as written, for files that change while they are there."""
+        self._begin()
+        self.mark.files |= dict.fromkeys(self.names, "")
+        self.mark.save(self.path)
 
     def write(self, name: str, writer: Callable[[Path], Any]) -> Path:
         """Let `writer` write an unfinished file of the suffix of `name`, and put it in its place; returns that.
@@ -210,6 +218,18 @@ class Folder:
         self._begun = True
         for name in (*self._old, *filter(None, [self._unfinished])):
             remove(self.path / name)
+
+
+def describe(folder: Path) -> str:
+    """What a folder holds in place of what was looked for, as the end of a sentence; empty where nothing is known."""
+    if not folder.exists():
+        return ": there is no such folder"
+    held = Mark.read(folder)
+    if held is None:
+        return ""
+    by = f"simdrop.{held.kind}" if held.kind in ("simulate", "sme") else f"`simdrop {held.kind}`"
+    there = [name for name in held.files if (folder / name).exists()]
+    return f": it holds results of {by}, {', '.join(there)}"
 
 
 def refuse_others(folder: Path, names: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ designs, with the values of the fields as coordinates. It can be read while it g
 whole numbers. DIR/launches has a file for every launch that is done, with a checksum, written beside its place, synced
 and renamed: it tells what need not be done again, and from it the Zarr group is written anew on resuming, so that a
 write torn by a crash costs nothing. DIR/checkpoints has the states of launches that are under way. DIR/sweep.json says
-which sweep it is. One process at a time may write (DIR/lock).
+which sweep it is. One process at a time may write.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from ..checkpoint import read as read_file
 from ..checkpoint import write as write_file
 from ..config import ProblemSettings, problem_of
 from ..errors import InvalidInput
+from ..output.folder import Folder, describe
+from ..words import check_path
 from .design import Design
 from .launch import Arrays
 
@@ -54,57 +56,61 @@ class Store:
 
     def __init__(self, folder: Path, design: Design, *, backends: Sequence[str], resume: bool) -> None:
         """backends: of all launches; others, as other versions of what computes, would give other last bits."""
-        from filelock import FileLock
-
-        self.folder, self.design, self.resume = folder, design, resume
+        self.folder, self.design, self.resume = check_path("out", folder), design, resume
         plain = {"format": FORMAT, **_versions(), **design.configuration(), "data_sha256": _fingerprints(design)}
         plain["backends"] = sorted(set(backends))
         self.identity = json.loads(json.dumps(plain))
         self.arrays: dict[str, Any] = {}  # of the Zarr group
-        self._lock = FileLock(folder / "lock", blocking=False)
+        self._open = ExitStack()
 
     def __enter__(self) -> Store:
         """Lock and open the folder. Raises InvalidInput for a folder in use, of another sweep, or not to be written."""
-        from filelock import Timeout
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in ("launches", "checkpoints"):
-                (self.folder / name).mkdir(exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            raise InvalidInput(f"out {str(self.folder)!r} is in use: another process writes to it") from None
-        except OSError as error:
-            raise InvalidInput(f"out: cannot write to {str(self.folder)!r}: {error.strerror or error}") from None
-        try:
-            self._open()
-        except BaseException:
-            self._lock.release()
-            raise
+        with ExitStack() as stack:
+            held = stack.enter_context(Folder(self.folder, "sweep", resume=self.resume, known=self._is_known))
+            try:
+                for name in ("launches", "checkpoints"):
+                    (self.folder / name).mkdir(exist_ok=True)
+                stack.callback(self._leave_checkpoints)
+                self._identify()
+                held.claim()
+            except OSError as error:
+                raise InvalidInput(f"out: cannot write to {str(self.folder)!r}: {error.strerror or error}") from None
+            # anew each time: what is done is in the files of the launches
+            self._create()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def _leave_checkpoints(self) -> None:
         with suppress(OSError):
             (self.folder / "checkpoints").rmdir()  # unless there are some
-        self._lock.release()
 
-    def _open(self) -> None:
-        known = self.folder / "sweep.json"
-        if known.exists() and not self.resume:
-            raise InvalidInput(f"out {str(self.folder)!r} holds a sweep: --resume continues it, or name another folder")
+    def _is_known(self) -> bool:
+        """Whether the folder holds this sweep, or one from before folders had a mark."""
+        return isinstance(self._held(), dict)
+
+    def _held(self) -> Any:
+        """What sweep.json says; None where there is none, or it is torn."""
         try:
-            refuse_other(f"sweep in {str(self.folder)!r}", json.loads(known.read_text("utf-8")), self.identity)
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            # none, or torn: every launch tells itself whose it is
-            fresh = known.with_name(".sweep.json")
-            with fresh.open("w", encoding="utf-8") as file:
-                json.dump(self.identity, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(known)
-            sync_folder(self.folder)
-        # anew each time: what is done is in the files of the launches
-        self._create()
+            return json.loads((self.folder / "sweep.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _identify(self) -> None:
+        """Refuse another sweep; write sweep.json where there is none, or a torn one: launches say whose they are."""
+        held, known = self._held(), self.folder / "sweep.json"
+        if isinstance(held, dict):
+            refuse_other(f"sweep in {str(self.folder)!r}", held, self.identity)
+            return
+        fresh = known.with_name(".sweep.json")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(self.identity, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(known)
+        sync_folder(self.folder)
 
     def _create(self) -> None:
         """Create the Zarr group, with nothing in its arrays but the swept fields."""
@@ -124,7 +130,9 @@ class Store:
         with warnings.catch_warnings():
             # text, and all metadata in one place, are written and read but not yet in Zarr's standard
             warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification")
-            xr.Dataset(coords=_coordinates(design)).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+            coordinates = _coordinates(design)
+            _refuse_strangers(self.folder / "results.zarr", {*coordinates, *arrays})
+            xr.Dataset(coords=coordinates).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
             group = zarr.open_group(folder, mode="r+")
             attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points)}
             group.attrs.update(attrs)
@@ -178,6 +186,24 @@ class Store:
 
     def _file(self, number: int) -> Path:
         return self.folder / "launches" / f"{number:06}"
+
+
+def _refuse_strangers(store: Path, arrays: set[str]) -> None:
+    """Raise InvalidInput where a store, which is to be written anew, holds what is none of its arrays'."""
+    inside = (path.relative_to(store) for path in store.rglob("*") if path.is_symlink() or not path.is_dir())
+    strange = [str(path) for path in inside if not _is_part(path.parts, arrays)]
+    if strange:
+        raise InvalidInput(
+            f"{str(store)!r}, which is to be written anew, holds what simdrop did not write: move {strange[0]} away"
+        )
+
+
+def _is_part(parts: tuple[str, ...], arrays: set[str]) -> bool:
+    """Whether a file of these path components is one of Zarr's; what Zarr was killed at ends with .partial."""
+    inner = parts[1:] if parts[0] in arrays else parts
+    named = len(inner) == 1 and inner[0] == "zarr.json"
+    chunk = len(parts) > 1 and parts[0] in arrays and (inner[0] == "c" and all(p.isdigit() for p in inner[1:]))
+    return named or chunk or parts[-1].endswith(".partial")
 
 
 def _coordinates(design: Design) -> dict[str, tuple[str, NDArray[Any]]]:
@@ -235,14 +261,17 @@ def load(folder: str | Path) -> xr.Dataset:
     """
     import xarray as xr
 
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     if not (folder / "sweep.json").exists():
-        raise InvalidInput(f"no sweep at {str(folder)!r}")
+        raise InvalidInput(f"no sweep at {str(folder)!r}{describe(folder)}")
+    store = folder / "results.zarr"
     try:
-        with xr.open_zarr(folder / "results.zarr", chunks=None) as found:
-            return found.load()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"{str(folder / 'results.zarr')!r} is damaged; --resume writes it anew: {error}") from None
+        with xr.open_zarr(store, chunks=None) as found:
+            data = found.load()
+            return data.assign(diverged=data["diverged"], step=data["step"])  # which all have
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInput(f"{str(store)!r} is damaged; --resume writes it anew: {told}") from None
 
 
 def table(found: xr.Dataset) -> pd.DataFrame:
