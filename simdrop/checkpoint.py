@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInput
+from .words import check_path
 
 if TYPE_CHECKING:
     from simdrop_kernels.spec import Ensemble
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: of the file; another one is refused
 FORMAT = 2
+#: the first bytes of a file
+BEGIN = b'{"identity": {"format": '
 DIGEST = hashlib.sha256().digest_size
 #: arrays of an ensemble that training changes
 MOVED = ("theta", "moments", "diverged")
@@ -71,7 +74,7 @@ class Checkpoint:
         """Raises InvalidInput for `seconds` below 0."""
         if not seconds >= 0:
             raise InvalidInput(f"checkpoint_seconds must be 0 or more, got {seconds!r}")
-        self.path, self.seconds, self.resume = Path(path), seconds, resume
+        self.path, self.seconds, self.resume = check_path("checkpoint", path), seconds, resume
         self.identity = json.loads(json.dumps({"format": FORMAT} | identity))
         self.loaded: tuple[dict[str, Any], Arrays] | None = None
         self._saved = clock.monotonic()  # not the wall clock, which may be set back
@@ -104,6 +107,9 @@ class Checkpoint:
     def _read(self) -> None:
         """Read the state that the run is to go on from, if it is to and there is one."""
         there = [place for place in _places(self.path) if place.exists()]
+        for place in there:
+            if not _is_ours(place):
+                raise InvalidInput(f"checkpoint {str(place)!r} is no checkpoint of simdrop: name another file")
         if there and not self.resume:
             raise InvalidInput(f"checkpoint {str(there[0])!r} exists: resume=True continues it, or remove it")
         torn = []
@@ -165,6 +171,15 @@ def _places(path: Path) -> tuple[Path, Path]:
     return path, path.with_name(path.name + ".previous")
 
 
+def _is_ours(place: Path) -> bool:
+    """Whether a file begins as checkpoints do, or is what a power cut leaves of one: empty, or zeros."""
+    if not place.is_file():
+        return False
+    with place.open("rb") as file:
+        start = file.read(len(BEGIN))
+    return start == BEGIN[: len(start)] or not start.strip(b"\0")
+
+
 def discard(path: Path) -> None:
     """Remove the files of a checkpoint."""
     for place in _places(path):
@@ -173,6 +188,8 @@ def discard(path: Path) -> None:
 
 def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise OtherRun, with the differences named, unless the two agree."""
+    if not isinstance(held, dict):
+        raise OtherRun(f"{what} is damaged: remove it")
     names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
     if names:
         told = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
@@ -205,8 +222,11 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
         if size <= 0 or file.read() != digest.digest():
             raise Torn(f"{path} does not have the checksum that it was written with")
         file.seek(0)
-        header = json.loads(file.readline())
-        return header, {name: np.lib.format.read_array(file, allow_pickle=False) for name in header["names"]}
+        try:
+            header = json.loads(file.readline())
+            return header, {name: np.lib.format.read_array(file, allow_pickle=False) for name in header["names"]}
+        except (ValueError, LookupError, TypeError):
+            raise Torn(f"{path} is not what simdrop writes") from None
 
 
 class _Hashing:

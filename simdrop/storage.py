@@ -32,7 +32,7 @@ def save(data: xr.Dataset, path: str | Path) -> Path:
     try:
         if path.suffix == ".zarr":
             # in Zarr's format 2 text and the metadata in one place are standard: nobody is warned, here or on reading
-            data.to_zarr(fresh, mode="w", consolidated=True, zarr_format=2)
+            data.drop_encoding().to_zarr(fresh, mode="w", consolidated=True, zarr_format=2)
         else:
             _with_plain_attributes(data).to_netcdf(fresh, engine="h5netcdf")
         remove(path)

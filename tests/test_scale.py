@@ -305,6 +305,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert run(["sweep", str(file), "--out", str(out)]) == 0
     assert run(["sweep", str(file), "--out", str(out)]) == 2
     assert run(["sweep", str(file), "--out", str(out), "--resume", "--quiet"]) == 0
+    assert run(["show", str(out)]) == 0
     capsys.readouterr()
     assert run(["show", str(out), "--export", str(tmp_path / "all.nc")]) == 0
     told = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from ..errors import InvalidInput
 from ..progress import Bars
+from ..words import check_path
 from .common import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..scale import Plan
 
+#: formats of results and figures
+EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg", ".webp")
 #: lines of a table of points
 LINES = 40
 
@@ -64,7 +68,7 @@ def sweep(
     if dry_run:
         click.echo(_plan_text(scale.plan(found, threads=threads)))
         return
-    folder, bars = Path(out or Path(file).stem), Bars(quiet=quiet)
+    folder, bars = check_path("out", Path(file).stem if out is None else out), Bars(quiet=quiet)
     try:
         with warnings_as_lines(bars):
             done = scale.sweep(
@@ -93,26 +97,38 @@ def _plan_text(plan: Plan) -> str:
 @click.argument("folder", metavar="DIR")
 @click.option("--variable", default="risk_mean", metavar="NAME", help="risk_mean, distance, norm_mean or diverged")
 @click.option("--figure", metavar="FILE.png", help="where the figure goes [default: DIR/figure.png]")
-@click.option("--export", metavar="FILE", help="also write all results to FILE.nc (NetCDF) or FILE.parquet")
+@click.option("--export", metavar="FILE", help="write all results to FILE.nc (NetCDF), FILE.zarr or FILE.parquet")
+@click.option("--overwrite", is_flag=True, help="replace FILE.png and FILE where they are there")
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
-def show(folder: str, variable: str, figure: str | None, export: str | None, debug: bool) -> None:
-    """Print and draw the results of a sweep, finished or not."""
-    from .. import plots, plots_sweep, scale
+def show(folder: str, variable: str, figure: str | None, export: str | None, overwrite: bool, debug: bool) -> None:
+    """Print and draw the results of a sweep, finished or not; or, with --export, print and write them.
 
+    DIR/figure.png is replaced if simdrop drew it. Other files that are there are replaced with --overwrite alone.
+    """
+    from .. import plots, plots_sweep, scale
+    from ..output.folder import check_own, check_target, write_beside
+
+    exported = None if export is None else check_target("--export", export, EXPORTS, overwrite=overwrite)
+    named = None if figure is None else check_target("--figure", figure, FIGURES, overwrite=overwrite)
     found = scale.load(folder)
+    drawing = named is not None or (exported is None and plots_sweep.drawable(found))
+    drawn = plots_sweep.sweep(found, variable) if drawing else None
+    if drawn is not None and named is None:
+        check_own(Path(folder), "figure.png")
     fields = [str(name) for name in found["diverged"].dims if name != "point"]
     done = int((found["diverged"] >= 0).sum())
     click.echo(f"{done} of {found['diverged'].size} points done; swept: {', '.join(fields) or 'points'}")
     click.echo(_ends(found))
-    if export is not None:
-        _export(found, Path(export))
-        click.echo(f"written to {export}")
-    if figure is None and not plots_sweep.drawable(found):
+    if exported is not None:
+        _export(found, exported)
+        click.echo(f"written to {exported}")
+    if drawn is None:
         return
-    drawn = plots_sweep.sweep(found, variable)
-    place = Path(figure or Path(folder) / "figure.png")
-    plots.save(drawn, place)
-    click.echo(f"written to {place}")
+    if named is None:
+        write_beside(Path(folder), "figure.png", partial(plots.save, drawn))
+    else:
+        plots.save(drawn, named)
+    click.echo(f"written to {named or Path(folder) / 'figure.png'}")
 
 
 def _ends(found: xr.Dataset) -> str:
@@ -128,14 +144,21 @@ def _ends(found: xr.Dataset) -> str:
 
 
 def _export(found: xr.Dataset, path: Path) -> None:
-    """Write NetCDF, or a table with a row for each point and record time as Parquet; raises InvalidInput."""
+    """Write all, with attributes; as Parquet a table with a row for each point and record time. Raises InvalidInput."""
+    from ..output.folder import remove
     from ..scale import table
-    from ..storage import save
+    from ..storage import plain_attribute, save
 
     if path.suffix != ".parquet":
-        save(found.drop_attrs(), path)
+        save(found, path)
         return
+    rows, fresh = table(found), path.with_name(f".{path.name}.new")
+    rows.attrs = {str(name): plain_attribute(value) for name, value in found.attrs.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        table(found).to_parquet(path)
+        rows.to_parquet(fresh)
+        fresh.replace(path)
     except ImportError:
         raise InvalidInput("Parquet needs pyarrow: pip install 'simdrop[parquet]'") from None
+    finally:
+        remove(fresh)

@@ -220,6 +220,44 @@ class Folder:
             remove(self.path / name)
 
 
+def check_target(option: str, value: str, suffixes: Sequence[str], *, overwrite: bool) -> Path:
+    """`value` as the place of a file that can be written, of one of these suffixes; raises InvalidInput.
+
+    A file that is there is refused, unless it is to be overwritten; a folder always.
+    """
+    path = check_path(option, value)
+    if path.suffix not in suffixes:
+        raise InvalidInput(f"{option} must end with one of {', '.join(suffixes)}, got {value!r}")
+    if os.path.lexists(path) and (path.is_dir() or not overwrite):
+        hint = "" if path.is_dir() else " or use --overwrite"
+        raise InvalidInput(f"{option} {value!r} exists: name another place{hint}")
+    above = next(place for place in path.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InvalidInput(f"{option}: cannot write to {str(above)!r}")
+    return path
+
+
+def check_own(folder: Path, name: str) -> None:
+    """Raise InvalidInput where a folder of results has a file of this name that simdrop did not write."""
+    held, place = Mark.read(folder), folder / name
+    if os.path.lexists(place) and (held is None or fingerprint(place) != held.files.get(name)):
+        raise InvalidInput(f"{str(place)!r} was not written by simdrop, or changed since: name another place")
+
+
+def write_beside(folder: Path, name: str, writer: Callable[[Path], Any]) -> None:
+    """Write one more file, of a name that `check_own` lets pass, into the folder of a sweep, which may be running."""
+    fresh = folder / f"{UNFINISHED}{uuid.uuid4().hex[:8]}-{name}"
+    try:
+        writer(fresh)
+        check_own(folder, name)
+        mark = Mark.read(folder) or Mark("sweep", files=dict.fromkeys(FILES["sweep"], ""))
+        mark.files[name] = fingerprint(fresh)
+        mark.save(folder)
+        fresh.replace(folder / name)
+    finally:
+        remove(fresh)
+
+
 def describe(folder: Path) -> str:
     """What a folder holds in place of what was looked for, as the end of a sentence; empty where nothing is known."""
     if not folder.exists():

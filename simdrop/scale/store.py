@@ -267,8 +267,8 @@ def load(folder: str | Path) -> xr.Dataset:
     store = folder / "results.zarr"
     try:
         with xr.open_zarr(store, chunks=None) as found:
-            data = found.load()
-            return data.assign(diverged=data["diverged"], step=data["step"])  # which all have
+            found["diverged"], found["step"]  # which all have
+            return found.load()
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInput(f"{str(store)!r} is damaged; --resume writes it anew: {told}") from None
