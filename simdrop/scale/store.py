@@ -266,7 +266,7 @@ def load(folder: str | Path) -> xr.Dataset:
         raise InvalidInput(f"no sweep at {str(folder)!r}{describe(folder)}")
     store = folder / "results.zarr"
     try:
-        with xr.open_zarr(store, chunks=None) as found:
+        with xr.open_zarr(store, chunks=None, consolidated=True) as found:
             found["diverged"], found["step"]  # which all have
             return found.load()
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
