@@ -9,6 +9,7 @@ import importlib
 import json
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -224,15 +225,15 @@ def start_of(problem: Problem, settings: ProblemSettings) -> NDArray[np.float64]
     """The initial parameters of all members; raises InvalidInput, also where its risk is too large a number."""
     import numpy as np
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        try:
-            theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+    whole = False
+    with np.errstate(over="ignore", invalid="ignore"), suppress(OverflowError):
+        theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+        if np.isfinite(theta0).all():
             residual = problem.predict(theta0, problem.x[:_TRIED]) - problem.y[:_TRIED]
-            whole = np.isfinite(np.square(residual, dtype=getattr(settings, "dtype", "float64")).sum())
-        except OverflowError:
-            whole = False
+            whole = bool(np.isfinite(np.square(residual, dtype=getattr(settings, "dtype", "float64")).sum()))
     if not whole:
-        scale = f"init_scale {settings.init_scale:g} and init_gamma {settings.init_gamma:g}"
+        scale = f"init_scale {settings.init_scale:g}, init_gamma {settings.init_gamma:g}"
+        scale += f" and output_scale {problem.scale:g}"
         raise InvalidInput(f"{scale} make a network whose risk is too large a number before any step")
     return theta0
 

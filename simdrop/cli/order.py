@@ -11,7 +11,7 @@ from ..config import OrderSettings, problem_of, start_of
 from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
-from ..words import check_choice
+from ..words import check_names
 from .common import keeping, keeping_partial, with_settings
 
 
@@ -31,36 +31,32 @@ def order(context: click.Context, /, **given: Any) -> None:
     """
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)
-    problem, _ = problem_of(settings)
+    problem, data = problem_of(settings)
     theta0 = start_of(problem, settings)
     from ..output.folder import FILES, Folder
     from ..report_order import write_heat_map, write_order
     from ..study.heatmap import HeatMap, heat_map
-    from ..study.order import LRS, Order, check_ladder
+    from ..study.order import LRS, Order, check_cases
     from ..study.order import order as measure
     from ..study.theories import THEORIES
 
-    lrs = _learning_rates(settings.lrs) or LRS
-    check_ladder(lrs, settings.time)
-    for name in settings.theories:
-        check_choice("theory", name, THEORIES)
-    common = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
+    theories = check_names("theory", settings.theories, THEORIES) or tuple(THEORIES)
+    common: dict[str, Any] = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
+    ladder = {"lrs": _learning_rates(settings.lrs) or LRS, "members": settings.members, "paths": settings.paths}
+    ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
+    check_cases(problem, theta0, **ladder, **common)  # before a folder is made
     names = ("settings.toml", *FILES["order"], *(("heat-map.zarr", "heat-map.png") if settings.heat_map else ()))
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
         with keeping_partial(Order, lambda partial: write_order(partial, folder)):
-            found = measure(
-                problem, theta0, lrs=lrs, members=settings.members,
-                sme_members=settings.sme_members, paths=settings.paths, theories=settings.theories or tuple(THEORIES),
-                groups=settings.groups, progress=bars, **common,
-            )  # fmt: skip
+            found = measure(problem, theta0, theories=theories, progress=bars, **ladder, **common)
         write_order(found, folder)
         if settings.heat_map:
             with keeping_partial(HeatMap, lambda partial: write_heat_map(partial, folder)):
                 write_heat_map(heat_map(problem, theta0, progress=bars, **common), folder)
     if not given["quiet"]:
-        click.echo(found.table())
+        click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = ", heat-map.png, heat-map.zarr" if settings.heat_map else ""
         click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png{mapped_too}")
 

@@ -63,8 +63,6 @@ def sweep(
     from .. import scale
 
     found = scale.read(file)
-    if workers < 0 or (threads is not None and threads < 1):
-        raise InvalidInput(f"workers and threads must be positive, got {workers} and {threads}")
     if dry_run:
         click.echo(_plan_text(scale.plan(found, threads=threads)))
         return

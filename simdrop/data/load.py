@@ -78,7 +78,7 @@ def _read(name: str, reading: Reading) -> Data:
     if name not in NAMES and lowered.endswith(TABLES):
         return read_table(Path(name), reading)
     if name not in NAMES and not lowered.endswith(".npz"):
-        if not Path(name).exists():
+        if not _exists(Path(name)):
             check_choice("data", name, (*NAMES, "FILE.csv", "FILE.npz"))
         raise InvalidInput(f"data {name!r} must be a .csv or .npz file ({_TOO}) or one of {', '.join(NAMES)}")
     if reading.target or reading.inputs:
@@ -88,6 +88,14 @@ def _read(name: str, reading: Reading) -> Data:
     if name in TARGETS:
         return one_dimensional(name)
     return real(name) if name in REAL else read_npz(Path(name))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; a name that cannot be one names none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _names(argument: str, value: str | Sequence[str]) -> tuple[str, ...]:

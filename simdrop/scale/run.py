@@ -19,7 +19,7 @@ from ..checks import check_count, check_flag, check_number
 from ..config import problem_of, start_of
 from ..errors import InvalidInput
 from ..study.theories import EQUATIONS
-from ..words import shown
+from ..words import check_path, shown
 from .design import Design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
@@ -138,10 +138,11 @@ def sweep(
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler.strip()):
         raise InvalidInput(f"scheduler must be an address such as tcp://host:8786, got {shown(scheduler)}")
+    folder = check_path("out", out)
     parts, tell = launches(design), progress or (lambda done, total: None)
     firsts = _firsts(design, parts)  # here: a worker's choice might be another
     used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
-    with Store(Path(out), design, backends=used, resume=resume) as store:
+    with Store(folder, design, backends=used, resume=resume) as store:
         left = [number for number, part in enumerate(parts) if not store.done(number, part)]
         done = len(parts) - len(left)
         tell(done, len(parts))
