@@ -1,6 +1,7 @@
 """Build of simdrop: the folder `kernels/` is installed as the package `simdrop_kernels`, with its C extension."""
 
 import platform
+import shutil
 import sys
 import sysconfig
 
@@ -16,8 +17,11 @@ AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
 INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
 
-#: nothing here may change results: no -ffast-math
-FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
+#: nothing here may change results: no -ffast-math. Clang contracts to fused operations less than GCC unless told
+FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-ffp-contract=fast"]
+FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
+#: the same for clang-cl, which takes cl's options and, behind /clang:, its own
+CLANG_CL = ["/std:c11", *(f"/clang:{flag}" for flag in FLAGS[1:6])]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 HEADERS = "activation coefficients dtype entry fused gemm general isa kept lanes panels philox sine space step task"
@@ -29,20 +33,37 @@ class BuildNative(build_ext):
     def build_extension(self, ext):
         """One object per instruction set, then the module; a failure is told and forgiven."""
         try:
+            ext.extra_compile_args = self.flags()
             for name, flags in INSTRUCTION_SETS.items():
                 ext.extra_objects += self.compiler.compile(
                     ["kernels/native/kernels.c"],
                     output_dir=f"{self.build_temp}/{name}",
                     macros=[("SIMDROP_NAME", name)],
-                    extra_postargs=[*FLAGS, *flags],
+                    extra_postargs=[*ext.extra_compile_args, *flags],
                     depends=ext.depends,
                 )
             super().build_extension(ext)
         except Exception as error:
             self.warn(
                 f"simdrop's native backend was not built ({error}); the package works without it, on Numba. "
-                "With GCC or Clang installed, reinstall to have it."
+                "With GCC or Clang installed (on Windows clang-cl), reinstall to have it."
             )
+
+    def flags(self):
+        """What this compiler is told for every file; raises where it cannot compile the kernels."""
+        if self.compiler.compiler_type == "mingw32" and X86:
+            # GCC's bug 54412: vectors of 32 bytes spilled to Windows's stack, which is aligned to 16
+            raise RuntimeError("GCC for Windows misaligns the vectors of AVX")
+        if self.compiler.compiler_type != "msvc":
+            return FLAGS
+        if shutil.which("clang-cl") is None:
+            raise RuntimeError(
+                "Microsoft's cl lacks the vector types that the kernels are written in, as of GCC and Clang"
+            )
+        if not self.compiler.initialized:
+            self.compiler.initialize(self.plat_name)
+        self.compiler.cc = shutil.which("clang-cl")  # headers, libraries and linker stay those of Visual Studio
+        return CLANG_CL
 
 
 native = Extension(
@@ -50,7 +71,6 @@ native = Extension(
     ["kernels/native/module.c"],
     depends=["kernels/native/kernels.c", *(f"kernels/native/{name}.h" for name in HEADERS.split())],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
-    extra_compile_args=FLAGS,
     libraries=[] if sys.platform == "win32" else ["m"],
     py_limited_api=LIMITED,
     optional=True,

@@ -17,6 +17,7 @@ from simdrop_kernels.spec import Step
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "kernels" / "native"
 GCC = shutil.which("gcc")
+CLANG = shutil.which("clang")
 
 pytestmark = [
     pytest.mark.skipif(GCC is None, reason="needs gcc"),
@@ -40,6 +41,16 @@ def run(command, **options):
 @pytest.mark.parametrize("name", FLAGS)
 def test_kernels_compile_without_a_warning(name):
     run([GCC, *STRICT, f"-DSIMDROP_NAME={name}", *FLAGS[name], str(SOURCES / "kernels.c")])
+
+
+@pytest.mark.skipif(CLANG is None, reason="needs clang")
+@pytest.mark.parametrize("source", [*FLAGS, "module"])
+def test_clang_compiles_everything_without_a_warning(source):
+    if source == "module":
+        python = [f"-I{sysconfig.get_path('include')}", "-DPy_LIMITED_API=0x030B0000"]
+        run([CLANG, *STRICT, *python, str(SOURCES / "module.c")])
+    else:
+        run([CLANG, *STRICT, f"-DSIMDROP_NAME={source}", *FLAGS[source], str(SOURCES / "kernels.c")])
 
 
 def test_kernels_compile_for_processors_without_vectors_known_to_us():

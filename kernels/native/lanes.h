@@ -141,6 +141,21 @@ INLINE REAL N(sum_of_lanes)(vec v) {
 #endif
 }
 
+/* Of the lanes of a and then of b, those at `first`, first + 2, .... */
+INLINE vec N(every_second)(vec a, vec b, int first) {
+#if defined(__clang__) /* has no shuffle by a vector, and makes one of this loop */
+    vec found;
+#pragma GCC unroll 8
+    for (int l = 0; l < VL; l++) found[l] = l < VL / 2 ? a[2 * l + first] : b[2 * l + first - VL];
+    return found;
+#else
+    ivec lanes;
+#pragma GCC unroll 8
+    for (int l = 0; l < VL; l++) lanes[l] = 2 * l + first;
+    return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
 /* Lane i of the result: the sum of the lanes of rows[i], i < VL. Each round adds the two halves of vectors,
    two by two, and so halves their number. */
 INLINE vec N(sums_of_rows)(const REAL *rows) {
@@ -166,18 +181,12 @@ INLINE vec N(sums_of_rows)(const REAL *rows) {
 #endif
 #undef ROUND
 #else
-    ivec even, odd;
-#pragma GCC unroll 16
-    for (int l = 0; l < VL; l++) {
-        even[l] = 2 * l;
-        odd[l] = 2 * l + 1;
-    }
 #pragma GCC unroll 4
     for (; count > 1; count /= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < count / 2; i++) {
             const vec a = level[2 * i], b = level[2 * i + 1];
-            level[i] = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+            level[i] = N(every_second)(a, b, 0) + N(every_second)(a, b, 1);
         }
     }
 #endif
