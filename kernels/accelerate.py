@@ -19,7 +19,20 @@ def scalar(function: Any) -> Any:
 
 def inner(function: Any) -> Any:
     """A part of a kernel: loops over arrays whose sums may be reordered."""
-    return register_jitable(fastmath=_LOOSE, error_model="numpy")(function)
+    return register_jitable(fastmath=_LOOSE, error_model="numpy", _nrt=True)(function)
+
+
+def leaf(function: Any) -> Any:
+    """As `inner`, for a part that makes no arrays: it counts no references to those it is handed.
+
+    Each count is an atomic addition, two for every array of a room at every call.
+    """
+    return register_jitable(fastmath=_LOOSE, error_model="numpy", _nrt=False)(function)
+
+
+def inlined(function: Any) -> Any:
+    """A `leaf` that becomes part of its caller: handing on a room of twenty arrays copies two hundred words."""
+    return register_jitable(fastmath=_LOOSE, error_model="numpy", _nrt=False, forceinline=True)(function)
 
 
 def kernel(function: Any) -> Any:

@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from .accelerate import inner, scalar
+from .accelerate import inner, leaf, scalar
 from .rng import STREAM_BATCH, STREAM_SAMPLE_MASK, STREAM_STEP_MASK, bounded, box_muller, philox
 
 scalar(bounded)
@@ -101,15 +101,21 @@ def _philox_of_eight(typing, words, lanes, start, c0, c1, c2, c3, k0, k1):
     return types.void(words, lanes, types.int64, u64, u64, u64, u64, u64, u64), emit
 
 
-@inner
+@leaf
 def draw_words(words, lanes, stream, first, sample, step, member, key):
     """Draw LANES blocks into words (4 · LANES,): word k of lane l at k · LANES + l.
 
     lanes (3 · LANES,): what each lane adds to block number, sample and step.
     """
+    draw_lanes(words, lanes, LANES, stream, first, sample, step, member, key)
+
+
+@leaf
+def draw_lanes(words, lanes, count, stream, first, sample, step, member, key):
+    """The first `count` lanes of `draw_words`, and those that share a vector with them."""
     c0 = np.uint64(first) | stream
     low = key[0] ^ (np.uint64(member) >> np.uint64(32))  # see rng
-    for start in range(0, LANES, 8):
+    for start in range(0, count, 8):
         _philox_of_eight(words, lanes, start, c0, np.uint64(sample), np.uint64(step), member, low, key[1])
 
 
@@ -117,13 +123,23 @@ def draw_words(words, lanes, stream, first, sample, step, member, key):
 def lanes_over(blocks, counted):
     """Lanes (3 · LANES,) that hold `blocks` blocks each of consecutive samples (counted = 1) or steps (2)."""
     lanes = np.zeros(3 * LANES, np.uint64)
-    for lane in range(LANES):
-        lanes[lane] = lane % blocks
-        lanes[counted * LANES + lane] = lane // blocks
+    fill_lanes(lanes, blocks, counted)
     return lanes
 
 
-@inner
+@leaf
+def fill_lanes(lanes, blocks, counted):
+    """Make `lanes`, whose other numbers are 0, those of `lanes_over`."""
+    block, number = 0, 0
+    for lane in range(LANES):
+        lanes[lane] = block
+        lanes[counted * LANES + lane] = number
+        block += 1
+        if block == blocks:
+            block, number = 0, number + 1
+
+
+@leaf
 def draw_kept(kept, words, lanes, width, threshold, step, offset, member, key):
     """Put the numbers of the neurons that a step mask keeps into `kept` (width + 3,); returns how many.
 
@@ -145,7 +161,7 @@ def draw_kept(kept, words, lanes, width, threshold, step, offset, member, key):
     return count
 
 
-@inner
+@leaf
 def draw_factors(factors, words, lanes, blocks, first, mask):
     """Fill factors (4 · blocks,), all words 0 first, with `factor` where a sample mask keeps, else 0.
 
@@ -162,7 +178,7 @@ def draw_factors(factors, words, lanes, blocks, first, mask):
             row[block] = factor if drawn[block] <= threshold else zero
 
 
-@inner
+@leaf
 def order_blocks(kept, width):
     """The neurons in the order in which sample masks are drawn: tile by tile, word by word; returns how many."""
     padded_width = (width + 3) // 4 * 4
@@ -174,7 +190,7 @@ def order_blocks(kept, width):
     return padded_width
 
 
-@inner
+@leaf
 def draw_batch(chosen, order, words, lanes, replace, step, member, key):
     """Fill chosen (B,) with sample numbers; order (n,) holds 0 ... n - 1 and does so again afterwards."""
     samples = order.size
@@ -193,28 +209,34 @@ def draw_batch(chosen, order, words, lanes, replace, step, member, key):
             order[i] = i
 
 
-@inner
-def draw_rows(drawn, words, rows, count, stream, step, member, key):
-    """The first `count` words, rounded up to blocks of four, of samples 0 ... rows - 1: row by row in `drawn`."""
+@leaf
+def draw_rows(drawn, words, lanes, rows, count, stream, step, member, key):
+    """The first `count` words, rounded up to blocks of four, of samples 0 ... rows - 1: row by row in `drawn`.
+
+    words (4 · LANES,) and lanes (3 · LANES,), the last third 0, are room to work in. Returns the length of a row.
+    """
     blocks = (count + 3) // 4
     together = min(blocks, LANES)
     ahead = LANES // blocks if blocks <= LANES else 1  # rows drawn at a time
-    lanes = lanes_over(together, 1)
+    fill_lanes(lanes, together, 1)
+    offset = 0  # of the row among those
     for i in range(rows):
         row = drawn[i * 4 * blocks : (i + 1) * 4 * blocks]
         for first in range(0, blocks, LANES):
-            if i % ahead == 0:
-                draw_words(words, lanes, stream, first, i, step, member, key)
-            for block in range(min(LANES, blocks - first)):
+            inside = min(LANES, blocks - first)
+            if offset == 0:
+                draw_lanes(words, lanes, inside * min(ahead, rows - i), stream, first, i, step, member, key)
+            for block in range(inside):
                 for k in range(4):
-                    row[4 * (first + block) + k] = words[k * LANES + i % ahead * together + block]
+                    row[4 * (first + block) + k] = words[k * LANES + offset * together + block]
+        offset = 0 if offset + 1 == ahead else offset + 1
     return 4 * blocks
 
 
-@inner
-def draw_normals(normal, drawn, words, rows, count, stream, step, member, key):
+@leaf
+def draw_normals(normal, drawn, words, lanes, rows, count, stream, step, member, key):
     """Standard normal numbers in the places of the words of `draw_rows`; returns the length of a row."""
-    columns = draw_rows(drawn, words, rows, count, stream, step, member, key)
+    columns = draw_rows(drawn, words, lanes, rows, count, stream, step, member, key)
     for k in range(0, rows * columns, 2):
         normal[k], normal[k + 1] = box_muller(drawn[k], drawn[k + 1])
     return columns

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import formulas, rng
-from .accelerate import inner, kernel, scalar
+from .accelerate import inlined, inner, kernel, leaf, scalar
 from .draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
 from .noisy_mean import add_average, collect, make_mean, residuals
+from .products import by_columns, by_rows, multiply
 from .reference import frozen, svag_weights
 from .spec import MOMENTS, Step
 
@@ -102,6 +103,7 @@ class Room(NamedTuple):
     chosen: Any  # (B,) the step's samples
     order: Any  # (n,)
     words: Any  # one draw of LANES blocks
+    lanes: Any  # that the draw fills
     batch_lanes: Any
     drawn: Any  # words, then numbers made of them
     normal: Any
@@ -135,35 +137,43 @@ def make_room(theta, x, y, batch_size):
         np.arange(batch_size),
         np.arange(samples),
         np.empty(4 * LANES, np.uint64),
+        np.zeros(3 * LANES, np.uint64),
         lanes_over(LANES, 1),
         np.empty(most, np.uint64),
         np.empty(most),
     )
 
 
-@inner
+@leaf
+def copy_rows(target, source, chosen):
+    """Put the chosen rows of `source` into `target`: element by element, as copying slices allocates."""
+    for i in range(chosen.size):
+        for d in range(source.shape[1]):
+            target[i, d] = source[chosen[i], d]
+
+
+@inlined
 def take_samples(room, x, y, knobs, whole, replace, number, member, key):
     """The minibatch and its targets' noise of draw `number`."""
     real = room.x.dtype.type
     if not whole:
         draw_batch(room.chosen, room.order, room.words, room.batch_lanes, replace, number, member, key)
-    for i in range(room.chosen.size):
-        room.x[i, :] = x[room.chosen[i], :]
-        room.y[i, :] = y[room.chosen[i], :]
+    copy_rows(room.x, x, room.chosen)
+    copy_rows(room.y, y, room.chosen)
     if knobs.label > 0:
         rows, outputs = room.y.shape
-        columns = draw_normals(room.normal, room.drawn, room.words, rows, outputs, _LABEL, number, member, key)
+        columns = draw_normals(room.normal, room.drawn, room.words, room.lanes, rows, outputs, _LABEL, number, member, key)
         for i in range(rows):
             for o in range(outputs):
                 room.y[i, o] += real(knobs.label * room.normal[i * columns + o])
 
 
-@inner
+@leaf
 def drop_inputs(room, w, knobs, number, member, key):
     """The input weights under the DropConnect mask of draw `number`."""
     real = w.dtype.type
     inputs = w.shape[1]
-    draw_rows(room.drawn, room.words, 1, w.size, _CONNECT, number, member, key)
+    draw_rows(room.drawn, room.words, room.lanes, 1, w.size, _CONNECT, number, member, key)
     for j in range(w.shape[0]):
         for d in range(inputs):
             kept = room.drawn[j * inputs + d] <= knobs.connect_threshold
@@ -171,7 +181,7 @@ def drop_inputs(room, w, knobs, number, member, key):
             room.w[j, d] = w[j, d] * room.kept[j, d]
 
 
-@inner
+@inlined
 def draw_factors(room, knobs, threshold, deviation, factor, number, member, key):
     """Fill the factors (B, m) of dropout mask `number`, the same in all rows for step masks."""
     real = room.h.dtype.type
@@ -179,40 +189,41 @@ def draw_factors(room, knobs, threshold, deviation, factor, number, member, key)
     rows = samples if knobs.sample else 1
     if knobs.gaussian:
         stream = _SAMPLE_NORMAL if knobs.sample else _STEP_NORMAL
-        columns = draw_normals(room.normal, room.drawn, room.words, rows, width, stream, number, member, key)
+        columns = draw_normals(room.normal, room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
         for i in range(rows):
             for j in range(width):
                 room.factors[i, j] = real(1 + deviation * room.normal[i * columns + j])
     else:
         stream = _SAMPLE_MASK if knobs.sample else _STEP_MASK
-        columns = draw_rows(room.drawn, room.words, rows, width, stream, number, member, key)
+        columns = draw_rows(room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
         for i in range(rows):
             for j in range(width):
                 room.factors[i, j] = factor if room.drawn[i * columns + j] <= threshold else real(0)
     for i in range(rows, samples):
-        room.factors[i, :] = room.factors[0, :]
+        for j in range(width):
+            room.factors[i, j] = room.factors[0, j]
 
 
-@inner
+@leaf
 def draw_parameter(room, knobs, weight, number, member, key):
     """Add `weight` times the noise on the gradient of draw `number`."""
     real, count = room.gradient.dtype.type, room.gradient.size
-    draw_normals(room.normal, room.drawn, room.words, 1, count, _PARAMETER, number, member, key)
+    draw_normals(room.normal, room.drawn, room.words, room.lanes, 1, count, _PARAMETER, number, member, key)
     for k in range(count):
         room.gradient[k] += weight * real(knobs.parameter * room.normal[k])
 
 
-@inner
+@inlined
 def add_mask(room, a, scale):
     """Add the gradients of one mask, whose factors are in the room, to by_a and by_z."""
     h, s, masked, factors = room.h, room.s, room.masked, room.factors
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
             masked[i, j] = h[i, j] * factors[i, j]
-    np.dot(masked, a.T, room.f)
+    by_rows(masked, a, room.f)
     residuals(room.f, room.y, room.e, scale)
-    np.dot(room.e, a, room.by_h)
-    np.dot(room.e.T, masked, room.part_a)
+    multiply(room.e, a, room.by_h)
+    by_columns(room.e, masked, room.part_a)
     for o in range(a.shape[0]):
         for j in range(a.shape[1]):
             room.by_a[o, j] += room.part_a[o, j]
@@ -225,19 +236,23 @@ def make_gradient(act: formulas.Activation) -> Any:
     """The functions that add the gradient under one draw of all noise, and the mean gradient."""
     value, slope = act.value, act.slope
 
-    @inner
+    @leaf
+    def pass_on(x, w, h, s):
+        by_rows(x, w, h)
+        for i in range(h.shape[0]):
+            for j in range(h.shape[1]):
+                z = h[i, j]
+                h[i, j] = value(z)
+                s[i, j] = slope(z, h[i, j])
+
+    @inlined
     def look(room, w):
         """Fill h and s for the input weights w, and empty by_a and by_z."""
-        np.dot(room.x, w.T, room.h)
-        for i in range(room.h.shape[0]):
-            for j in range(room.h.shape[1]):
-                z = room.h[i, j]
-                room.h[i, j] = value(z)
-                room.s[i, j] = slope(z, room.h[i, j])
+        pass_on(room.x, w, room.h, room.s)
         room.by_a[:] = 0
         room.by_z[:] = 0
 
-    @inner
+    @inlined
     def add_draw(room, a, w, weight, data, knobs, chances, number, member, run):
         """Add `weight` times the gradient under draw `number` of all noise."""
         threshold, factor, variance, deviation = chances
@@ -266,7 +281,7 @@ def make_gradient(act: formulas.Activation) -> Any:
 
 
 def _make_apply(update: Any, vectors: int) -> Any:
-    @inner
+    @inlined
     def apply(theta, moments, gradient, lr, constants):
         """The update of all parameters; returns whether it was not taken because the gradient is not finite."""
         total = 0 * lr

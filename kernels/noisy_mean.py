@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from .accelerate import inlined, leaf
+from .products import by_columns, by_rows, multiply
 
-from .accelerate import inner
+
+@leaf
+def copy_all(target, source):
+    """Put a matrix into another: element by element, as copying slices allocates."""
+    for i in range(target.shape[0]):
+        for d in range(target.shape[1]):
+            target[i, d] = source[i, d]
 
 
-@inner
+@leaf
 def residuals(f, y, e, scale):
     """e = (scale · f - y) · scale / B."""
     share = scale / f.dtype.type(f.shape[0])
@@ -21,15 +28,15 @@ def residuals(f, y, e, scale):
             e[i, o] = (scale * f[i, o] - y[i, o]) * share
 
 
-@inner
+@leaf
 def add_average(room, a, scale, variance):
     """Add the gradients of R_S + R_1 to by_a and by_z."""
     h, s = room.h, room.s
     penalty = variance * scale * scale / h.dtype.type(h.shape[0])
-    np.dot(h, a.T, room.f)
+    by_rows(h, a, room.f)
     residuals(room.f, room.y, room.e, scale)
-    np.dot(room.e, a, room.by_h)
-    np.dot(room.e.T, h, room.part_a)
+    multiply(room.e, a, room.by_h)
+    by_columns(room.e, h, room.part_a)
     for j in range(h.shape[1]):
         size, squares = 0 * penalty, 0 * penalty
         for o in range(a.shape[0]):
@@ -41,12 +48,12 @@ def add_average(room, a, scale, variance):
             room.by_a[o, j] += room.part_a[o, j] + penalty * a[o, j] * squares
 
 
-@inner
+@inlined
 def collect(room, weight, connected):
     """Add `weight` times the gradient that by_a and by_z make up to the whole one."""
     outputs, width = room.by_a.shape
     inputs = room.x.shape[1]
-    np.dot(room.by_z.T, room.x, room.by_w)
+    by_columns(room.by_z, room.x, room.by_w)
     for o in range(outputs):
         for j in range(width):
             room.gradient[o * width + j] += weight * room.by_a[o, j]
@@ -57,7 +64,7 @@ def collect(room, weight, connected):
             room.gradient[start + d] += weight * (room.by_w[j, d] * kept)
 
 
-@inner
+@leaf
 def _weigh(kept, number, inputs, factor):
     """Fill kept (m, D) with mask `number` of the 2^D of a neuron, for all neurons; returns its probability."""
     real = kept.dtype.type
@@ -72,7 +79,7 @@ def _weigh(kept, number, inputs, factor):
 def make_mean(look: Any) -> Any:
     """`add_mean`, for the function `look` that fills the room's h and s for input weights."""
 
-    @inner
+    @leaf
     def turn(room, w, number, factor):
         """Look with the input weights under mask `number`; returns its probability."""
         chance = _weigh(room.kept, number, w.shape[1], factor)
@@ -82,7 +89,7 @@ def make_mean(look: Any) -> Any:
         look(room, room.w)
         return chance
 
-    @inner
+    @leaf
     def add_connected(room, gradient, a, w, weight, factor, scale, second):
         """Add `weight` times the mean over DropConnect's masks and dropout's, of second moment `second`."""
         mean, square, others = room.masked, room.factors, room.by_h
@@ -95,16 +102,17 @@ def make_mean(look: Any) -> Any:
                 for j in range(mean.shape[1]):
                     mean[i, j] += chance * room.h[i, j]
                     square[i, j] += chance * room.h[i, j] * room.h[i, j]
+        size = square[0]  # a neuron's squares are done with when its size comes
         share = scale * scale / mean.dtype.type(mean.shape[0])
-        np.dot(mean, a.T, room.f)
+        by_rows(mean, a, room.f)
         residuals(room.f, room.y, room.e, scale)
-        np.dot(room.e, a, others)
-        np.dot(room.e.T, mean, room.part_a)
-        size = np.zeros(mean.shape[1], mean.dtype)
+        multiply(room.e, a, others)
+        by_columns(room.e, mean, room.part_a)
         for j in range(mean.shape[1]):
             spread = 0 * share
             for i in range(mean.shape[0]):
                 spread += second * square[i, j] - mean[i, j] * mean[i, j]
+            size[j] = 0 * share
             for o in range(a.shape[0]):
                 size[j] += a[o, j] * a[o, j]
                 gradient[o * a.shape[1] + j] += weight * (room.part_a[o, j] + share * a[o, j] * spread)
@@ -115,17 +123,17 @@ def make_mean(look: Any) -> Any:
             for i in range(mean.shape[0]):
                 for j in range(mean.shape[1]):
                     room.by_z[i, j] = (others[i, j] + second * share * size[j] * room.h[i, j]) * room.s[i, j]
-            np.dot(room.by_z.T, room.x, room.by_w)
+            by_columns(room.by_z, room.x, room.by_w)
             for j in range(w.shape[0]):
                 start = a.size + j * w.shape[1]
                 for d in range(w.shape[1]):
                     gradient[start + d] += weight * chance * room.kept[j, d] * room.by_w[j, d]
 
-    @inner
+    @leaf
     def add_mean(room, gradient, a, w, weight, data, knobs, scale, variance):
         """Add `weight` times the mean gradient on all samples, for which the room has space."""
-        room.x[:, :] = data[0]
-        room.y[:, :] = data[1]
+        copy_all(room.x, data[0])
+        copy_all(room.y, data[1])
         if knobs.connected:
             second = w.dtype.type(1) + variance
             add_connected(room, gradient, a, w, weight, knobs.connect_factor, scale, second)
