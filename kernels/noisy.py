@@ -162,7 +162,9 @@ def take_samples(room, x, y, knobs, whole, replace, number, member, key):
     copy_rows(room.y, y, room.chosen)
     if knobs.label > 0:
         rows, outputs = room.y.shape
-        columns = draw_normals(room.normal, room.drawn, room.words, room.lanes, rows, outputs, _LABEL, number, member, key)
+        columns = draw_normals(
+            room.normal, room.drawn, room.words, room.lanes, rows, outputs, _LABEL, number, member, key
+        )
         for i in range(rows):
             for o in range(outputs):
                 room.y[i, o] += real(knobs.label * room.normal[i * columns + o])
@@ -189,7 +191,9 @@ def draw_factors(room, knobs, threshold, deviation, factor, number, member, key)
     rows = samples if knobs.sample else 1
     if knobs.gaussian:
         stream = _SAMPLE_NORMAL if knobs.sample else _STEP_NORMAL
-        columns = draw_normals(room.normal, room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
+        columns = draw_normals(
+            room.normal, room.drawn, room.words, room.lanes, rows, width, stream, number, member, key
+        )
         for i in range(rows):
             for j in range(width):
                 room.factors[i, j] = real(1 + deviation * room.normal[i * columns + j])
