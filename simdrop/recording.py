@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import check_count, check_finite, check_number
 from .errors import InvalidInput
+from .estimate import check_memory
 from .problem import Problem
 from .words import check_choice
 
@@ -76,10 +77,13 @@ class Wanted:
         groups = check_count("groups", groups, least=0)
         if groups == 1 or groups > members:
             raise InvalidInput(f"groups must be 0 or between 2 and the {members} members, got {groups}")
+        points = None if grid is None else problem.augment(grid, "grid")
+        values = 0 if points is None else len(points) * problem.n_outputs
+        check_memory(_parts(problem, len(steps), members, values, groups, keep_theta=keep_theta, covariance=covariance))
         return cls(
             steps=steps,
             trajectories=_numbers("keep_theta", keep_theta, members),
-            points=None if grid is None else problem.augment(grid, "grid"),
+            points=points,
             covariance=_numbers("covariance", covariance, problem.n_params),
             quantiles=levels,
             groups=groups,
@@ -88,11 +92,34 @@ class Wanted:
         )
 
 
+def _parts(
+    problem: Problem, times: int, members: int, values: int, groups: int, *, keep_theta: Any, covariance: Any
+) -> dict[str, float]:
+    """Bytes of what is recorded at `times`, by what they are for; `values` on the grid.
+
+    Risks and kept parameters are counted in single precision: what fits is not refused.
+    """
+    params = problem.n_params
+    kept, crossed = (
+        limit * bool(given) if isinstance(given, (bool, np.bool_)) else np.size(given)
+        for given, limit in ((keep_theta, members), (covariance, params))
+    )
+    return {
+        f"the risks of members={members} at {times} record times": 4.0 * times * members,
+        f"mean and spread of {params} parameters at {times} record times": 32.0 * times * params,
+        f"keep_theta, the {params} parameters of {kept} members at {times} record times": 4.0 * times * kept * params,
+        f"the grid, {values} outputs at {times} record times": 32.0 * times * values,
+        f"covariance of {crossed} parameters at {times} record times": 16.0 * times * crossed**2,
+        f"groups={groups} of means at {times} record times": 16.0 * times * groups * (params + values),
+    }
+
+
 def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> NDArray[np.int64]:
     """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`."""
     check_choice("spacing", spacing, ("even", "log"))
     if np.ndim(record) == 0:
         count = check_count("record", record, least=2)
+        check_memory({f"record={count}": 16.0 * count})
         if spacing == "even":
             chosen = np.linspace(0, steps, count)
         else:

@@ -18,6 +18,7 @@ from simdrop_kernels import Step, registry
 from ..checks import check_count, check_finite, check_flag
 from ..ensemble import DEFAULT_MEMORY, with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..estimate import check_memory
 from ..interrupt import raising
 from ..problem import Problem
 from ..recording import record_steps
@@ -246,6 +247,7 @@ def grid_points(problem: Problem, grid: int | ArrayLike | None) -> Array:
         return x[np.unique(np.linspace(0, samples - 1, min(samples, GRID_SAMPLES)).astype(int))]
     if grid is None or np.ndim(grid) == 0:
         count = GRID_POINTS if grid is None else check_count("grid", grid, least=2)
+        check_memory({f"grid={count} points": 32.0 * count})
         if not one_dimensional:
             raise InvalidInput(f"grid can be a number of points for 1-D data only; these have {x.shape[1]} columns")
         return np.linspace(x.min(), x.max(), count)[:, None]

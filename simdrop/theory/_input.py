@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_finite, check_keep_prob
 from ..errors import InvalidInput
+from ..estimate import check_memory
 from ..problem import Problem, check_problem
 from ..provenance import PER_MEMBER
 from ..words import shown
@@ -42,6 +43,11 @@ def check_point(problem: Problem, theta: ArrayLike, name: str = "theta") -> Arra
     if array.ndim != 1:
         raise InvalidInput(f"{name} must be one vector of {problem.n_params} parameters, got shape {array.shape}")
     return array
+
+
+def check_matrix(problem: Problem) -> None:
+    """Raise InvalidInput where this machine cannot hold a matrix (P, P)."""
+    check_memory({f"a matrix over {problem.n_params} parameters": 8.0 * problem.n_params**2})
 
 
 def check_kept_point(problem: Problem, theta: ArrayLike, keep_prob: ArrayLike | None) -> tuple[Problem, Array]:

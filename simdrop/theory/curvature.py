@@ -24,7 +24,7 @@ from simdrop_kernels.spec import join
 
 from ..problem import Problem
 from ..words import check_choice
-from ._input import Array, check_kept_point, check_point, check_thetas, each, keep_probs
+from ._input import Array, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
 
 #: the losses whose Hessian is known
 OBJECTIVES = ("risk", "risk+r1")
@@ -35,6 +35,7 @@ _ROWS = 1 << 20
 def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None) -> Array:
     """Hessian (P, P) at theta (P,) of "risk" or "risk+r1". `keep_prob` as in `loss`."""
     problem, point = _checked(problem, theta, objective, keep_prob)
+    check_matrix(problem)
     return Curvature.at(problem, point, objective=objective).matrix()
 
 

@@ -23,6 +23,7 @@ from simdrop_kernels import closed_form
 from .. import provenance
 from ..checks import check_count, check_finite, check_lr
 from ..errors import InvalidInput
+from ..estimate import check_memory
 from ..problem import Problem
 from ..words import check_choice
 from . import moments, pathwise
@@ -96,6 +97,7 @@ def flow(
     theta0, lr, times = check_point(problem, theta0, "theta0"), check_lr(lr), check_times(times)
     check_choice("kind", kind, OPTIONS)
     check_tolerances(rtol, atol)
+    check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
     options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}

@@ -18,6 +18,7 @@ from simdrop_kernels import rng
 from simdrop_kernels.closed_form import Network
 
 from ..checks import check_count, check_seed
+from ..errors import InvalidInput
 from ..problem import Problem
 from ..words import check_choice
 from ._input import Array
@@ -25,6 +26,8 @@ from .integration import Path, Slope, gave_up, watched
 
 METHODS = ("DOP853", "RK45")
 
+#: steps that a flow may go through: some hours' work
+MOST_STEPS = 10**8
 #: masks drawn at a time
 _STEPS = 256
 #: of a step: how near a time must be to a step's end to count as it
@@ -52,6 +55,11 @@ def follow(
     seed, member = check_seed(seed), check_count("member", member, least=0)
     solver_class = getattr(integrate, method)
     where = times / lr  # in steps
+    if where[-1] > MOST_STEPS:
+        raise InvalidInput(
+            f"a pathwise flow goes step by step: lr={lr:g} makes {where[-1]:.3g} steps of time {times[-1]:g}, more than"
+            f" {MOST_STEPS:.0e}"
+        )
     path, theta, nfev, ahead = np.empty((len(times), theta0.size)), theta0, 0, lr
     done = np.searchsorted(where, _NEAR, side="right")
     path[:done] = theta0

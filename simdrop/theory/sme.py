@@ -28,6 +28,7 @@ from .. import provenance
 from ..checks import check_count, check_flag, check_lr, check_seed
 from ..ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from ..errors import InvalidInput
+from ..estimate import check_memory
 from ..noise import Noise, check_connect
 from ..output.folder import opened
 from ..problem import Problem
@@ -185,6 +186,7 @@ def schedule(times: Array, longest: float, *, most: int = MAX_STEPS) -> tuple[ND
     counts = np.ceil(spans / longest - 1e-6)  # rounding of a whole ratio makes no further step
     if counts.sum() > most:
         raise InvalidInput(f"times up to {times[-1]:g} need {counts.sum():g} steps of {longest:g}, more than {most}")
+    check_memory({f"the sizes of {counts.sum():g} steps": 8 * counts.sum()})
     counts = counts.astype(np.int64)
     counts[(counts == 0) & (spans > 0)] = 1
     return np.cumsum(counts), np.repeat(spans / np.maximum(counts, 1), counts)

@@ -37,7 +37,7 @@ from ..noise import Noise, check_connect
 from ..problem import Problem, check_problem
 from ..words import shown
 from . import states
-from ._input import Array, check_kept_point, check_thetas, each, keep_probs, network
+from ._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from .curvature import features
 from .neurons import apply_blocks, by_neuron, indices
 from .noise import NoiseOperator
@@ -87,6 +87,7 @@ def noise_covariance(
 ) -> Array:
     """Cov G, shape (P, P), at theta (P,). `keep_prob` as in `loss`."""
     problem, point = check_kept_point(problem, theta, keep_prob)
+    check_matrix(problem)
     return StepNoise.at(problem, point, noise).covariance()
 
 

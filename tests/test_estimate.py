@@ -1,0 +1,56 @@
+"""Sizes that no machine can do are refused before any work, in one line with the estimate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import simdrop
+from simdrop.errors import InvalidInput
+from simdrop.estimate import check_memory, size
+from simdrop.study.comparison import grid_points
+
+X = np.linspace(-1, 1, 5)
+PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=10)
+WIDE = simdrop.Problem(X, X, width=1_000_000)
+THETA = PROBLEM.init(seed=0)
+
+
+def _simulate(problem=PROBLEM, **given):
+    known = {"lr": 0.01, "steps": 10, "members": 4, "record": 3, "backend": "numpy"}
+    return simdrop.simulate(problem, problem.init(seed=0), **(known | given))
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (lambda: _simulate(members=10**12), r"TiB of memory.* risks of members=1000000000000 at 3 record times"),
+        (lambda: _simulate(members=10**12, keep_theta=True), r"TiB of it for keep_theta, the 30 parameters of 10{12}"),
+        (lambda: _simulate(record=10**14), r"PiB of it for record=100000000000000"),
+        (lambda: _simulate(WIDE, covariance=True), r"TiB of it for covariance of 3000000 parameters"),
+        (lambda: simdrop.sme(PROBLEM, THETA, lr=0.01, times=[0, 1], members=10**12), "risks of members=10"),
+        (lambda: simdrop.theory.hessian(WIDE, WIDE.init(seed=0)), "TiB of it for a matrix over 3000000 parameters"),
+        (lambda: simdrop.theory.noise_covariance(WIDE, WIDE.init(seed=0)), "a matrix over 3000000 parameters"),
+        (lambda: simdrop.flow(WIDE, WIDE.init(seed=0), lr=1e-4, times=np.arange(10**6)), "at 1000000 times"),
+        (lambda: grid_points(PROBLEM, 10**13), "grid=10000000000000 points"),
+        (
+            lambda: simdrop.flow(PROBLEM, THETA, lr=1e-12, times=[1], kind="pathwise"),
+            r"lr=1e-12 makes 1e\+12 steps of time 1, more than 1e\+08",
+        ),
+    ],
+)
+def test_impossible_sizes_are_refused_at_once(work, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
+        work()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_fits_is_taken_and_what_does_not_names_its_largest_part():
+    check_memory({"a": 40, "b": 60}, have=100)
+    with pytest.raises(InvalidInput, match=r"at least 101 bytes .* has 100 bytes: 61 bytes of it for b"):
+        check_memory({"a": 40, "b": 61}, have=100)
+
+
+@pytest.mark.parametrize(("count", "told"), [(1023, "1023 bytes"), (8 * 2**40, "8 TiB"), (2.0**70, "1.049e+06 PiB")])
+def test_bytes_as_people_read_them(count, told):
+    assert size(count) == told
