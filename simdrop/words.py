@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import InvalidInput
 
+#: bytes of a name of a file
+_LONGEST = 255
 #: characters of a value that a message shows
 SHOWN = 80
 
@@ -29,7 +31,12 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     hint = _nearest(value, known) if isinstance(value, str) else ""
-    raise InvalidInput(f"unknown {argument} {shown(value)}: {hint}known are {', '.join(known)}")
+    raise InvalidInput(f"unknown {argument} {shown(value)}: {hint}known are {listed(known)}")
+
+
+def listed(names: tuple[str, ...], most: int = 40) -> str:
+    """Names in a row, and of very many how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _nearest(value: str, known: tuple[str, ...]) -> str:
@@ -62,6 +69,11 @@ def check_callable(name: str, value: object) -> Callable[..., Any] | None:
 
 def check_path(name: str, value: object) -> Path:
     """`value` as a path that is not empty; raises InvalidInput."""
-    if not isinstance(value, (str, os.PathLike)) or not str(value).strip() or "\0" in str(value):
+    try:
+        given = os.fsencode(value)  # type: ignore[arg-type]  # anything else is refused here
+    except (TypeError, UnicodeEncodeError):
+        given = b""
+    too_long = any(len(part) > _LONGEST for part in given.split(os.sep.encode()))
+    if isinstance(value, bytes) or not given.strip() or b"\0" in given or too_long:
         raise InvalidInput(f"{name} must name a file or folder, got {shown(value)}")
-    return Path(value)
+    return Path(value)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from ..config import OrderSettings, problem_of, start_of
 from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
-from ..words import check_names
+from ..words import check_names, shown
 from .common import keeping, keeping_partial, with_settings
 
 
@@ -65,4 +65,4 @@ def _learning_rates(texts: Sequence[str]) -> list[float]:
     try:
         return [float(text) for text in texts]
     except ValueError:
-        raise InvalidInput(f"lrs must be numbers, got {', '.join(texts)}") from None
+        raise InvalidInput(f"lrs must be numbers, got {', '.join(map(shown, texts))}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +72,7 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
     from ..words import check_choice
 
     check_choice("backend", given.backend, ("auto", *registry.names()))
-    mnist = None if given.mnist is None else Path(given.mnist)
+    mnist = None if given.mnist is None else check_path("mnist", given.mnist)
     if mnist is not None and not mnist.is_dir():
         raise InvalidInput(f"mnist must be a folder that holds MNIST's IDX files, got {given.mnist!r}")
     return Settings(

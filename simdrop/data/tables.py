@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks import MOST_EXACT
 from ..errors import InvalidInput
-from ..words import check_names, shown
+from ..words import check_names, listed, shown
 from .samples import Array, Data
 from .text import Text, read_text
 
@@ -63,7 +63,7 @@ def read_table(path: Path, reading: Reading) -> Data:
     names, begins = _header(text, reading.header)
     known = tuple(name for name in names if name)
     if not reading.target:
-        raise InvalidInput(f"target is missing: name the column of {path} to predict; columns are {_listed(known)}")
+        raise InvalidInput(f"target is missing: name the column of {path} to predict; columns are {listed(known)}")
     target = check_names("target column", reading.target, known)
     inputs = check_names("inputs column", reading.inputs, known)
     both = sorted(set(target) & set(inputs))
@@ -83,10 +83,6 @@ def read_table(path: Path, reading: Reading) -> Data:
     return Data(stem, x, y, x_names, y_names, tuple(notes))
 
 
-def _listed(names: tuple[str, ...], most: int = 40) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _header(text: Text, header: bool | None) -> tuple[tuple[str, ...], int]:
     """Names of the columns, "" where there is none, and the line after which the rows begin; raises InvalidInput."""
     line, cells = next(text.records(), (0, []))
@@ -102,7 +98,7 @@ def _header(text: Text, header: bool | None) -> tuple[tuple[str, ...], int]:
     all_numbers = len(numbers) == len([name for name in names if name and name not in MISSING])
     if header is None and numbers and (all_numbers or any(re.search(r"[.eE]", number) for number in numbers)):
         raise InvalidInput(
-            f"{text.path} begins with numbers, not with names of its columns ({_listed(names, 5)}): --no-header"
+            f"{text.path} begins with numbers, not with names of its columns ({listed(names, 5)}): --no-header"
             " (header=False) calls its columns 1, 2, ..., --header (header=True) takes the numbers as names"
         )
     return names, line
@@ -220,7 +216,7 @@ def _complete(table: Table, picked: tuple[str, ...], reading: Reading, notes: li
     rows = lacking.any(axis=1)
     if rows.all():
         raise InvalidInput(f"{table.text.path}: every row lacks a cell of column {' or '.join(map(repr, columns[:5]))}")
-    notes.append(f"{rows.sum()} of {len(rows)} rows with missing cells left out (columns {_listed(tuple(columns), 5)})")
+    notes.append(f"{rows.sum()} of {len(rows)} rows with missing cells left out (columns {listed(tuple(columns), 5)})")
     return table._replace(frame=frame[~rows])
 
 
@@ -240,7 +236,7 @@ def _numbers(table: Table, names: tuple[str, ...], reading: Reading, notes: list
                 f"{table.text.path}: column {name!r} has {len(kinds)} texts, too many for one-hot columns"
             )
         found |= {f"{name}={kind}": (texts == kind).to_numpy(np.float64) for kind in kinds}
-        notes.append(f"column {name!r} as {len(kinds)} columns of 0 and 1: {_listed(tuple(kinds), 10)}")
+        notes.append(f"column {name!r} as {len(kinds)} columns of 0 and 1: {listed(tuple(kinds), 10)}")
     return tuple(found), np.column_stack(list(found.values()))
 
 

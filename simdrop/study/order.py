@@ -184,12 +184,13 @@ def check_cases(
     if theta0.ndim != 1:
         raise InvalidInput(f"theta0 must be one start for all members, ({problem.n_params},), got {theta0.shape}")
     steps = check_ladder(lrs, time)
+    members = check_count("members", members, least=3, most=1 << 32)
     groups = check_count("groups", groups, least=3)
     paths = check_count("paths", paths, least=3)
-    members = check_count("members", members, least=groups, most=1 << 32)
+    for name, value in {"groups": groups, "paths": paths}.items():
+        if value > members:
+            raise InvalidInput(f"{name} must be at most the {members} members, got {shown(value)}")
     sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
-    if members < paths:
-        raise InvalidInput(f"paths must be at most the {members} members, got {paths}")
     check_choice("backend", backend, ("auto", *registry.names()))
     registry.choose(
         backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale), np.dtype("float64")
