@@ -296,11 +296,14 @@ def test_an_exception_from_progress_in_a_study(tmp_path):
         if done == 1:
             raise Mine
 
-    design = scale.design({"problem": {"data": "sin", "width": 4}, "simulate": {"steps": 20, "members": 20},
-                           "sweep": {"width": [4, 5]} , "theory": {}} | {"problem": {"data": "sin"}})  # fmt: skip
-    with pytest.raises(Mine):
+    tables = {"problem": {"data": "sin"}, "simulate": {"steps": 20, "members": 20}, "sweep": {"width": [4, 5]}}
+    design = scale.design(tables)
+    with pytest.raises(Mine) as raised:
         scale.sweep(design, tmp_path / "sweep", progress=stop)
     kept = scale.load(tmp_path / "sweep")
+    assert raised.value.partial.identical(kept)
+    with pytest.raises(InvalidInput, match="out must name"):
+        scale.sweep(design, "")
     assert np.isfinite(kept["risk_mean"].sel(width=4)).all()
 
 
@@ -337,6 +340,18 @@ def test_signals_keep_what_ctrl_c_keeps(tmp_path, name):
     assert str(raised.value) == f"terminated by {name}"
     assert xr.open_zarr(tmp_path / "results.zarr").load().identical(raised.value.partial)
     assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    def progress(done, total):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(out=tmp_path / "a", progress=progress)
+    assert not (tmp_path / "a").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_handlers_of_the_users_own_stay():
@@ -404,6 +419,20 @@ def test_order_keeps_the_learning_rates_that_were_done(tmp_path, monkeypatch, ca
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert {"errors.zarr", "figure.png", "settings.toml"} <= set(os.listdir(tmp_path / "out"))
+
+
+def test_bench_keeps_the_points_that_were_measured(tmp_path, monkeypatch, capsys):
+    def progress(self, stage, done, total):
+        if done > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("simdrop.study.benchmark.QUICK", {"width": (4, 8), "keep_prob": (0.5,)})
+    monkeypatch.setattr("simdrop.progress.Bars.__call__", progress)
+    assert run("bench", "--backends", "numpy", "--repeats", "2", "--threads", "1", "--out", tmp_path / "out") == 130
+    assert "what was recorded is in" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert [row["width"] for row in summary["rows"]] == [4, 8]
 
 
 def test_reproduce_keeps_what_it_had(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import click
 from ..config import BenchSettings
 from ..flags import Command
 from ..progress import Bars
+from .common import keeping, keeping_partial
 
 
 @click.command(cls=Command, settings=BenchSettings)
@@ -35,14 +36,16 @@ def bench(context: click.Context, /, **given: Any) -> None:
     from ..output.folder import Folder
     from ..report import benchmark_table, write_benchmark
 
-    with Folder(settings.out, "bench", overwrite=settings.overwrite) as folder, Bars(quiet=given["quiet"]) as bars:
-        found = benchmark(
-            backends=backends,
-            full=settings.full,
-            threads=threads,
-            repeats=repeats,
-            progress=lambda done, total: bars("measure", done, total),
-        )
+    folder = Folder(settings.out, "bench", overwrite=settings.overwrite)
+    with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "summary.json"):
+        with keeping_partial(dict, lambda partial: write_benchmark(partial, folder)):
+            found = benchmark(
+                backends=backends,
+                full=settings.full,
+                threads=threads,
+                repeats=repeats,
+                progress=lambda done, total: bars("measure", done, total),
+            )
         write_benchmark(found, folder)
     if not given["quiet"]:
         click.echo(benchmark_table(found))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def _rate(design: Design, threads: int | None) -> float:
 
 def sweep(
     design: Design,
-    out: str | Path,
+    out: str | os.PathLike[str],
     *,
     resume: bool = False,
     threads: int | None = None,
@@ -128,7 +128,8 @@ def sweep(
 
     resume: continue a sweep that is in `out`; workers: processes of a local Dask cluster, 0 for none; scheduler: the
     address of a Dask scheduler; checkpoint_seconds: launches that take longer keep their states, from which they go on;
-    progress: called with (launches done, launches in all). Returns `load(out)`.
+    progress: called with (launches done, launches in all). Returns `load(out)`, which whatever stops the sweep has as
+    `partial`.
     Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
     """
     workers, resume = check_count("workers", workers, least=0, most=MOST_WORKERS), check_flag("resume", resume)
@@ -138,23 +139,36 @@ def sweep(
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler.strip()):
         raise InvalidInput(f"scheduler must be an address such as tcp://host:8786, got {shown(scheduler)}")
-    folder = check_path("out", out)
+    path = check_path("out", out)
     parts, tell = launches(design), progress or (lambda done, total: None)
     firsts = _firsts(design, parts)  # here: a worker's choice might be another
     used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
-    with Store(folder, design, backends=used, resume=resume) as store:
-        left = [number for number, part in enumerate(parts) if not store.done(number, part)]
-        done = len(parts) - len(left)
+    with Store(path, design, backends=used, resume=resume) as store:
+        try:
+            _run(store, parts, firsts, tell, checkpoint_seconds, threads=threads, workers=workers, scheduler=scheduler)
+        except BaseException as error:
+            with suppress(Exception):  # of a folder that has gone
+                error.partial = load(path)  # type: ignore[attr-defined]
+            raise
+    return load(path)
+
+
+def _run(
+    store: Store, parts: Sequence[list[int]], firsts: Sequence[Point], tell: Progress, checkpoint_seconds: float,
+    **where: Any,
+) -> None:  # fmt: skip
+    """Run the launches that are not done yet."""
+    left = [number for number, part in enumerate(parts) if not store.done(number, part)]
+    done = len(parts) - len(left)
+    tell(done, len(parts))
+    jobs = {number: _Job(
+        [firsts[number], *(store.design.points[k] for k in parts[number][1:])],
+        Resume(store.checkpoint(number).absolute(), checkpoint_seconds),
+    ) for number in left}  # fmt: skip
+    for number, arrays in _results(jobs, **where):
+        store.write(number, parts[number], arrays)
+        done += 1
         tell(done, len(parts))
-        jobs = {number: _Job(
-            [firsts[number], *(design.points[k] for k in parts[number][1:])],
-            Resume(store.checkpoint(number).absolute(), checkpoint_seconds),
-        ) for number in left}  # fmt: skip
-        for number, arrays in _results(jobs, threads=threads, workers=workers, scheduler=scheduler):
-            store.write(number, parts[number], arrays)
-            done += 1
-            tell(done, len(parts))
-    return load(out)
 
 
 @dataclass(frozen=True)

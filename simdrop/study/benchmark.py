@@ -18,6 +18,7 @@ import numpy as np
 from simdrop_kernels import Ensemble, Step, registry
 
 from .. import provenance
+from ..ensemble import with_partial
 from ..words import check_choice
 
 #: bytes of outputs and weights beyond which the NumPy backend, which holds all members at once, is left out
@@ -153,7 +154,8 @@ def benchmark(
 
     The repeats of the points of one axis are interleaved, so that a slow moment of the machine meets all.
     A row has the point, the axis it belongs to, the median, least and largest rate in updates per second, and
-    the share of the roofline where the operations of its kernel are counted.
+    the share of the roofline where the operations of its kernel are counted. Whatever stops the measurement has the
+    rows that were done as `partial`.
     """
     from simdrop_kernels.peak import peak_multiply_adds
 
@@ -165,23 +167,33 @@ def benchmark(
     roofs: dict[tuple[str, int], float] = {}
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    for axis, group in axes.items():
-        runnable = [point for point in group if point.feasible()]
-        skipped += [asdict(point) | {"axis": axis} for point in group if not point.feasible()]
-        for one in {(point.dtype, point.threads) for point in runnable} - set(roofs):
-            roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
-        for point, rates in _timed(runnable, repeats, seconds):
-            rows.append(_row(axis, point, rates, roofs[point.dtype, point.threads]))
-            if progress:
-                progress(len(rows) + len(skipped), total)
-    peaks = [{"dtype": dtype, "threads": count, "multiply_adds": peak} for (dtype, count), peak in roofs.items()]
-    return {
-        "rows": rows,
-        "left_out": skipped,
-        "roofline": sorted(peaks, key=lambda peak: (peak["dtype"], peak["threads"])),
-        "settings": {"full": full, "repeats": repeats, "seconds": seconds, "backends": list(backends)},
-        "machine": provenance.machine() | provenance.versions(),
-    }
+
+    def so_far(interrupted: bool) -> dict[str, Any]:
+        peaks = [{"dtype": dtype, "threads": count, "multiply_adds": peak} for (dtype, count), peak in roofs.items()]
+        return {
+            "rows": rows,
+            "left_out": skipped,
+            "roofline": sorted(peaks, key=lambda peak: (peak["dtype"], peak["threads"])),
+            "settings": {"full": full, "repeats": repeats, "seconds": seconds, "backends": list(backends)},
+            "machine": provenance.machine() | provenance.versions(),
+            "interrupted": interrupted,
+        }
+
+    try:
+        for axis, group in axes.items():
+            runnable = [point for point in group if point.feasible()]
+            skipped += [asdict(point) | {"axis": axis} for point in group if not point.feasible()]
+            for one in {(point.dtype, point.threads) for point in runnable} - set(roofs):
+                roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
+            for point, rates in _timed(runnable, repeats, seconds):
+                rows.append(_row(axis, point, rates, roofs[point.dtype, point.threads]))
+                if progress:
+                    progress(len(rows) + len(skipped), total)
+    except BaseException as error:
+        if rows:
+            with_partial(error, so_far(interrupted=True))
+        raise
+    return so_far(interrupted=False)
 
 
 def _timed(group: list[Point], repeats: int, seconds: float) -> Iterator[tuple[Point, list[float]]]:
