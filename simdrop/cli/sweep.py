@@ -74,6 +74,9 @@ def sweep(
                 checkpoint_seconds=checkpoint_seconds,
                 progress=lambda done, total: bars("launches", done, total),
             )  # fmt: skip
+    except KeyboardInterrupt as error:
+        error.add_note(f"what was done is in {folder}, and --resume goes on with it")
+        raise
     finally:
         bars.close()
     if not quiet:
