@@ -159,7 +159,7 @@ def choose(
         if reason is None and sizes is not None and hasattr(backend, "outrun"):
             reason = _outrun_by(backend.outrun(step, dtype, sizes), step, dtype, modules)
         if reason is None:
-            why = f"{candidate!r} is the fastest that runs here"
+            why = f"{candidate!r} comes first of those that run here, in the order of measured speed"
             return backend, why + "".join(f"; {other}" for other in passed_over)
         passed_over.append(f"not {candidate!r}: {reason}")
     raise BackendError("no backend runs this: " + "; ".join(passed_over))

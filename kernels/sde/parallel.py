@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .. import parallel, rng
 from ..parallel import one_thread_each
+from ..registry import Sizes
 from ..spec import Ensemble, for_kernels, width_of
 from .spec import SCHEMES, Counts, Equation, Noises
 
@@ -16,6 +17,9 @@ Array = NDArray[np.floating]
 
 name = "numba"
 unavailable = parallel.unavailable
+
+#: neurons times samples up to which the formulas of "numpy", all paths at once, are faster than path by path
+_SMALL = 80
 
 
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
@@ -26,6 +30,18 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     elif equation.batch_size is not None and equation.mask == "step":
         return "minibatches under one mask for all samples need a mask's normal numbers for each sample"
     return None
+
+
+def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
+    """The backend that was measured to be faster at such sizes, with the reason, or None.
+
+    Order 1, RK4, step masks, one thread of an Intel Xeon with AVX-512, time of "numpy" over that of "numba" with
+    increments "normal": 0.31 for 5 neurons on 4 samples, 0.67 for 10 on 8, 0.94 for 20 on 8, 1.7 for 32 on 16. With
+    increments "masks", two threads of an AMD EPYC: 0.20 for 5 neurons on 4 samples, 1.1 for 50 on 15.
+    """
+    if equation.mask != "step" or sizes.width * sizes.samples > _SMALL:
+        return None
+    return "numpy", "'numpy' was measured to be 1.5 to 3 times faster up to 10 neurons on 8 samples, step masks"
 
 
 def advance(

@@ -187,7 +187,7 @@ def names() -> tuple[str, ...]:
     return tuple(MODULES)
 
 
-def choose(name: str, equation: Equation, dtype: np.dtype) -> tuple[Backend, str]:
+def choose(name: str, equation: Equation, dtype: np.dtype, sizes: registry.Sizes | None = None) -> tuple[Backend, str]:
     """The backend that runs `equation` in `dtype`, with one sentence that says why; see `registry.choose`."""
-    backend, reason = registry.choose(name, equation, dtype, modules=MODULES)
+    backend, reason = registry.choose(name, equation, dtype, modules=MODULES, sizes=sizes)
     return cast(Backend, backend), reason

@@ -139,7 +139,7 @@ def sme(
     )
     check_choice("dtype", dtype, ("float32", "float64"))
     check_choice("backend", backend, ("auto", *sde.names()))
-    chosen, reason = sde.choose(backend, equation, np.dtype(dtype))
+    chosen, reason = sde.choose(backend, equation, np.dtype(dtype), sizes_of(problem))
     threads = provenance.cores() if threads is None else check_count("threads", threads)
     paths = _Paths(problem, equation, theta0, lr, sizes, check_seed(seed), np.dtype(dtype), chosen, threads)
     block = block_members(
@@ -168,8 +168,14 @@ def backend_name(
     problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str
 ) -> str:
     """The backend that `sme` takes here with these arguments; raises InvalidInput and BackendError as it would."""
-    equation = _check_equation(problem, _check_noise(problem, noise), order, scheme, antithetic, None)
-    return sde.choose(backend, equation, np.dtype(np.float64))[0].name
+    noise = _check_noise(problem, noise)
+    equation = _check_equation(problem, noise, order, scheme, antithetic, None)
+    return sde.choose(backend, equation, np.dtype(np.float64), sizes_of(problem))[0].name
+
+
+def sizes_of(problem: Problem) -> registry.Sizes:
+    """What `sde.choose` goes by: a drift is that of all samples, whatever the minibatch."""
+    return registry.Sizes(problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
 
 
 def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) -> int:
