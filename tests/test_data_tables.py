@@ -25,7 +25,7 @@ def test_the_index_of_a_data_frame_is_no_input(tmp_path, again):
     path = tmp_path / "d.csv"
     frame.to_csv(path)
     if again:
-        pd.read_csv(path).to_csv(path, index=False)
+        pd.read_csv(path, dtype=str).to_csv(path, index=False)
     found = data.load(path, target="y")
     assert found.inputs == ("a", "b")
     np.testing.assert_array_equal(found.x, frame[["a", "b"]])

@@ -256,7 +256,7 @@ def _finite(table: Table, name: str) -> Array:
 
 def _refuse_text(table: Table, name: str, texts: Any) -> NoReturn:
     """Raise InvalidInput for a column that holds texts, or numbers that cannot be taken."""
-    wrong = [(row, cell) for row, cell in texts.items() if not _NUMBER.fullmatch(cell)]
+    wrong = [(row, cell) for row, cell in texts.items() if not _NUMBER.fullmatch(cell) or np.isinf(float(cell))]
     if table.decimal == ",":
         points = next((row for row, cell in texts.items() if re.fullmatch(r"[\d.,+-]*\.[\d.,]*", cell)), None)
         if points is not None:
