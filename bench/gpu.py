@@ -1,14 +1,14 @@
-"""Is the CUDA backend right on this GPU, which shapes are the fastest, and how fast is it beside JAX?
+"""Is the CUDA backend right on this GPU, which shapes are the fastest, and how fast is it next to JAX?
 
-Three parts, one after the other; any that fails ends the script with status 1.
+Parts, one after the other; a wrong result ends the script with status 1. Results are saved after every line.
 
-check   every kernel and shape against the NumPy backend: float64 parameters to 1e-12 after 100 steps, float32 to 1e-3;
-        the same bits for every shape
-tune    all shapes at each width and number of members, beside the one that the plan takes
-peers   JAX's `vmap` and its hand-tuned variant on the same GPU, in turn, and the share of the float32 roofline, a peak
-        of fused multiply-adds measured here
+check    every kernel and shape against the NumPy backend: float64 parameters to 1e-12 after 100 steps, float32 to 1e-3;
+         the same bits for every shape
+tune     all shapes at each width and number of members, next to the one that the plan takes: state on the device
+product  `simdrop.simulate` as users call it, from theta0 on the host to the dataset: first call, next call, kernels
+jax      JAX on the same GPU, state on the device, in a process of its own: vmap and a variant tuned by hand
 
-    python bench/gpu.py [--only check|tune|peers] [--small]
+    python bench/gpu.py [--only check,tune,product,jax] [--seconds 600] [--small]
 
 --small has sizes for Numba's simulator (NUMBA_ENABLE_CUDASIM=1), where it tries the script and times nothing of use.
 """
@@ -16,9 +16,12 @@ peers   JAX's `vmap` and its hand-tuned variant on the same GPU, in turn, and th
 from __future__ import annotations
 
 import argparse
-import statistics
+import json
+import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import common
@@ -75,8 +78,10 @@ def advance(step: Step, x: Any, y: Any, ensemble: Ensemble, steps: int, shape: A
     session = Session(Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=11, shape=shape), ensemble)
     begun = time.perf_counter()
     session.advance(first_step=0, steps=steps)
+    session.wait()
+    seconds = time.perf_counter() - begun
     session.fetch()
-    return time.perf_counter() - begun
+    return seconds
 
 
 def check(small: bool) -> bool:
@@ -109,11 +114,13 @@ def shapes(step: Step, x: Any, y: Any, ensemble: Ensemble) -> list[Any]:
     return found[:2] if machine.SIMULATED else found
 
 
-def tune(small: bool) -> list[dict[str, Any]]:
+def tune(small: bool, left: Any) -> list[dict[str, Any]]:
     """Time all shapes; the rows of the table."""
     rows = []
     for width in (8, 16) if small else (32, 128, 1000):
-        for members in (4,) if small else (1000, 10_000, 100_000):
+        for members in (4,) if small else (10_000, 100_000):
+            if left() < 60:
+                return rows
             case = Case(width=width, steps=2 if small else max(20, int(2e10 / (members * width * 32))))
             x, y = case.data()
             rates: dict[str, float] = {}
@@ -159,75 +166,184 @@ def peak(small: bool) -> float:
     return 8.0 * rounds * blocks * lanes / min(seconds)
 
 
-def peers(small: bool, rounds: int) -> tuple[list[dict[str, Any]], bool]:
-    """The comparison with JAX; its results, and whether all trained to the same risks."""
-    import compare_peers
-    from compare_peers import Contender
+#: (name, settings of `timed_simulate`): headline sizes, often recorded, double precision, the sizes of `simdrop order`
+PRODUCT: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("m=128, n=32, 10^5 members", {"width": 128, "members": 100_000, "steps": 2000}),
+    ("the same, 50 records", {"width": 128, "members": 100_000, "steps": 2000, "record": 50}),
+    ("m=32, n=32, 10^6 members", {"width": 32, "members": 1_000_000, "steps": 400}),
+    ("m=128, float64", {"width": 128, "members": 20_000, "steps": 1000, "dtype": "float64"}),
+    ("m=5, n=4, 10^6 members, float64", {"width": 5, "n": 4, "members": 1_000_000, "steps": 400, "dtype": "float64"}),
+    ("m=1000, n=15, Adam, float64", {"width": 1000, "n": 15, "members": 5000, "steps": 200, "dtype": "float64",
+                                     "optimizer": "adam", "lr": 1e-3}),
+)  # fmt: skip
 
-    tuned = {"structure": "block", "prng": "unrolled", "hoist": 8, "block": 1000}
-    rows = [
-        Contender("simdrop cuda", "simdrop_", {"backend": "cuda"}),
-        Contender("simdrop numpy", "simdrop_", {"backend": "numpy"}, share=0.01),
-        Contender("JAX vmap, autodiff", "jax_scan", {"structure": "vmap", "gradient": "autodiff"}),
-        Contender("JAX vmap, manual gradient", "jax_scan", {"structure": "vmap"}),
-        Contender("JAX vmap, manual, rbg", "jax_scan", {"structure": "vmap", "prng": "rbg"}),
-        Contender("JAX tuned by hand", "jax_scan", tuned),
-    ]
-    results, good = [], True
-    for width, members in ((32, 100_000), (128, 10_000), (128, 100_000), (1000, 10_000)):
-        case, whole = Case(width=width), float(members)
-        if small:
-            case, whole = Case(width=8, samples=4, steps=8), 200.0
-        platform = "cpu" if small else "cuda"
-        result = compare_peers.compare(case, rows, rounds, 1, whole=whole, platform=platform)
-        results.append(result)
-        print(compare_peers.markdown([result], common.machine()), flush=True)
-        good &= all(max(c["mean_z"], c["deviation_z"]) <= compare_peers.BOUND for c in result["check"].values())
-        for name, reason in result["failed"].items():
-            print(f"{name} did not run: {reason}", file=sys.stderr)
-        if small:
+
+def timed_simulate(
+    *, width: int, members: int, steps: int, n: int = 32, record: int = 2, dtype: str = "float32",
+    optimizer: str = "sgd", lr: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Seconds of a first call of `simulate`, which compiles, and of a second one."""
+    import simdrop
+
+    x = np.linspace(-1, 1, n)
+    problem = simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.9)
+    theta0 = problem.init(seed=0, scale=width**-0.5)
+    options = {"lr": lr or 0.5 / (width + 1), "steps": steps, "members": members, "record": record, "dtype": dtype}
+    seconds = []
+    for seed in (0, 1):
+        begun = time.perf_counter()
+        runs = simdrop.simulate(problem, theta0, seed=seed, backend="cuda", optimizer=optimizer, **options)
+        seconds.append(time.perf_counter() - begun)
+    updates = float(members) * width * n * steps
+    return {
+        "first": seconds[0],
+        "second": seconds[1],
+        "updates_per_second": updates / seconds[1],
+        "kernel_updates_per_second": updates / runs.attrs["kernel_seconds"],
+    }
+
+
+def product(small: bool, left: Any) -> list[dict[str, Any]]:
+    """`simulate` at the sizes of PRODUCT."""
+    rows = []
+    for name, settings in PRODUCT:
+        if left() < 20:
             break
-    return results, good
+        small_settings = {"members": 4, "steps": 2, "width": 8, "n": 4, "record": 2} if small else {}
+        row = {"name": name} | timed_simulate(**settings | small_settings)
+        rows.append(row)
+        rates = row["updates_per_second"] / 1e9, row["kernel_updates_per_second"] / 1e9
+        print(
+            f"{name}: {rates[0]:.4g} 10^9 updates/s ({rates[1]:.4g} in kernels);"
+            f" first call {row['first']:.1f} s, second {row['second']:.2f} s", flush=True,
+        )  # fmt: skip
+    return rows
+
+
+#: name -> options of `peers.jax_scan`
+JAX = {
+    "vmap, autodiff": {"structure": "vmap", "gradient": "autodiff"},
+    "vmap, manual gradient": {"structure": "vmap"},
+    "tuned by hand": {"structure": "block", "prng": "unrolled", "hoist": 8, "block": 100_000},
+}
+
+
+def jax(small: bool, left: Any) -> list[dict[str, Any]]:
+    """JAX's rates at the headline sizes and those of `simdrop order`; one that fails or lasts is left out."""
+    rows = []
+    sizes = [(32, 32, 100_000, "float32"), (128, 32, 100_000, "float32"), (1000, 32, 10_000, "float32")]
+    for width, samples, members, dtype in [(8, 4, 4, "float32")] if small else [*sizes, (5, 4, 1_000_000, "float64")]:
+        for name, options in JAX.items():
+            if left() < 60:
+                return rows
+            case = {"width": width, "samples": samples, "dtype": dtype, "steps": 2 if small else 100}
+            request = {"case": case, "members": members, "options": options}
+            environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_X64": "1"}
+            command = [sys.executable, __file__, "--worker", json.dumps(request)]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=55, env=environment, check=True
+                ).stdout  # fmt: skip
+            except subprocess.SubprocessError as error:
+                print(f"JAX, {name}, m={width} did not run: {error}", file=sys.stderr)
+                continue
+            row = {"name": name, "width": width, "samples": samples, "members": members} | json.loads(done)
+            rows.append(row)
+            print(
+                f"JAX, {name}, m={width} n={samples}: {row['updates_per_second'] / 1e9:.4g} 10^9 updates/s", flush=True
+            )
+    return rows
+
+
+def jax_worker(request: dict[str, Any]) -> None:
+    """Time one variant of JAX in this process."""
+    from peers import jax_scan
+
+    case = Case(**request["case"])
+    trainer = jax_scan.prepare(case, request["members"], 1, **request["options"])
+    seconds = []
+    for seed in range(4):
+        begun = time.perf_counter()
+        trainer.run(seed)
+        seconds.append(time.perf_counter() - begun)
+    print(json.dumps({"updates_per_second": case.updates(request["members"]) / min(seconds[1:]), "first": seconds[0]}))
 
 
 def device_name() -> str:
     """The device's name; the simulator says so."""
     from simdrop_kernels.device import machine
 
-    return "simulator" if machine.SIMULATED else cuda.get_current_device().name.decode()
+    if machine.SIMULATED:
+        return "simulator"
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("check", "tune", "peers"))
+    parser.add_argument("--only", default="check,tune,product,jax", help="parts, separated by commas")
     parser.add_argument("--small", action="store_true", help="sizes for the simulator")
-    parser.add_argument("--rounds", type=int, default=5, help="timings of every contender")
+    parser.add_argument("--seconds", type=float, default=900, help="no part goes on beyond")
+    parser.add_argument("--out", type=Path, help="folder for the results [default: bench/results]")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.worker:
+        jax_worker(json.loads(given.worker))
+        return 0
     if reason := backend.unavailable():
         print(f"no table: {reason}", file=sys.stderr)
         return 1
-    kept: dict[str, Any] = {"machine": common.machine() | {"gpu": device_name()}}
-    if given.only in (None, "check") and not check(given.small):
+    end = time.monotonic() + given.seconds
+    kept: dict[str, Any] = {"machine": common.machine() | {"gpu": device_name()}, "peak": peak(given.small)}
+    print(f"{kept['machine']['gpu']}: {kept['peak'] / 1e12:.3g} 10^12 multiply-adds per second in float32", flush=True)
+    for part in given.only.split(","):
+        if part == "check":
+            kept[part] = check(given.small)
+        else:
+            kept[part] = PARTS[part](given.small, lambda: end - time.monotonic())
+        if not given.small:
+            place = common.stem(kept["machine"] | {"processor": kept["machine"]["gpu"]}, "gpu")
+            common.save((given.out or place.parent) / place.name, kept, text(kept))
+    if not kept.get("check", True):
         print("the device disagrees: no timing counts", file=sys.stderr)
         return 1
-    if given.only in (None, "tune"):
-        kept["tune"] = tune(given.small)
-    good = True
-    if given.only in (None, "peers"):
-        kept["peak"] = peak(given.small)
-        kept["peers"], good = peers(given.small, given.rounds)
-        for result in kept["peers"]:
-            ours = result["rates"].get("simdrop cuda", [])
-            if ours:
-                share = statistics.median(ours) * OPERATIONS / kept["peak"]  # dropped neurons are computed too
-                print(f"{result['name']}: {share:.0%} of {kept['peak'] / 1e12:.3g} 10¹² multiply-adds per second")
-    if not given.small:
-        import compare_peers
+    return 0
 
-        text = compare_peers.markdown(kept["peers"], kept["machine"]) if "peers" in kept else ""
-        common.save(common.stem(kept["machine"] | {"processor": kept["machine"]["gpu"]}, "gpu"), kept, text)
-    return 0 if good else 1
 
+def text(kept: dict[str, Any]) -> str:
+    """The results as tables of Markdown."""
+    about = kept["machine"]
+    parts = [f"{about['gpu']}, {about['date']}, revision {about['revision']}\n"]
+    parts.append(f"Peak: {kept['peak'] / 1e12:.3g} 10^12 multiply-adds per second in float32\n")
+    if rows := kept.get("tune"):
+        cells = [
+            [f"m={r['width']}, {r['members']} members", *map(_billions, (r["planned"], max(r["rates"].values()))),
+             f"{r['planned'] * OPERATIONS / kept['peak']:.0%}"]
+            for r in rows
+        ]  # fmt: skip
+        parts.append(common.table(["kernels, 10^9 updates/s", "plan", "best shape", "share of the peak"], cells))
+    if rows := kept.get("product"):
+        rates = "updates_per_second", "kernel_updates_per_second"
+        cells = [
+            [r["name"], *(_billions(r[rate]) for rate in rates), f"{r['first']:.1f}", f"{r['second']:.2f}"]
+            for r in rows
+        ]  # fmt: skip
+        head = ["simulate(), 10^9 updates/s", "whole call", "in kernels", "first call, s", "second call, s"]
+        parts.append(common.table(head, cells))
+    if rows := kept.get("jax"):
+        cells = [
+            [f"{r['name']}: m={r['width']}, n={r['samples']}, {r['members']}", _billions(r["updates_per_second"])]
+            for r in rows
+        ]  # fmt: skip
+        parts.append(common.table(["JAX: sizes and members", "10^9 updates/s"], cells))
+    return "\n".join(parts)
+
+
+def _billions(rate: float) -> str:
+    return f"{rate / 1e9:.4g}"
+
+
+PARTS = {"tune": tune, "product": product, "jax": jax}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import __version__
 from .objective import describe
 from .problem import Problem
 
@@ -31,8 +32,8 @@ def cores() -> int:
 
 def versions() -> dict[str, str]:
     """Versions of simdrop and of what its numbers depend on."""
-    found = {f"{name}_version": _version(name) for name in ("simdrop", "numpy", "scipy", "numba")}
-    return found | {"python_version": platform.python_version()}
+    found = {f"{name}_version": _version(name) for name in ("numpy", "scipy", "numba")}
+    return {"simdrop_version": __version__} | found | {"python_version": platform.python_version()}
 
 
 @lru_cache
