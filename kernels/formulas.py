@@ -179,12 +179,21 @@ _BUILDERS: dict[str, Callable[[Any, Jit, type], tuple[Any, Any, bool]]] = {
 }
 
 
-def optimizer(name: str, jit: Jit) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
+def optimizer(
+    name: str, jit: Jit, over_root: Callable[[Scalar, Scalar, Scalar], Scalar] | None = None
+) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
     """The update (θ, u, v) -> (θ, u, v) of one parameter; arguments after those: gradient, lr, constants.
 
-    The constants are those of `optimizer_constants`; `spec.Step` has the formulas.
+    The constants are those of `optimizer_constants`; `spec.Step` has the formulas. `over_root`, of (u, v, ε),
+    is u / (√v + ε) where a processor has better instructions than what a compiler makes of it.
     """
-    return jit({"sgd": _sgd, "momentum": _momentum, "adam": _adam}[name])
+    if name == "adam":
+        return jit(_make_adam(jit(_over_root) if over_root is None else over_root))
+    return jit({"sgd": _sgd, "momentum": _momentum}[name])
+
+
+def _over_root(u: Scalar, v: Scalar, epsilon: Scalar) -> Scalar:
+    return u / (math.sqrt(v) + epsilon)
 
 
 def _sgd(theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any) -> tuple[Scalar, Scalar, Scalar]:
@@ -198,10 +207,15 @@ def _momentum(
     return theta - lr * u, u, v
 
 
-def _adam(theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any) -> tuple[Scalar, Scalar, Scalar]:
-    u = constants[0] * u + constants[1] * g
-    v = constants[2] * v + constants[3] * g * g
-    return theta - lr * (u * constants[4]) / (math.sqrt(v * constants[5]) + constants[6]), u, v
+def _make_adam(over_root: Any) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
+    def adam(
+        theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any
+    ) -> tuple[Scalar, Scalar, Scalar]:
+        u = constants[0] * u + constants[1] * g
+        v = constants[2] * v + constants[3] * g * g
+        return theta - over_root(lr * (u * constants[4]), v * constants[5], constants[6]), u, v
+
+    return adam
 
 
 def optimizer_constants(step: Step, first_step: int, steps: int, real: type) -> NDArray[np.floating]:

@@ -39,6 +39,8 @@ _MULTIPLIER_0 = np.uint64(0xD2511F53)
 _MULTIPLIER_1 = np.uint64(0xCD9E8D57)
 _WEYL_0 = np.uint64(0x9E3779B9)
 _WEYL_1 = np.uint64(0xBB67AE85)
+#: the multipliers and the increments of the key
+CONSTANTS = (_MULTIPLIER_0, _MULTIPLIER_1, _WEYL_0, _WEYL_1)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 

@@ -15,7 +15,33 @@ _BATCH = np.uint64(rng.STREAM_BATCH << 28)
 
 #: a word
 LOW = np.uint64(0xFFFFFFFF)
-philox = machine.scalar(rng.philox)
+
+
+def _make_philox() -> Any:
+    """`rng.philox` with words of 32 bits, which the simulator's plain numbers would overflow."""
+    product, shift = machine.product(), np.uint64(32)
+    first, second, weyl0, weyl1 = (np.uint32(word) for word in rng.CONSTANTS)
+
+    def philox(c0, c1, c2, c3, k0, k1):
+        c0, c1, c2, c3, k0, k1 = (
+            np.uint32(c0),
+            np.uint32(c1),
+            np.uint32(c2),
+            np.uint32(c3),
+            np.uint32(k0),
+            np.uint32(k1),
+        )
+        for _ in range(10):
+            p0, p1 = product(first, c0), product(second, c2)
+            c0, c2 = np.uint32(np.uint32(p1 >> shift) ^ c1 ^ k0), np.uint32(np.uint32(p0 >> shift) ^ c3 ^ k1)
+            c1, c3 = np.uint32(p1), np.uint32(p0)
+            k0, k1 = np.uint32(k0 + weyl0), np.uint32(k1 + weyl1)
+        return c0, c1, c2, c3
+
+    return philox
+
+
+philox = machine.scalar(rng.philox if machine.SIMULATED else _make_philox())
 bounded = machine.scalar(rng.bounded)
 
 
@@ -37,7 +63,7 @@ def is_kept(neuron, stream, sample, step, threshold, member, key0, key1):
     """Whether one neuron is kept, drawn by itself."""
     block = np.uint64(neuron // 4) | stream
     w0, w1, w2, w3 = philox(block, np.uint64(sample), np.uint64(step), member, key0, key1)
-    return pick(neuron % 4, w0, w1, w2, w3) <= threshold
+    return pick(neuron % 4, w0, w1, w2, w3) <= np.uint32(threshold)
 
 
 def make_fill(neurons: int, sample_masks: bool, real: type) -> Any:
@@ -49,13 +75,13 @@ def make_fill(neurons: int, sample_masks: bool, real: type) -> Any:
     def fill(factors, lane, width, threshold, factor, sample, step, member, key0, key1):
         """`factor` where the mask keeps, 0 elsewhere and beyond the width; `sample` is 0 for step masks."""
         for q in range(quads):
-            block = np.uint64(lane * quads + q)
+            block, most = np.uint64(lane * quads + q), np.uint32(threshold)
             w0, w1, w2, w3 = philox(block | stream, np.uint64(sample), np.uint64(step), member, key0, key1)
             first = lane * neurons + 4 * q
-            factors[4 * q] = factor if w0 <= threshold and first < width else zero
-            factors[4 * q + 1] = factor if w1 <= threshold and first + 1 < width else zero
-            factors[4 * q + 2] = factor if w2 <= threshold and first + 2 < width else zero
-            factors[4 * q + 3] = factor if w3 <= threshold and first + 3 < width else zero
+            factors[4 * q] = factor if w0 <= most and first < width else zero
+            factors[4 * q + 1] = factor if w1 <= most and first + 1 < width else zero
+            factors[4 * q + 2] = factor if w2 <= most and first + 2 < width else zero
+            factors[4 * q + 3] = factor if w3 <= most and first + 3 < width else zero
 
     return fill
 

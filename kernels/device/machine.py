@@ -111,6 +111,16 @@ def _division() -> Any:
     return divide
 
 
+def over_root(real: type) -> Any:
+    """The device function (u, v, ε) -> u / (√v + ε) of Adam in single precision, some units in the last place off: both
+    operations are correctly rounded otherwise, by branches. None where the compiler's own will do.
+    """  # fmt: skip
+    if SIMULATED or real is not np.float32:
+        return None
+    root, reciprocal = _instruction("sqrt.approx.f32 $0, $1;", 1), _instruction("rcp.approx.ftz.f32 $0, $1;", 1)
+    return scalar(lambda u, v, epsilon: u * reciprocal(root(v) + epsilon))
+
+
 def rounded_product() -> Any:
     """The device function x y of float64 numbers, rounded by itself: compilers fuse no sum into it."""
     return (lambda x, y: x * y) if SIMULATED else _instruction("mul.rn.f64 $0, $1, $2;", 2, types.float64, "d")
@@ -121,18 +131,30 @@ def rounded_sum() -> Any:
     return (lambda x, y: x + y) if SIMULATED else _instruction("add.rn.f64 $0, $1, $2;", 2, types.float64, "d")
 
 
-def _instruction(text: str, operands: int, kind: Any = types.float32, letter: str = "f") -> Any:
-    """One PTX instruction as a function of device code."""
+def product() -> Any:
+    """The device function x y, np.uint64, of two words, np.uint32: one instruction of half the cost of a product of
+    64 bits, which is what the compiler makes of words that fill 64.
+    """  # fmt: skip
+    return _instruction("mul.wide.u32 $0, $1, $2;", 2, types.uint32, "r", gives=(types.uint64, "l", 64))
+
+
+def _instruction(
+    text: str, operands: int, kind: Any = types.float32, letter: str = "f", gives: tuple[Any, str, int] | None = None
+) -> Any:
+    """One PTX instruction as a function of device code; `gives` is type, letter and bits of an integer result."""
     from llvmlite import ir
     from numba.cuda.extending import intrinsic
 
+    result, result_letter = (kind, letter) if gives is None else gives[:2]
+
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        signature = ir.FunctionType(args[0].type, [arg.type for arg in args])
-        constraints = f"={letter}" + f",{letter}" * operands
+        returned = args[0].type if gives is None else ir.IntType(gives[2])
+        signature = ir.FunctionType(returned, [arg.type for arg in args])
+        constraints = f"={result_letter}" + f",{letter}" * operands
         return builder.call(ir.InlineAsm(signature, text, constraints, side_effect=kind is types.int64), args)
 
     if operands == 1:
-        return intrinsic(lambda typing, x: (kind(kind), emit))
+        return intrinsic(lambda typing, x: (result(kind), emit))
     if operands == 3:
-        return intrinsic(lambda typing, x, y, z: (kind(kind, kind, kind), emit))
-    return intrinsic(lambda typing, x, y: (kind(kind, kind), emit))
+        return intrinsic(lambda typing, x, y, z: (result(kind, kind, kind), emit))
+    return intrinsic(lambda typing, x, y: (result(kind, kind), emit))

@@ -179,7 +179,7 @@ def _make_prepare(kind: Kind, shape: TeamShape) -> Any:
 
 
 def _make_apply(kind: Kind, shape: TeamShape) -> Any:
-    update = formulas.optimizer(kind.optimizer, machine.scalar)
+    update = formulas.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
     moments, step_masks, real, zero = MOMENTS[kind.optimizer], not kind.sample_masks, kind.real, kind.real(0)
     outputs, numbers, neurons = kind.outputs, kind.outputs + kind.inputs, shape.neurons
 

@@ -166,8 +166,8 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
 
 
 def _make_apply(kind: Kind, shape: WideShape) -> Any:
-    update, moments, zero = formulas.optimizer(kind.optimizer, machine.scalar), MOMENTS[kind.optimizer], kind.real(0)
-    lanes = shape.lanes
+    update = formulas.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
+    lanes, moments, zero = shape.lanes, MOMENTS[kind.optimizer], kind.real(0)
 
     @machine.device
     def apply(theta, moment, weights, vectors, work, base, params, lr, constants):
