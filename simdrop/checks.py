@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 MIN_KEEP_PROB = 2.0**-32
 #: whole numbers beyond this have no float64 of their own
 MOST_EXACT = 1 << 53
+#: more than any machine has
+MOST_THREADS = 1 << 12
 #: what arrays that do not hold numbers hold, by NumPy's letter for their type
 _KINDS = {
     "b": "booleans",
@@ -43,12 +45,12 @@ def check_flag(name: str, value: object) -> bool:
     raise InvalidInput(f"{name} must be True or False, got {shown(value)}")
 
 
-def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+def check_count(name: str, value: object, least: int = 1, most: int = MOST_EXACT) -> int:
     """`value` as an int of at least `least`, and at most `most`; raises InvalidInput."""
     whole = _whole(value)
     if whole is None or whole < least:
         raise InvalidInput(f"{name} must be a whole number of at least {least}, got {shown(value)}")
-    if most is not None and whole > most:
+    if whole > most:
         raise InvalidInput(f"{name} must be at most {most}, got {shown(value)}")
     return whole
 
@@ -61,6 +63,19 @@ def _whole(value: object) -> int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def is_one(name: str, value: object) -> bool:
+    """Whether `value` is one thing and no array of any; raises InvalidInput where that cannot be told."""
+    try:
+        return np.ndim(value) == 0  # type: ignore[arg-type]
+    except Exception as error:  # ragged lists, tensors of other libraries
+        raise InvalidInput(f"{name} must be a number or an array: {' '.join(str(error).split())}") from None
+
+
+def check_threads(value: object) -> int:
+    """`value` as a number of threads; raises InvalidInput."""
+    return check_count("threads", value, most=MOST_THREADS)
 
 
 def check_whole(name: str, value: object, least: int = 0, most: int = MOST_EXACT) -> NDArray[np.int64]:
@@ -77,17 +92,17 @@ def check_whole(name: str, value: object, least: int = 0, most: int = MOST_EXACT
 
 def check_seed(seed: object, name: str = "seed") -> int:
     """`seed` as an int in [0, 2**64); raises InvalidInput."""
-    seed = check_count(name, seed, least=0)
-    if seed >= 1 << 64:
-        raise InvalidInput(f"{name} must be below 2**64, got {seed}")
-    return seed
+    whole = _whole(seed)
+    if whole is not None and whole >= 1 << 64:
+        raise InvalidInput(f"{name} must be below 2**64, got {shown(seed)}")
+    return check_count(name, seed, least=0, most=1 << 64)
 
 
 def check_seeds(seed: ArrayLike) -> NDArray[np.uint64]:
     """`seed` as an array () or, of one for each member, (members,); raises InvalidInput."""
-    if np.ndim(seed) == 0:
+    if is_one("seed", seed):
         return np.array(check_seed(seed), dtype=np.uint64)
-    given = np.asarray(seed)
+    given = _given("seed", seed)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu" or (given < 0).any():
         raise InvalidInput(f"seed must be a whole number, or one for each member, 0 or more, got {shown(seed)}")
     seeds = given.astype(np.uint64)
@@ -114,6 +129,11 @@ def as_array(name: str, value: object) -> NDArray[Any]:
         return value
     given = _given(name, value)
     return given if given.dtype.kind in "fiu" else _numbers(name, value)
+
+
+def check_real(name: str, value: object) -> Array:
+    """`value` as a new float64 array of real numbers, which may be NaN or infinite; raises InvalidInput."""
+    return _numbers(name, value)
 
 
 def _numbers(name: str, value: object) -> Array:

@@ -52,10 +52,12 @@ def masks(
     if samples is not None:
         samples = check_count("samples", samples, most=MOST)
     try:
-        np.broadcast_shapes(member.shape, step.shape, kept.shape)
+        shape = np.broadcast_shapes(member.shape, step.shape, kept.shape)
     except ValueError:
         shapes = f"{member.shape}, {step.shape} and {kept.shape}"
         raise InvalidInput(f"member, step and keep_prob must broadcast, got the shapes {shapes}") from None
+    if 0 in shape:
+        return np.zeros((*shape, width) if samples is None else (*shape, samples, width), dtype=np.bool_)
     if kept.ndim:
         member, step, kept = np.broadcast_arrays(member, step, kept)
     return rng.masks(seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from simdrop_kernels.connect import MAX_INPUTS
 from simdrop_kernels.spec import LAWS, PARTS, Law, Part
 
-from .checks import check_count, check_finite
+from .checks import check_count, check_flag, check_number
 from .errors import InvalidInput
-from .problem import Problem
-from .words import check_choice
+from .problem import Problem, check_problem
+from .words import check_choice, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +42,26 @@ class Noise:
     part: Part = "both"
 
     def __post_init__(self) -> None:
-        check_count("masks", self.masks)
-        check_choice("law", self.law, LAWS)
-        check_choice("part", self.part, PARTS)
-        if self.batch_size is not None:
-            check_count("batch_size", self.batch_size)
-        for name in ("label", "parameter"):
-            value = check_finite(name, getattr(self, name))
-            if value.ndim or value < 0:
-                raise InvalidInput(f"{name} must be a standard deviation, 0 or more, got {getattr(self, name)!r}")
-        if np.ndim(self.connect) or not 0 < self.connect <= 1:
+        checked: dict[str, Any] = {
+            "masks": check_count("masks", self.masks),
+            "law": check_choice("law", self.law, LAWS),
+            "part": check_choice("part", self.part, PARTS),
+            "batch_size": None if self.batch_size is None else check_count("batch_size", self.batch_size),
+            "replace": check_flag("replace", self.replace),
+            "label": check_number("label", self.label, least=0, what="a standard deviation"),
+            "parameter": check_number("parameter", self.parameter, least=0, what="a standard deviation"),
+            "connect": check_number("connect", self.connect),
+        }
+        if not 0 < checked["connect"] <= 1:
             raise InvalidInput(
-                f"connect must lie in (0, 1] (the probability to keep an input weight), got {self.connect!r}"
+                f"connect must lie in (0, 1] (the probability to keep an input weight), got {shown(self.connect)}"
             )
-        object.__setattr__(self, "replace", bool(self.replace))
-        for name in ("label", "parameter", "connect"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def check(self, problem: Problem) -> Noise:
         """This noise for `problem`, its batch_size None where a batch is all samples; raises InvalidInput."""
+        check_problem(problem)
         if self.connect < 1 and self.part != "both":
             check_connect(problem, self, f"part {self.part!r} needs the mean over DropConnect's masks")
         batch_size = check_batch(problem, self.batch_size, replace=self.replace)

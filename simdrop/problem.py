@@ -198,7 +198,10 @@ class Problem:
         check_choice("gamma_of", gamma_of, ("variance", "deviation"))
         if gamma is not None:
             gamma = check_number("gamma", gamma)
-            scale *= self.width ** (-gamma / 2 if gamma_of == "variance" else -gamma)
+            try:
+                scale *= self.width ** (-gamma / 2 if gamma_of == "variance" else -gamma)
+            except OverflowError:
+                raise InvalidInput(f"gamma must give a finite standard deviation, m^-gamma, got {gamma:g}") from None
         rows = 1 if members is None else check_count("members", members)
         drawn = scale * np.random.default_rng(check_seed(seed)).standard_normal((rows, self.n_params))
         return drawn[0] if members is None else drawn

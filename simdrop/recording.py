@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import check_count, check_finite, check_number
+from .checks import check_count, check_finite, check_flag, check_number, check_whole, is_one
 from .errors import InvalidInput
 from .estimate import check_memory
 from .problem import Problem
-from .words import check_choice
+from .words import check_choice, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,9 +71,9 @@ class Wanted:
         risk_limit: float | None = RISK_LIMIT,
     ) -> Wanted:
         """Validate what a run of `members` members is asked to record at `steps`; raises InvalidInput."""
-        levels = tuple(float(q) for q in quantiles)
-        if not all(0 <= q <= 1 for q in levels):
-            raise InvalidInput(f"quantiles must lie in [0, 1], got {quantiles!r}")
+        levels = check_finite("quantiles", quantiles)
+        if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
+            raise InvalidInput(f"quantiles must lie in [0, 1], a list of numbers, got {shown(quantiles)}")
         groups = check_count("groups", groups, least=0)
         if groups == 1 or groups > members:
             raise InvalidInput(f"groups must be 0 or between 2 and the {members} members, got {groups}")
@@ -85,9 +85,9 @@ class Wanted:
             trajectories=_numbers("keep_theta", keep_theta, members),
             points=points,
             covariance=_numbers("covariance", covariance, problem.n_params),
-            quantiles=levels,
+            quantiles=tuple(levels.tolist()),
             groups=groups,
-            norms=bool(norms),
+            norms=check_flag("norms", norms),
             risk_limit=math.inf if risk_limit is None else check_number("risk_limit", risk_limit, least=1),
         )
 
@@ -117,7 +117,7 @@ def _parts(
 def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> NDArray[np.int64]:
     """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`."""
     check_choice("spacing", spacing, ("even", "log"))
-    if np.ndim(record) == 0:
+    if is_one("record", record):
         count = check_count("record", record, least=2)
         check_memory({f"record={count}": 16.0 * count})
         if spacing == "even":
@@ -127,7 +127,7 @@ def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> 
     else:
         chosen = check_finite("record", record)
         if chosen.ndim != 1 or not ((chosen >= 0) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
-            raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {record!r}")
+            raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {shown(record)}")
     return np.unique(np.concatenate([[0, steps], np.rint(chosen)]).astype(np.int64))
 
 
@@ -135,12 +135,14 @@ def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.i
     """Numbers in [0, limit): all for True, none for False, else those given, sorted, without repetition."""
     if isinstance(value, (bool, np.bool_)):
         return np.arange(limit if value else 0)
-    numbers = np.unique(np.asarray(value))
-    if numbers.size == 0:
-        return np.arange(0)
-    if numbers.dtype.kind not in "iu" or numbers[0] < 0 or numbers[-1] >= limit:
-        raise InvalidInput(f"{name} must be True, False or whole numbers from 0 to {limit - 1}, got {value!r}")
-    return numbers.astype(np.int64)
+    words = f"{name} must be True, False or whole numbers from 0 to {limit - 1}, got {shown(value)}"
+    try:
+        given = check_whole(name, value, most=limit - 1)
+    except InvalidInput:
+        raise InvalidInput(words) from None
+    if given.ndim != 1:
+        raise InvalidInput(words)
+    return np.unique(given)
 
 
 class Seen(Protocol):

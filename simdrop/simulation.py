@@ -18,7 +18,16 @@ from simdrop_kernels.rng import MAX_STEPS, MAX_WIDTH
 from simdrop_kernels.spec import MOMENTS, OPTIMIZERS, Ensemble, Objective, Optimizer, Step, for_kernels
 
 from . import provenance
-from .checks import check_count, check_finite, check_flag, check_keep_prob, check_seeds
+from .checks import (
+    check_count,
+    check_finite,
+    check_flag,
+    check_keep_prob,
+    check_number,
+    check_seeds,
+    check_threads,
+    check_whole,
+)
 from .ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from .errors import InvalidInput
 from .noise import Noise, check_batch
@@ -27,7 +36,7 @@ from .output.folder import opened
 from .problem import Problem, check_problem
 from .provenance import PER_MEMBER
 from .recording import RISK_LIMIT, Seen, Wanted, record_steps
-from .words import check_choice
+from .words import check_callable, check_choice, check_path, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -151,7 +160,7 @@ def simulate(
         risk_limit=risk_limit,
     )
     phases = _phases(problem, objectives, step, backend, settings.dtype)
-    threads = provenance.cores() if threads is None else check_count("threads", threads)
+    threads = provenance.cores() if threads is None else check_threads(threads)
     drawn_by = _check_numbers(numbers, settings.members)
     training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
     samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
@@ -164,7 +173,11 @@ def simulate(
         given=block_size,
     )
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
-    if checkpoint is None and resume:
+    check_callable("progress", progress)
+    seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
+    if checkpoint is not None:
+        checkpoint = check_path("checkpoint", checkpoint)
+    if check_flag("resume", resume) and checkpoint is None:
         raise InvalidInput("resume=True needs a checkpoint: the file to continue from")
     with ExitStack() as stack:
         folder = stack.enter_context(opened(out, "simulate", overwrite=check_flag("overwrite", overwrite)))
@@ -172,7 +185,7 @@ def simulate(
             from .checkpoint import Checkpoint
 
             identity = provenance.identity(problem, settings, training=training, run=run)
-            held = Checkpoint(checkpoint, identity, resume=resume, seconds=checkpoint_seconds)
+            held = Checkpoint(checkpoint, identity, resume=resume, seconds=seconds)
             run.checkpoint = stack.enter_context(held)
         stopped = run.go(progress)
         if stopped is not None and not run.updates:
@@ -228,7 +241,7 @@ class Settings:
         theta0 = check_problem(problem).check_theta(theta0, "theta0")
         lr = check_finite("lr", lr)
         if not (lr > 0).all():
-            raise InvalidInput(f"lr must be positive, got {lr if lr.size > 1 else lr.item()!r}")
+            raise InvalidInput(f"lr must be positive, got {shown(lr if lr.ndim else lr.item())}")
         kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
         seeds = check_seeds(seed)
         lengths = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
@@ -236,7 +249,7 @@ class Settings:
             members = next((len(value) for value in lengths.values() if value.ndim), None)
             if members is None:
                 raise InvalidInput("members is missing: give it, or an array over members for theta0, lr or keep_prob")
-        members = check_count("members", members)
+        members = check_count("members", members, most=1 << 32)
         for name, value in lengths.items():
             if value.ndim > 1 or value.shape not in ((), (members,)):
                 raise InvalidInput(f"{name} must be the same for all or given for {members} members, got {value.shape}")
@@ -384,9 +397,9 @@ def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64
     """The members' numbers (members,); raises InvalidInput."""
     if numbers is None:
         return None
-    array = np.asarray(numbers)
-    if array.shape != (members,) or array.dtype.kind not in "iu" or (array < 0).any() or (array >= 1 << 32).any():
-        raise InvalidInput(f"numbers must be {members} whole numbers from 0 to 2**32 - 1, got {numbers!r}")
+    array = check_whole("numbers", numbers, most=(1 << 32) - 1)
+    if array.shape != (members,):
+        raise InvalidInput(f"numbers must be {members} whole numbers from 0 to 2**32 - 1, got {shown(numbers)}")
     return array.astype(np.uint64)
 
 
@@ -394,10 +407,11 @@ def _check_noise(
     problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
 ) -> Noise:
     """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
+    replace = check_flag("replace", replace)
     if noise is None:
         noise = Noise()
     elif not isinstance(noise, Noise):
-        raise InvalidInput(f"noise must be a simdrop.noise.Noise, got {noise!r}")
+        raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
     if batch_size is not None or replace:
         if noise.batch_size is not None or noise.replace:
             raise InvalidInput("batch_size and replace are given twice: as arguments and in noise; leave one out")
@@ -419,15 +433,18 @@ def _check_noise(
 def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> dict[str, Any]:
     """The options of the optimizer that are given; raises InvalidInput."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidInput(f"optimizer_options must be a dict such as {{'momentum': 0.9}}, got {shown(given)}")
     options: dict[str, Any] = dict(given or {})
     known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
     for name, value in options.items():
         if name not in known:
             takes = ", ".join(known) or "none"
-            raise InvalidInput(f"unknown optimizer option {name!r}: {optimizer} takes {takes}")
+            raise InvalidInput(f"unknown optimizer option {shown(name)}: {optimizer} takes {takes}")
         upper = np.inf if name == "epsilon" else 1
-        if not 0 <= value < upper:
-            raise InvalidInput(f"{name} must lie in [0, {upper}), got {value!r}")
+        options[name] = check_number(name, value)
+        if not 0 <= options[name] < upper:
+            raise InvalidInput(f"{name} must lie in [0, {upper}), got {shown(value)}")
     return options
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from simdrop_kernels.registry import BackendError
 
-from ..checks import check_count, check_flag, check_number
+from ..checks import check_count, check_flag, check_number, check_threads
 from ..config import problem_of, start_of
 from ..errors import InvalidInput
 from ..study.theories import EQUATIONS
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 AHEAD = 2
 #: times that a launch is begun again after an error; of dead workers Dask takes care itself
 RETRIES = 2
-MOST_WORKERS, MOST_THREADS = 10_000, 1 << 16
+MOST_WORKERS = 10_000
 LOST = "the scheduler was lost; what is done is kept: --resume continues"
 
 
@@ -58,7 +58,7 @@ class Plan:
 
 def plan(design: Design, *, threads: int | None = None) -> Plan:
     """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
-    threads = None if threads is None else check_count("threads", threads, most=MOST_THREADS)
+    threads = None if threads is None else check_threads(threads)
     parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
     _firsts(design, parts)  # refuses what could not be run
     for part in parts:
@@ -133,7 +133,7 @@ def sweep(
     Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
     """
     workers, resume = check_count("workers", workers, least=0, most=MOST_WORKERS), check_flag("resume", resume)
-    threads = None if threads is None else check_count("threads", threads, most=MOST_THREADS)
+    threads = None if threads is None else check_threads(threads)
     checkpoint_seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
     if workers and scheduler is not None:
         raise InvalidInput("workers make a local cluster, scheduler names another: leave one out")

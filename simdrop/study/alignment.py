@@ -25,13 +25,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import theory
-from ..checks import check_count, check_finite, check_seed
+from ..checks import check_count, check_finite, check_number, check_real, check_seed
 from ..errors import InvalidInput
 from ..noise import Noise
-from ..problem import Problem
+from ..problem import Problem, check_problem
 from ..theory._input import Array, check_point
-from ..words import check_choice
+from ..theory.curvature import OBJECTIVES
+from ..theory.step_noise import checked
+from ..words import check_choice, shown
 from .flatness import MOST, trajectory
+from .theories import SEEDS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,7 +76,8 @@ def align(h: ArrayLike, covariance: ArrayLike, *, draws: int = 0, seed: int = 0)
     value, mean = float((h * s).sum() / unit), float(np.trace(h) * np.trace(s) / size / unit)
     free = [max(float(np.square(m).sum() - np.trace(m) ** 2 / size), 0.0) for m in (h, s)]
     spread = float(np.sqrt(2 * free[0] * free[1] / max((size - 1) * (size + 2), 1)) / unit)
-    if not check_count("draws", draws, least=0):
+    draws, seed = check_count("draws", draws, least=0), check_seed(seed)
+    if not draws:
         return Alignment(value, mean, spread)
     null = null_sample(np.linalg.eigvalsh(h), np.linalg.eigvalsh(s), draws=draws, seed=seed)
     # Equal spectra can meet the value to rounding: such draws count as at least as large.
@@ -138,12 +142,14 @@ def along(
     """
     import xarray as xr
 
+    check_choice("objective", objective, OBJECTIVES)
+    draws, seed, noise = check_count("draws", draws, least=0), check_seed(seed), checked(problem, noise)
     dims, coords, values = trajectory(problem, theta)
     flat = values.reshape(-1, problem.n_params)
     names = ("alignment", "null_mean", "null_std", "score", "p_value")
     found = np.full((len(names), len(flat)), np.nan)
     for k in np.flatnonzero(np.isfinite(flat).all(axis=1)):
-        one = measure(problem, flat[k], objective=objective, noise=noise, draws=draws, seed=seed + int(k))
+        one = measure(problem, flat[k], objective=objective, noise=noise, draws=draws, seed=(seed + int(k)) % SEEDS)
         found[:, k] = one.value, one.null_mean, one.null_std, one.score, one.p_value
     variables = {name: (dims, row.reshape(values.shape[:-1])) for name, row in zip(names, found, strict=True)}
     return xr.Dataset(variables, coords, {"objective": objective, "draws": draws})
@@ -176,7 +182,11 @@ def trajectory_covariance(runs: xr.Dataset, *, of: Literal["increments", "positi
     "increments": of the differences between record points k steps apart, divided by lr² k: an estimate of the Σ of one
     step of SGD where drift and Σ hardly change from the first record point to the last. "positions": of theta itself.
     """
+    import xarray as xr
+
     check_choice("of", of, ("increments", "positions"))
+    if not isinstance(runs, xr.Dataset):
+        raise InvalidInput(f"runs must be what simulate() returned, got {shown(runs)}")
     if "theta" not in runs or "time" not in runs.coords:
         raise InvalidInput("the run needs parameters (keep_theta) and one learning rate for all members")
     step, time = runs["step"].values, runs["time"].values
@@ -209,7 +219,7 @@ def exponent(x: ArrayLike, y: ArrayLike) -> Exponent:
 
     The interval takes the scatter about the line as independent from point to point. NaN for fewer than three points.
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    x, y = check_real("x", x), check_real("y", y)
     if x.ndim != 1 or x.shape != y.shape:
         raise InvalidInput(f"x and y must be lists of equally many numbers, got shapes {x.shape} and {y.shape}")
     used = _above_rounding(x) & _above_rounding(y)
@@ -243,8 +253,7 @@ def by_direction(
 
     theta, s = _dense(problem, theta), _trained(problem, _matrix("covariance", covariance))
     check_choice("axes", axes, ("hessian", "noise"))
-    if not factor > 1:
-        raise InvalidInput(f"factor must be above 1, got {factor!r}")
+    factor = check_number("factor", factor, above=1)
     h = _trained(problem, theory.hessian(problem, theta, objective=objective))
     if s.shape != h.shape:
         raise InvalidInput(f"covariance must be of the {problem.n_params} parameters, got shape {np.shape(covariance)}")
@@ -292,7 +301,7 @@ def _above_rounding(values: Array) -> Any:
 
 def _dense(problem: Problem, theta: ArrayLike) -> Array:
     """One theta (P,) of few enough parameters for dense matrices; raises InvalidInput."""
-    if problem.n_params > MOST:
+    if check_problem(problem).n_params > MOST:
         raise InvalidInput(f"matrices of {problem.n_params} x {problem.n_params}: at most {MOST} parameters here")
     return check_point(problem, theta)
 

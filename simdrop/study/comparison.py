@@ -15,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import Step, registry
 
-from ..checks import check_count, check_finite, check_flag
+from ..checks import check_count, check_finite, check_flag, check_threads, is_one
 from ..ensemble import DEFAULT_MEMORY, with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..estimate import check_memory
 from ..interrupt import raising
-from ..problem import Problem
+from ..problem import Problem, check_problem
 from ..recording import record_steps
 from ..simulation import Settings, simulate
-from ..words import check_choice, check_names
+from ..words import check_callable, check_choice, check_names
 from .distances import Array
 from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
 from .summary import summarize
@@ -167,7 +167,7 @@ class Plan:
         **common: Any,
     ) -> Plan:
         """Refuse, before any work, what `compare` cannot do; arguments as there. Raises InvalidInput, BackendError."""
-        theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+        theta0 = check_start(problem, theta0)
         if theta0.ndim != 1:
             expected = f"shape ({problem.n_params},)"
             raise InvalidInput(f"theta0 must be one start for all members, {expected}, got {theta0.shape}")
@@ -180,7 +180,7 @@ class Plan:
         registry.choose(common["backend"], step, np.dtype(common["dtype"]))
         check_count("memory", common["memory"])
         if common["threads"] is not None:
-            check_count("threads", common["threads"])
+            check_threads(common["threads"])
         groups = min(20, members) if groups is None else check_count("groups", groups, least=3)
         if groups > members:
             raise InvalidInput(f"groups must be at most the {members} members, got {groups}")
@@ -201,7 +201,7 @@ class Plan:
         """Simulate, integrate the flows, measure; arguments as in `compare`."""
         from ..output.folder import opened
 
-        tell = progress or (lambda stage, done, total: None)
+        tell = check_callable("progress", progress) or (lambda stage, done, total: None)
         with opened(out, "compare", overwrite=overwrite) as folder, raising():
             watch = _Watch(tell)
             runs = self._simulate(watch, folder, tell)
@@ -239,13 +239,19 @@ class Plan:
         return Comparison(problem, runs, flows, distances, summary, run_id)
 
 
+def check_start(problem: Problem, theta0: ArrayLike | None) -> Array:
+    """theta0 (..., P), by default a draw; raises InvalidInput."""
+    check_problem(problem)
+    return problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+
+
 def grid_points(problem: Problem, grid: int | ArrayLike | None) -> Array:
     """The points (k, d) that `grid` stands for; raises InvalidInput."""
     x, samples = problem.x, problem.n_samples
     one_dimensional = x.shape[1] == 1
     if grid is None and not one_dimensional:
         return x[np.unique(np.linspace(0, samples - 1, min(samples, GRID_SAMPLES)).astype(int))]
-    if grid is None or np.ndim(grid) == 0:
+    if grid is None or is_one("grid", grid):
         count = GRID_POINTS if grid is None else check_count("grid", grid, least=2)
         check_memory({f"grid={count} points": 32.0 * count})
         if not one_dimensional:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import check_finite
+from ..checks import check_finite, check_flag, check_number
 from ..errors import InvalidInput
-from ..problem import Problem
-from ..theory._input import Array, check_point
+from ..problem import Problem, check_problem
+from ..theory._input import Array, check_point, check_thetas
 from .flatness import trajectory
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ COSINE = 0.95
 
 def directions(problem: Problem, theta: ArrayLike) -> Array:
     """Unit vectors (..., m, D) of the incoming weights, the bias last."""
-    _, w = problem.split(problem.check_theta(theta))
+    _, w = _weights(problem, theta)
     norm = np.linalg.norm(w, axis=-1, keepdims=True)
     return w / np.where(norm > 0, norm, np.nan)
 
 
 def orientations(problem: Problem, theta: ArrayLike) -> Array:
     """Angles (..., m) of (w_j, b_j) in [-π, π). Raises InvalidInput unless a neuron has one input and a bias."""
-    if problem.n_inputs != 2 or not problem.bias:
+    if check_problem(problem).n_inputs != 2 or not problem.bias:
         raise InvalidInput(
             "an orientation is an angle where the data have d = 1 and neurons a bias; else: directions()"
         )
@@ -56,7 +56,8 @@ def orientations(problem: Problem, theta: ArrayLike) -> Array:
 
 def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> Array:
     """|a_j| |u_j| of every neuron (..., m), `relative` to the network's largest; 0 where all are."""
-    a, w = problem.split(problem.check_theta(theta))
+    relative = check_flag("relative", relative)
+    a, w = _weights(problem, theta)
     size = np.linalg.norm(a, axis=-2) * np.linalg.norm(w, axis=-1)
     largest = size.max(axis=-1, keepdims=True)
     return size / np.where(largest > 0, largest, 1) if relative else size
@@ -64,12 +65,13 @@ def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> 
 
 def small_share(problem: Problem, theta: ArrayLike, *, below: float = SMALL) -> Array:
     """The share (...) of neurons whose amplitude is below `below` of the largest."""
+    below = check_number("below", below)
     return np.asarray((amplitudes(problem, theta) < below).mean(axis=-1))
 
 
 def dead_share(problem: Problem, theta: ArrayLike) -> Array:
     """The share (...) of neurons that are 0 for all samples, as those of relu can be: no gradient reaches them."""
-    _, w = problem.split(problem.check_theta(theta))
+    _, w = _weights(problem, theta)
     value = problem.sigma.value(problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
     return np.asarray((value == 0).all(axis=-2).mean(axis=-1))
 
@@ -120,8 +122,7 @@ class Clusters:
 
     def holding(self, share: float = 0.95) -> int:
         """How many of the heaviest clusters hold `share` of the summed amplitude."""
-        if not 0 < share < 1:
-            raise InvalidInput(f"share must lie in (0, 1), got {share!r}")
+        share = check_number("share", share, above=0, below=1)
         return int((np.cumsum(self.weight) < share).sum()) + 1
 
 
@@ -140,8 +141,9 @@ def clusters(
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    if not 0 < diameter < np.pi:
+    if not 0 < check_number("diameter", diameter) < np.pi:
         raise InvalidInput(f"diameter must be an angle in (0, π), got {diameter!r}")
+    signed = check_flag("signed", signed)
     theta = check_point(problem, theta)
     ways, neurons = _large(problem, theta, threshold)
     size = amplitudes(problem, theta)[neurons]
@@ -168,7 +170,7 @@ def effective_ratio(problem: Problem, theta: ArrayLike, *, cosine: float = COSIN
     of those not yet stood for, the first of equals; repeat until none is left. Neurons without orientation count for
     themselves.
     """
-    if not 0 <= cosine < 1:
+    if not 0 <= check_number("cosine", cosine) < 1:
         raise InvalidInput(f"cosine must lie in [0, 1), got {cosine!r}")
     ways = directions(problem, theta)
     flat = ways.reshape(-1, *ways.shape[-2:])
@@ -197,6 +199,8 @@ def distances(
     NaN for neurons below the threshold. `teacher` holds incoming weights, the bias last, of any length but 0; unless
     `signed`, up to their sign.
     """
+    check_problem(problem)
+    threshold, signed = check_number("threshold", threshold), check_flag("signed", signed)
     given = check_finite("teacher", teacher)
     if given.ndim != 2 or given.shape[1] != problem.n_inputs or not given.any(axis=1).all():
         raise InvalidInput(f"teacher must hold vectors of {problem.n_inputs} numbers, not all 0, got {given.shape}")
@@ -223,7 +227,11 @@ def along(
     """
     import xarray as xr
 
+    within, threshold = check_number("within", within), check_number("threshold", threshold, least=0, most=1)
+    signed = check_flag("signed", signed)
     dims, coords, values = trajectory(problem, theta)
+    if teacher is not None and values.size:
+        distances(problem, np.zeros(problem.n_params), teacher)  # refuses before any work
     flat = values.reshape(-1, problem.n_params)
     fine = np.isfinite(flat).all(axis=1)
     names = ["above", "small_share", "dead_share", "effective_ratio", "holding"]
@@ -251,9 +259,14 @@ def along(
     return xr.Dataset(variables, coords, {"threshold": threshold, "within": within, "signed": int(signed)})
 
 
+def _weights(problem: Problem, theta: ArrayLike) -> tuple[Array, Array]:
+    """Output weights a (..., c, m) and input weights w (..., m, D); raises InvalidInput."""
+    return check_problem(problem).split(check_thetas(problem, theta))
+
+
 def _large(problem: Problem, theta: Array, threshold: float) -> tuple[Array, NDArray[np.int64]]:
     """Directions (K, D) and numbers (K,) of the neurons of one network that reach the threshold; two at least."""
-    if not 0 <= threshold <= 1:
+    if not 0 <= check_number("threshold", threshold) <= 1:
         raise InvalidInput(f"threshold must be a share of the largest amplitude, in [0, 1], got {threshold!r}")
     ways = directions(problem, theta)
     neurons = np.flatnonzero((amplitudes(problem, theta) >= threshold) & np.isfinite(ways).all(axis=-1))

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import theory
-from ..checks import check_count, check_finite, check_seed
+from ..checks import check_count, check_finite, check_flag, check_number, check_seed
 from ..errors import InvalidInput
-from ..problem import Problem
+from ..problem import Problem, check_problem
 from ..theory._input import Array, check_point
+from ..theory.curvature import OBJECTIVES
 from ..words import check_choice
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ LINE, PLANE, BETWEEN = np.linspace(-1, 1, 41), np.linspace(-1, 1, 21), np.linspa
 _ROWS = 1 << 21
 #: up to this P all eigenvalues cost less than a few by Lanczos
 DENSE = 300
+#: random directions at most
+MOST_DIRECTIONS = 10**6
 #: largest P of which a dense matrix is made
 MOST = 5000
 
@@ -52,7 +55,7 @@ def random_directions(
     """
     theta = check_point(problem, theta)
     check_choice("normalise", normalise, ("filter", "layer", "none"))
-    count = check_count("count", count)
+    count = check_count("count", count, most=MOST_DIRECTIONS)
     drawn = problem.freeze(np.random.default_rng(check_seed(seed)).standard_normal((count, problem.n_params)))
     if normalise == "none":
         return drawn
@@ -208,9 +211,7 @@ def sharpness(
     """
     theta = check_point(problem, theta)
     check_choice("ball", ball, ("l2", "adaptive"))
-    size = check_finite("radius", radius)
-    if size.ndim or size <= 0:
-        raise InvalidInput(f"radius must be a positive number, got {radius!r}")
+    size = check_number("radius", radius, above=0, what="a positive number")
     starts, iterations = check_count("starts", starts, least=0), check_count("iterations", iterations)
     if ball == "adaptive" and not theta.any():
         raise InvalidInput("theta is zero: a ball in its units is a point; ball 'l2' needs none")
@@ -242,6 +243,8 @@ def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "
     """
     import xarray as xr
 
+    check_choice("objective", objective, OBJECTIVES)
+    check_flag("top", top)
     dims, coords, values = trajectory(problem, theta)
     flat = values.reshape(-1, problem.n_params)
     alive = np.isfinite(flat).all(axis=1)
@@ -259,6 +262,7 @@ def trajectory(problem: Problem, theta: ArrayLike | xr.Dataset) -> tuple[tuple[s
     """Names and coordinates of the leading axes, and theta (..., P) with NaN for members that diverged."""
     import xarray as xr
 
+    check_problem(problem)
     if isinstance(theta, xr.Dataset):
         if "theta" not in theta:
             raise InvalidInput("the run kept no parameters: simulate(..., keep_theta=True) or with member numbers")

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import provenance
-from ..checks import check_count, check_finite, check_keep_prob, check_number
+from ..checks import check_count, check_finite, check_keep_prob, check_number, check_seed, check_threads
 from ..ensemble import with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..problem import Problem
 from ..simulation import simulate
 from ..theory.moments import DENSE
-from ..words import check_names, shown
-from .comparison import grid_points
+from ..words import check_callable, check_names, shown
+from .comparison import check_start, grid_points
 from .distances import Array, root
 from .measure import texts
 from .theories import FAILURES, PATHWISE, QUANTITIES, THEORIES, Case, distance, group_means, predict, still
@@ -76,15 +76,22 @@ def heat_map(
 
     A cell is compared after round(time / lr) steps, one at least. Raises InvalidInput, BackendError.
     """
-    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    theta0 = check_start(problem, theta0)
     rates, kept = np.unique(check_finite("lrs", lrs)), np.unique(check_keep_prob(keep_probs, "keep_probs"))
     time = check_number("time", time)
     if not rates.size or not kept.size or rates[0] <= 0 or time <= 0:
-        raise InvalidInput(f"lrs and time must be positive, got {shown(lrs)} and {time!r}")
+        given = f"{shown(lrs)}, {shown(keep_probs)} and {time!r}"
+        raise InvalidInput(f"lrs, keep_probs and time must be positive and there must be one, got {given}")
+    if (time / rates >= 1 << 32).any():
+        raise InvalidInput(f"lrs and time need {time / rates[0]:g} steps, more than 2**32")
+    sme_members, seed = check_count("sme_members", sme_members, least=1, most=1 << 32), check_seed(seed)
+    threads = None if threads is None else check_threads(threads)
     theories = check_names("theory of a heat map", theories, [name for name in THEORIES if name not in PATHWISE])
-    groups = check_count("groups", groups, least=3)
-    members = check_count("members", members, least=groups) // groups * groups  # groups must not cross cells
-    points, tell = grid_points(problem, grid), progress or (lambda stage, done, total: None)
+    groups = check_count("groups", groups, least=3, most=1 << 32)
+    members = (
+        check_count("members", members, least=groups, most=1 << 32) // groups * groups
+    )  # groups must not cross cells
+    points, tell = grid_points(problem, grid), check_callable("progress", progress) or (lambda stage, done, total: None)
     steps = np.maximum(np.rint(time / rates), 1).astype(int)
     cells = [(i, j) for i in range(len(kept)) for j in range(len(rates))]
     runs = _train(problem, theta0, rates, kept, steps, members, groups, seed, points, backend, threads, tell)

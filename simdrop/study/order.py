@@ -29,14 +29,14 @@ from simdrop_kernels import Step, registry
 from simdrop_kernels.rng import MAX_STEPS
 
 from .. import provenance, theory
-from ..checks import check_count, check_finite, check_number, check_seed
+from ..checks import check_count, check_finite, check_number, check_seed, check_threads
 from ..ensemble import lost_steps
 from ..errors import Diverged, InvalidInput
 from ..interrupt import raising
 from ..problem import Problem
 from ..simulation import simulate
-from ..words import check_choice, check_names, shown
-from .comparison import grid_points
+from ..words import check_callable, check_choice, check_names, shown
+from .comparison import check_start, grid_points
 from .control import affordable, controlled
 from .distances import Array, Estimate, root
 from .measure import texts
@@ -116,7 +116,7 @@ def order(
         has as `partial` the Order of the learning rates that were done, the largest first
     """
     theories = check_names("theory", theories, THEORIES)
-    tell, started = progress or (lambda stage, done, total: None), clock.perf_counter()
+    tell, started = check_callable("progress", progress) or (lambda stage, done, total: None), clock.perf_counter()
     cases = check_cases(
         problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
         grid=grid, groups=groups, backend=backend, threads=threads,
@@ -180,7 +180,7 @@ def check_cases(
 
     Raises InvalidInput and BackendError.
     """
-    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    theta0 = check_start(problem, theta0)
     if theta0.ndim != 1:
         raise InvalidInput(f"theta0 must be one start for all members, ({problem.n_params},), got {theta0.shape}")
     steps = check_ladder(lrs, time)
@@ -196,7 +196,7 @@ def check_cases(
         backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale), np.dtype("float64")
     )
     points, seed = grid_points(problem, grid), check_seed(seed)
-    threads = None if threads is None else check_count("threads", threads)
+    threads = None if threads is None else check_threads(threads)
     return [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
              seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members)

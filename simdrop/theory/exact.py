@@ -27,12 +27,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.spec import Law
 
-from ..checks import check_count, check_finite, check_lr
+from ..checks import MOST_EXACT, check_count, check_finite, check_lr, check_number, check_seed, is_one
 from ..errors import InvalidInput
 from ..noise import Noise
-from ..problem import Problem
+from ..problem import Problem, check_problem
+from ..words import shown
 from ._input import Array, check_point
 from .step_noise import Weights, checked
+
+#: steps that are walked one by one, at most
+MOST_STEPS = 1 << 32
 
 
 class LinearMoments(NamedTuple):
@@ -65,7 +69,7 @@ def linear_moments(
     ------
     InvalidInput : an argument is wrong
     """
-    if problem.train != "output":
+    if check_problem(problem).train != "output":
         raise InvalidInput(f"problem must have train='output' (frozen input weights), got {problem.train!r}")
     theta0, lr, noise = check_point(problem, theta0, "theta0"), check_lr(lr), checked(problem, noise)
     if noise.connect < 1:
@@ -88,12 +92,14 @@ def linear_moments(
 
 def _check_steps(steps: int | ArrayLike) -> NDArray[np.int64]:
     """Numbers of steps, increasing; raises InvalidInput."""
-    if np.ndim(steps) == 0:
-        return np.arange(check_count("steps", steps, least=0) + 1, dtype=np.int64)
+    if is_one("steps", steps):
+        return np.arange(check_count("steps", steps, least=0, most=MOST_STEPS) + 1, dtype=np.int64)
     wanted = check_finite("steps", steps)
+    if wanted.ndim != 1 or (np.abs(wanted) > MOST_EXACT).any() or not wanted.size:
+        raise InvalidInput(f"steps must be a number or increasing whole numbers, 0 or more, got {shown(steps)}")
     whole = wanted.astype(np.int64)
-    if wanted.ndim != 1 or (whole != wanted).any() or (np.diff(whole, prepend=-1) <= 0).any():
-        raise InvalidInput(f"steps must be a number or increasing whole numbers, 0 or more, got {steps!r}")
+    if (whole != wanted).any() or (np.diff(whole, prepend=-1) <= 0).any():
+        raise InvalidInput(f"steps must be a number or increasing whole numbers, 0 or more, got {shown(steps)}")
     return whole
 
 
@@ -251,13 +257,12 @@ class Quadratic:
     x0: float = 1.0
 
     def __post_init__(self) -> None:
-        check_lr(self.lr)
-        if check_finite("x0", self.x0).ndim:
-            raise InvalidInput(f"x0 must be a number, got {self.x0!r}")
+        object.__setattr__(self, "lr", check_lr(self.lr))
+        object.__setattr__(self, "x0", check_number("x0", self.x0))
 
     def sgd(self, steps: ArrayLike) -> Gaussian:
         """Mean (1 - 2ε)^k x0 and variance ε (1 - (1 - 2ε)^2k)/(1 - ε) after k steps, exactly; not normal otherwise."""
-        k = np.asarray(steps, dtype=np.float64)
+        k = check_finite("steps", steps)
         shrunk = (1 - 2 * self.lr) ** k
         if self.lr == 1:  # x ← -x + 2γ
             return Gaussian(shrunk * self.x0, 4 * k)
@@ -265,16 +270,14 @@ class Quadratic:
 
     def sme(self, times: ArrayLike, *, order: int) -> Gaussian:
         """Mean and variance of the normal solution of the modified equation of order 1 or 2 at `times`."""
-        if order not in (1, 2):
-            raise InvalidInput(f"order must be 1 or 2, got {order!r}")
-        t = np.asarray(times, dtype=np.float64)
+        order, t = check_count("order", order, most=2), check_finite("times", times)
         rate = 2.0 if order == 1 else 2 * (1 + self.lr)
         return Gaussian(np.exp(-rate * t) * self.x0, -2 * self.lr / rate * np.expm1(-2 * rate * t))
 
     def simulate(self, steps: int, *, members: int, seed: int = 0) -> Array:
         """Iterates (steps + 1, members), the start first."""
-        steps, members = check_count("steps", steps), check_count("members", members)
-        random = np.random.default_rng(seed)
+        steps, members = check_count("steps", steps, most=MOST_STEPS), check_count("members", members)
+        random = np.random.default_rng(check_seed(seed))
         path = np.full((steps + 1, members), self.x0)
         for k in range(steps):
             gamma = 2 * random.integers(0, 2, size=members) - 1

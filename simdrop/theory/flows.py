@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from simdrop_kernels import closed_form
 
 from .. import provenance
-from ..checks import check_count, check_finite, check_lr
+from ..checks import check_count, check_finite, check_flag, check_lr
 from ..errors import InvalidInput
 from ..estimate import check_memory
 from ..problem import Problem
@@ -99,6 +99,8 @@ def flow(
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
+    if corrected is not None:
+        check_flag("corrected", corrected)
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
     options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}
     started = clock.perf_counter()

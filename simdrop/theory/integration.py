@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import check_number
 from ..errors import FlowFailed, InvalidInput
 from ..problem import Problem
-from ..words import check_choice
+from ..words import check_choice, shown
 from ._input import Array
 from .curvature import hessian_product
 
@@ -39,10 +40,10 @@ class Path(NamedTuple):
 
 def check_tolerances(rtol: float, atol: float) -> None:
     """Raise InvalidInput unless the tolerances suit SciPy's integrators."""
-    if not 1e-13 <= rtol < 1:
-        raise InvalidInput(f"rtol must lie in [1e-13, 1), got {rtol!r}")
-    if not 0 <= atol < np.inf:
-        raise InvalidInput(f"atol must be a finite number, 0 or more, got {atol!r}")
+    if not 1e-13 <= check_number("rtol", rtol) < 1:
+        raise InvalidInput(f"rtol must lie in [1e-13, 1), got {shown(rtol)}")
+    if check_number("atol", atol) < 0:
+        raise InvalidInput(f"atol must be a finite number, 0 or more, got {shown(atol)}")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from ..checks import check_count, check_finite
 from ..errors import InvalidInput
 from ..problem import Problem
 from ..words import check_choice
-from ._input import Array
+from ._input import Array, check_point
 from .curvature import Curvature
 from .integration import METHODS, Path, Slope, integrate
 from .neurons import indices
@@ -102,7 +102,11 @@ def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> 
 
 def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> Array:
     """E f(x) (k, c) to second order in the spread, f(m) + ½ tr(∇²f C): only the blocks (m, b, b) of C matter."""
+    theta, blocks = check_point(problem, theta), check_finite("blocks", blocks)
     points, c = problem.augment(x), problem.n_outputs
+    shape = (problem.width, c + problem.n_inputs, c + problem.n_inputs)
+    if blocks.shape != shape:
+        raise InvalidInput(f"blocks must have shape {shape}, got {blocks.shape}")
     net = Network.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
     mixed = np.einsum("joq,iq->ioj", blocks[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
     own = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)

@@ -52,7 +52,7 @@ def follow(
 
     check_choice("method of a pathwise flow", method, ("auto", *METHODS))
     method = "DOP853" if method == "auto" else method
-    seed, member = check_seed(seed), check_count("member", member, least=0)
+    seed, member = check_seed(seed), check_count("member", member, least=0, most=(1 << 32) - 1)
     solver_class = getattr(integrate, method)
     where = times / lr  # in steps
     if where[-1] > MOST_STEPS:

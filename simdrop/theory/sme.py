@@ -25,15 +25,15 @@ from simdrop_kernels.rng import MAX_STEPS
 from simdrop_kernels.spec import Ensemble, Step, for_kernels
 
 from .. import provenance
-from ..checks import check_count, check_flag, check_lr, check_seed
+from ..checks import check_count, check_flag, check_lr, check_seed, check_threads
 from ..ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from ..errors import InvalidInput
 from ..estimate import check_memory
 from ..noise import Noise, check_connect
 from ..output.folder import opened
-from ..problem import Problem
+from ..problem import Problem, check_problem
 from ..recording import RISK_LIMIT, Seen, Wanted
-from ..words import check_choice
+from ..words import check_callable, check_choice, shown
 from ._input import Array
 from .flows import check_times
 from .integration import largest_eigenvalue
@@ -137,10 +137,11 @@ def sme(
         groups=groups,
         risk_limit=risk_limit,
     )
+    check_callable("progress", progress)
     check_choice("dtype", dtype, ("float32", "float64"))
     check_choice("backend", backend, ("auto", *sde.names()))
     chosen, reason = sde.choose(backend, equation, np.dtype(dtype), sizes_of(problem))
-    threads = provenance.cores() if threads is None else check_count("threads", threads)
+    threads = provenance.cores() if threads is None else check_threads(threads)
     paths = _Paths(problem, equation, theta0, lr, sizes, check_seed(seed), np.dtype(dtype), chosen, threads)
     block = block_members(
         members,
@@ -252,12 +253,12 @@ class _Paths:
 
 
 def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tuple[Array, int]:
-    array = problem.check_theta(theta0, "theta0")
+    array = check_problem(problem).check_theta(theta0, "theta0")
     if members is None:
         if array.ndim == 1:
             raise InvalidInput("members is missing: give it, or a theta0 for each path")
         members = len(array)
-    members = check_count("members", members)
+    members = check_count("members", members, most=1 << 32)
     if array.ndim > 2 or array.shape[:-1] not in ((), (members,)):
         raise InvalidInput(f"theta0 must be the same for all or given for {members} members, got shape {array.shape}")
     return array, members
@@ -265,7 +266,7 @@ def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tu
 
 def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
     if noise is not None and not isinstance(noise, Noise):
-        raise InvalidInput(f"noise must be a simdrop.noise.Noise, got {noise!r}")
+        raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
     noise = checked(problem, noise)
     if noise.connect < 1:
         check_connect(problem, noise, "the drift under DropConnect is")
@@ -275,8 +276,7 @@ def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
 def _check_equation(
     problem: Problem, noise: Noise, order: int, scheme: str, antithetic: bool, increments: str | None
 ) -> sde.Equation:
-    if isinstance(order, bool) or order not in (1, 2):
-        raise InvalidInput(f"order must be 1 or 2, got {order!r}")
+    order = check_count("order", order, most=2)
     check_choice("scheme", scheme, sde.SCHEMES)
     if increments is None:
         increments = "masks" if noise.connect < 1 else "normal"
@@ -290,7 +290,7 @@ def _check_equation(
         order=order,  # type: ignore[arg-type]  # narrowed above
         scheme=scheme,  # type: ignore[arg-type]  # check_choice has narrowed it
         train=problem.train,
-        antithetic=bool(antithetic),
+        antithetic=check_flag("antithetic", antithetic),
         increments=increments,  # type: ignore[arg-type]
         **noise.fields(),
     )
