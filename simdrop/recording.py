@@ -101,8 +101,8 @@ def _parts(
     """
     params = problem.n_params
     kept, crossed = (
-        limit * bool(given) if isinstance(given, (bool, np.bool_)) else np.size(given)
-        for given, limit in ((keep_theta, members), (covariance, params))
+        limit * bool(given) if isinstance(given, (bool, np.bool_)) else len(_numbers(name, given, limit))
+        for name, given, limit in (("keep_theta", keep_theta, members), ("covariance", covariance, params))
     )
     return {
         f"the risks of members={members} at {times} record times": 4.0 * times * members,

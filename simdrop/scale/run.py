@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 AHEAD = 2
 #: times that a launch is begun again after an error; of dead workers Dask takes care itself
 RETRIES = 2
+#: processes of a local cluster
 MOST_WORKERS = 10_000
 LOST = "the scheduler was lost; what is done is kept: --resume continues"
 
