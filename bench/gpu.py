@@ -6,9 +6,10 @@ check    every kernel and shape against the NumPy backend: float64 parameters to
          the same bits for every shape
 tune     all shapes at each width and number of members, next to the one that the plan takes: state on the device
 product  `simdrop.simulate` as users call it, from theta0 on the host to the dataset: first call, next call, kernels
+sme      paths of the stochastic equations
 jax      JAX on the same GPU, state on the device, in a process of its own: vmap and a variant tuned by hand
 
-    python bench/gpu.py [--only check,tune,product,jax] [--seconds 600] [--small]
+    python bench/gpu.py [--only check,tune,product,sme,jax] [--seconds 600] [--small]
 
 --small has sizes for Numba's simulator (NUMBA_ENABLE_CUDASIM=1), where it tries the script and times nothing of use.
 """
@@ -220,6 +221,29 @@ def product(small: bool, left: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def sme(small: bool, left: Any) -> list[dict[str, Any]]:
+    """Paths of the stochastic equations of both orders: microseconds a step of a path, kernels alone."""
+    import simdrop
+
+    rows = []
+    for width, n, paths in [(5, 4, 8)] if small else [(5, 4, 100_000), (50, 15, 20_000)]:
+        x = np.linspace(-1, 1, n)
+        problem = simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.7)
+        theta0, steps = problem.init(seed=3, scale=width**-0.5), 2 if small else 100
+        for order in (1, 2):
+            if left() < 40:
+                return rows
+            for _ in range(2):  # the first call compiles
+                found = simdrop.sme(
+                    problem, theta0, lr=0.05, times=[0, 0.05 * steps], members=paths, order=order, backend="cuda",
+                    substeps=1,
+                )  # fmt: skip
+            cost = found.attrs["kernel_seconds"] / (paths * steps) * 1e6
+            rows.append({"width": width, "samples": n, "paths": paths, "order": order, "microseconds": cost})
+            print(f"SME {order}, m={width} n={n}, {paths} paths: {cost:.4g} us a step of a path", flush=True)
+    return rows
+
+
 #: name -> options of `peers.jax_scan`
 JAX = {
     "vmap, autodiff": {"structure": "vmap", "gradient": "autodiff"},
@@ -281,7 +305,7 @@ def device_name() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="check,tune,product,jax", help="parts, separated by commas")
+    parser.add_argument("--only", default="check,tune,product,sme,jax", help="parts, separated by commas")
     parser.add_argument("--small", action="store_true", help="sizes for the simulator")
     parser.add_argument("--seconds", type=float, default=900, help="no part goes on beyond")
     parser.add_argument("--out", type=Path, help="folder for the results [default: bench/results]")
@@ -330,6 +354,9 @@ def text(kept: dict[str, Any]) -> str:
         ]  # fmt: skip
         head = ["simulate(), 10^9 updates/s", "whole call", "in kernels", "first call, s", "second call, s"]
         parts.append(common.table(head, cells))
+    if rows := kept.get("sme"):
+        cells = [[f"SME {r['order']}: m={r['width']}, n={r['samples']}", f"{r['microseconds']:.4g}"] for r in rows]
+        parts.append(common.table(["float64, rk4, one step per lr", "us a step of a path"], cells))
     if rows := kept.get("jax"):
         cells = [
             [f"{r['name']}: m={r['width']}, n={r['samples']}, {r['members']}", _billions(r["updates_per_second"])]
@@ -343,7 +370,7 @@ def _billions(rate: float) -> str:
     return f"{rate / 1e9:.4g}"
 
 
-PARTS = {"tune": tune, "product": product, "jax": jax}
+PARTS = {"tune": tune, "product": product, "sme": sme, "jax": jax}
 
 if __name__ == "__main__":
     sys.exit(main())
