@@ -22,6 +22,11 @@ def backend(request: pytest.FixtureRequest) -> registry.Backend:
     return module
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes go by the argument's name: gzip and ZIP write the time, and every process of xdist must find the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _strict_numpy() -> Iterator[None]:
     """NumPy's floating-point errors raise, underflow apart: exp(-z²) underflows rightly."""
