@@ -7,6 +7,8 @@ from typing import Any
 import numba
 from numba.extending import register_jitable
 
+from . import compiling  # noqa: F401  # counts what these functions take to compile
+
 # Sums may be reordered, which vectors need; NaN and infinities keep their meaning, since divergence is
 # found by them.
 _LOOSE = {"reassoc", "contract", "nsz", "arcp"}

@@ -6,6 +6,7 @@ that become non-finite.
 
 from __future__ import annotations
 
+import sys
 import time as clock
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,7 +78,7 @@ class Run:
         outputs = mover.y.shape[1]
         self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
         self.call_steps = 1
-        self.seconds = self.kernel_seconds = 0.0
+        self.seconds = self.kernel_seconds = self.compile_seconds = 0.0
         self.updates = 0
         self.checkpoint: Checkpoint | None = None
 
@@ -129,10 +130,12 @@ class Run:
     def _advance(self, ensemble: Ensemble, done: int, target: int) -> int:
         """One kernel call; returns the steps it took. The number of steps of a call adapts to their cost."""
         steps = min(self.call_steps, target - done)
-        started = clock.perf_counter()
+        started, compiled = clock.perf_counter(), _compiled()
         self.mover.advance(ensemble, done, steps)
-        seconds = clock.perf_counter() - started
+        compiled = _compiled() - compiled
+        seconds = clock.perf_counter() - started - compiled
         self.kernel_seconds += seconds
+        self.compile_seconds += compiled
         if seconds < CALL_SECONDS / 2 and steps == self.call_steps:
             self.call_steps = min(2 * self.call_steps, 1 << 24)
         elif seconds > CALL_SECONDS:
@@ -163,6 +166,12 @@ class Run:
             blown[(blown < 0) & (diverged < 0) & (seen.risk > limits[part])] = step
             self.recorder.observe(number, first + start, seen, (diverged < 0) & (blown < 0))
         self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
+
+
+def _compiled() -> float:
+    """Seconds that this process has compiled kernels; 0 where nothing loaded what compiles."""
+    compiling = sys.modules.get("simdrop_kernels.compiling")
+    return 0.0 if compiling is None else float(compiling.seconds())
 
 
 def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Here]]:

@@ -86,6 +86,7 @@ def of_work(run: Run) -> dict[str, Any]:
         "block_size": run.block,
         "seconds": run.seconds,
         "kernel_seconds": run.kernel_seconds,
+        "compile_seconds": run.compile_seconds,
         "updates": run.updates,
     }
 
@@ -135,7 +136,16 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
 
 
 #: what may differ between two runs that give the same bits
-_INCIDENTAL = ("created", "seconds", "kernel_seconds", "updates", "threads", "interrupted", "backend_reason")
+_INCIDENTAL = (
+    "created",
+    "seconds",
+    "kernel_seconds",
+    "compile_seconds",
+    "updates",
+    "threads",
+    "interrupted",
+    "backend_reason",
+)
 
 
 def _seed(seeds: NDArray[np.uint64]) -> str:
