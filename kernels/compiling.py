@@ -11,7 +11,7 @@ from numba.core import event
 _log = logging.getLogger("simdrop")
 
 
-class _Watch(event.Listener):  # type: ignore[misc]  # Numba has no types
+class _Watch(event.Listener):
     """Counts the seconds of compilations; those within another one count once."""
 
     def __init__(self) -> None:
