@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from . import formulas, rng
 from .accelerate import inlined, inner, kernel, leaf, scalar
 from .draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
+from .limits import within
 from .noisy_mean import add_average, collect, make_mean, residuals
 from .products import by_columns, by_rows, multiply
 from .reference import frozen, svag_weights
-from .spec import MOMENTS, Step
+from .spec import MOMENTS, Step, limits
 
 _STEP_MASK = np.uint64(rng.STREAM_STEP_MASK << 28)
 _SAMPLE_MASK = np.uint64(rng.STREAM_SAMPLE_MASK << 28)
@@ -284,15 +285,12 @@ def make_gradient(act: formulas.Activation) -> Any:
     return add_draw, make_mean(look)
 
 
-def _make_apply(update: Any, vectors: int) -> Any:
+def _make_apply(update: Any, vectors: int, real: type) -> Any:
+    limit, largest = limits(real)
+
     @inlined
     def apply(theta, moments, gradient, lr, constants):
-        """The update of all parameters; returns whether it was not taken because the gradient is not finite."""
-        total = 0 * lr
-        for k in range(theta.size):
-            total += gradient[k] * gradient[k]
-        if not np.isfinite(total):
-            return True
+        """The update of all parameters; returns whether the member has not diverged."""
         u, v = 0 * lr, 0 * lr
         for k in range(theta.size):
             if vectors > 0:
@@ -302,7 +300,7 @@ def _make_apply(update: Any, vectors: int) -> Any:
                 moments[0, k] = u
             if vectors > 1:
                 moments[1, k] = v
-        return False
+        return within(theta, limit) and (vectors < 2 or within(moments[vectors - 1], largest))
 
     return apply
 
@@ -314,11 +312,11 @@ def build(activation: str, optimizer: str, real: type) -> Any:
     Arguments as `wide.build`'s, with a further array of members: the deviations √v, (M,) float64.
     """
     add_draw, add_mean = make_gradient(formulas.activation(activation, scalar, real))
-    apply = _make_apply(formulas.optimizer(optimizer, scalar), MOMENTS[optimizer])
+    apply = _make_apply(formulas.optimizer(optimizer, scalar), MOMENTS[optimizer], real)
 
     @inner
     def train_member(theta, moments, lr, chances, member, data, knobs, run):
-        """All steps of one member; returns the step with a non-finite gradient, or -1."""
+        """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         key, first_step, constants, scale, batch_size, replace = run
         cut = theta.size // (x.shape[1] + y.shape[1]) * y.shape[1]
@@ -337,7 +335,7 @@ def build(activation: str, optimizer: str, real: type) -> Any:
                 sign = real(-1 if knobs.random else 1)
                 add_mean(full, room.gradient, a, w, sign, data, knobs, real(scale), chances[2])
             room.gradient[knobs.frozen_from : knobs.frozen_to] = 0
-            if apply(theta, moments, room.gradient, lr, constants[t]):
+            if not apply(theta, moments, room.gradient, lr, constants[t]):
                 return first_step + t
         return -1
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import blas, closed_form, connect, penalty, rng
 from .activations import ACTIVATIONS
-from .spec import Ensemble, Step, join, split, width_of
+from .spec import PARAMETER_LIMIT, Ensemble, Step, join, split, width_of
 
 Array = NDArray[np.floating]
 
@@ -62,11 +62,11 @@ def advance(
 def _train(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, numbers: range) -> None:
     for number in numbers:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            gradient, loss = _gradient(step, x, y, ensemble, seed, number)
-            alive = ensemble.diverged < 0
-            ensemble.diverged[alive & ~np.isfinite(loss)] = number
             moving = ensemble.diverged < 0
-            update(step, ensemble, gradient, number, moving)
+            update(step, ensemble, _gradient(step, x, y, ensemble, seed, number), number, moving)
+            within = np.abs(ensemble.theta) <= PARAMETER_LIMIT[ensemble.theta.dtype.name]
+            good = within.all(axis=1) & np.isfinite(ensemble.moments).all(axis=(1, 2))
+            ensemble.diverged[moving & ~good] = number
 
 
 def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
@@ -106,8 +106,8 @@ def svag_weights(order: int) -> tuple[float, float]:
     return (1 + root) / 2, (1 - root) / 2
 
 
-def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
-    """Gradient (M, P) that step `number` takes, and the value (M,) whose finiteness is watched."""
+def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
+    """Gradient (M, P) that step `number` takes."""
     if not step.extras:
         return draw_gradient(step, x, y, ensemble, seed, number)
     real = ensemble.theta.dtype.type
@@ -115,12 +115,12 @@ def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, num
     if step.part != "drift":
         draws = {2 * number + q: w for q, w in enumerate(svag_weights(step.svag))} if step.svag else {number: 1.0}
         for draw, weight in draws.items():
-            gradient += real(weight) * draw_gradient(step, x, y, ensemble, seed, draw)[0]
+            gradient += real(weight) * draw_gradient(step, x, y, ensemble, seed, draw)
     if step.part != "both":
         mean = mean_gradient(step, x, y, ensemble)
         gradient = mean if step.part == "drift" else gradient - mean
     gradient[:, frozen(step, x, y, ensemble.theta)] = 0
-    return gradient, np.square(gradient).sum(axis=-1)
+    return gradient
 
 
 def mean_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array:
@@ -141,8 +141,8 @@ def frozen(step: Step, x: Array, y: Array, theta: Array) -> slice:
     return {"both": slice(0), "output": slice(cut, None), "input": slice(cut)}[step.train]
 
 
-def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> tuple[Array, Array]:
-    """Gradient (M, P) of the objective under draw `number` of all noise, and its loss (M,), or |gradient|²."""
+def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
+    """Gradient (M, P) of the objective under draw `number` of all noise."""
     real, member = ensemble.theta.dtype.type, ensemble.member
     if step.batch_size is not None:
         chosen = rng.batches(
@@ -150,7 +150,7 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
         )
         x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
     if step.objective in ("risk+r1", "risk+r1+r2"):
-        gradient = closed_form.gradient(
+        return closed_form.gradient(
             step.objective,
             x,
             y,
@@ -162,26 +162,23 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
             lr=ensemble.lr,
             train=step.train,
         )
-        return gradient, np.square(gradient).sum(axis=-1)
     samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
     if step.objective not in ("dropout", "risk"):
         factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number)
-        gradient = penalty.gradient(step, x, y, ensemble, factor)
-        return gradient, np.square(gradient).sum(axis=-1)
+        return penalty.gradient(step, x, y, ensemble, factor)
     if step.label_noise:
         drawn = rng.normals(rng.STREAM_LABEL, y.shape[-1], np.arange(samples), number, member[:, None], seed)
         y = y + (step.label_noise * drawn).astype(real)  # (M, B, c)
     kept = connect_factor(step, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
-    gradient, loss = np.zeros_like(ensemble.theta), np.zeros(len(ensemble.theta), dtype=real)
+    gradient = np.zeros_like(ensemble.theta)
     for r in range(step.masks):
         factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number * step.masks + r)
-        one = dropout_gradient(step, x, y, ensemble.theta, factor, kept)
-        gradient, loss = gradient + one[0], loss + one[1]
-    gradient, loss = gradient / real(step.masks), loss / real(step.masks)
+        gradient = gradient + dropout_gradient(step, x, y, ensemble.theta, factor, kept)
+    gradient = gradient / real(step.masks)
     if step.parameter_noise:
         drawn = rng.normals(rng.STREAM_PARAMETER, gradient.shape[-1], 0, number, member, seed)
         gradient += (step.parameter_noise * drawn).astype(real)
-    return gradient, loss
+    return gradient
 
 
 def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int) -> Array:
@@ -218,10 +215,8 @@ def connect_factor(step: Step, ensemble: Ensemble, *, width: int, inputs: int, s
     return np.where(kept, real(1 / step.connect), real(0))
 
 
-def dropout_gradient(
-    step: Step, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None
-) -> tuple[Array, Array]:
-    """Gradient (M, P) and value (M,) of R_drop at theta (M, P) under factors s (M, 1 or B, m).
+def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None) -> Array:
+    """Gradient (M, P) of R_drop at theta (M, P) under factors s (M, 1 or B, m).
 
     kept (M, m, D): factors of the input weights, None where all are 1.
     """
@@ -232,14 +227,15 @@ def dropout_gradient(
     if kept is not None:
         w = w * kept
     z = x @ w.swapaxes(-1, -2)  # (M, B, m)
+    if factor.shape[-2] == 1:
+        z = np.where(factor == 0, real(0), z)  # what a step mask drops takes no part, however large it is
     h = activation.value(z) * factor
     scale = real(step.output_scale)
     e = scale * (h @ a.swapaxes(-1, -2)) - y  # (M, B, c)
-    loss = np.square(e).sum(axis=(-1, -2)) / real(2 * samples)
     e = e * (scale / real(samples))
     grad_a = e.swapaxes(-1, -2) @ h  # (M, c, m)
     grad_z = (e @ a) * activation.first(z) * factor  # (M, B, m)
     grad_w = grad_z.swapaxes(-1, -2) @ x  # (M, m, D)
     if kept is not None:
         grad_w = grad_w * kept
-    return join(grad_a, grad_w), loss
+    return join(grad_a, grad_w)

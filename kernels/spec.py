@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,6 +27,9 @@ OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "momentum", "adam")
 LAWS: tuple[Law, ...] = ("bernoulli", "gaussian")
 PARTS: tuple[Part, ...] = ("both", "drift", "noise")
 TRAINS: tuple[Train, ...] = ("both", "output", "input")
+
+#: dtype -> the largest size of a parameter of a member that has not diverged: squares of larger ones overflow
+PARAMETER_LIMIT = {"float32": 2.0**64, "float64": 2.0**512}
 
 #: moment vectors (each of the size of theta) that an optimizer carries from step to step
 MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -102,8 +105,12 @@ class Ensemble:
     lr         (M,)       float64 learning rates
     keep_prob  (M,)       float64 keep probabilities
     member     (M,)       uint64 numbers that the members' masks are drawn by; their upper 32 bits change the seed
-    diverged   (M,)       int64: the step whose loss was the first not to be finite, -1 while there is none;
-                          the kernels leave such a member as it was before that step
+    diverged   (M,)       int64: the first step whose update took a parameter beyond PARAMETER_LIMIT or left a moment of
+                          the optimizer that is not finite, -1 while there is none; such a member trains no more
+
+    What diverges is the state alone. A loss or a squared gradient overflows earlier or later by the order in which a
+    kernel sums; parameters at the limit are as far from overflow in any order as they are from ordinary sizes, so that
+    one step takes them past both.
     """
 
     theta: NDArray[np.floating]
@@ -127,13 +134,14 @@ class Ensemble:
         """An ensemble before its first step; `theta` (M, P) is copied, `lr` and `keep_prob` broadcast to (M,)."""
         theta = np.array(theta, dtype=dtype, order="C")
         members, params = theta.shape
+        begun = (np.abs(theta) <= PARAMETER_LIMIT[theta.dtype.name]).all(axis=1)
         return cls(
             theta=theta,
             moments=np.zeros((members, MOMENTS[optimizer], params), dtype=theta.dtype),
             lr=np.array(np.broadcast_to(lr, members), dtype=np.float64),
             keep_prob=np.array(np.broadcast_to(keep_prob, members), dtype=np.float64),
             member=np.arange(first_member, first_member + members, dtype=np.uint64),
-            diverged=np.full(members, -1, dtype=np.int64),
+            diverged=np.where(begun, -1, 0),
         )
 
     def parts(self, count: int) -> list[Ensemble]:
@@ -141,6 +149,12 @@ class Ensemble:
         cuts = [len(self.theta) * k // count for k in range(count + 1)]
         slices = [slice(*pair) for pair in pairwise(cuts)]
         return [Ensemble(*(getattr(self, f.name)[part] for f in fields(self))) for part in slices]
+
+
+def limits(real: type) -> tuple[Any, Any]:
+    """The largest parameter, and the largest moment of an optimizer, of a member that has not diverged."""
+    dtype: np.dtype = np.dtype(real)
+    return dtype.type(PARAMETER_LIMIT[dtype.name]), np.finfo(dtype).max
 
 
 def for_kernels(array: NDArray, dtype: DTypeLike | None = None) -> NDArray:

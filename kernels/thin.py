@@ -21,6 +21,8 @@ import numpy as np
 from . import formulas
 from .accelerate import inner, kernel, scalar
 from .draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from .limits import within
+from .spec import limits
 
 ROWS = 6  # of a tile
 VECTOR = 16  # neurons are computed in multiples of this
@@ -167,15 +169,11 @@ def _make_apply(update: Any, sgd: bool) -> Any:
 
 @inner
 def residuals(f, y, samples, gain, share):
-    """Turn f (padded) into e · gain · share; returns the sum of e²."""
-    loss = 0 * gain
+    """Turn f (padded) into e · gain · share."""
     for i in range(samples):
-        e = gain * f[i] - y[i]
-        loss += e * e
-        f[i] = e * gain * share
+        f[i] = (gain * f[i] - y[i]) * gain * share
     for i in range(samples, f.size):
         f[i] = 0
-    return loss
 
 
 @inner
@@ -298,11 +296,17 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
     sample, sgd, draws = mask == "sample", optimizer == "sgd", objective == "dropout"
     kinds = 3 if sample else (1 if act.from_value else 2)
     forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")
-    apply = _make_apply(formulas.optimizer(optimizer, scalar), sgd)
+    apply, adam = _make_apply(formulas.optimizer(optimizer, scalar), sgd), optimizer == "adam"
+    limit, largest = limits(real)
+
+    @inner
+    def good(state):
+        """Whether a member with these rows has not diverged."""
+        return within(state[:3].reshape(-1), limit) and (not adam or within(state[6:].reshape(-1), largest))
 
     @inner
     def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
-        """All steps of one member; returns the step with a non-finite loss, or -1."""
+        """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         key, first_step, constants, scale, batch_size, replace = run
         inputs, width = x.shape[1], theta.size // (1 + x.shape[1])
@@ -331,14 +335,14 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
                 inside = min(TILE, count - first)
                 gather(room.state, room.kept, first, inside, room.tiles, first // TILE)
                 forward(room.tiles, first // TILE, padded(inside), room.x0, room.x1, room.rows, room.f)
-            loss = residuals(room.f, room.y, batch_size, gain, share)
-            if not np.isfinite(loss):
-                store(theta, moments, inputs, room.state)
-                return step
+            residuals(room.f, room.y, batch_size, gain, share)
             for first in range(0, count, TILE):
                 inside = padded(min(TILE, count - first))
                 backward(room.tiles, first // TILE, inside, room.f, room.x0, room.x1, room.rows, room.penalty)
             apply(room.state, room.gradient, room.kept, count, room.tiles, lr, constants[t])
+            if not good(room.state):
+                store(theta, moments, inputs, room.state)
+                return step
         store(theta, moments, inputs, room.state)
         return -1
 

@@ -19,6 +19,8 @@ import numpy as np
 from . import formulas
 from .accelerate import inner, kernel, scalar
 from .draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from .limits import within
+from .spec import limits
 
 ROWS = 256  # samples that `evaluate` looks at in one piece
 
@@ -145,17 +147,13 @@ def draw_tile(factors, words, lanes, first, width, mask):
 
 @inner
 def residuals(parts, count, y, e, gain, share):
-    """Sum the tiles' outputs into e = (f - y) · gain · share; returns the sum of squared residuals."""
-    loss = 0 * gain
+    """Sum the tiles' outputs into e = (f - y) · gain · share."""
     for i in range(e.shape[0]):
         for o in range(e.shape[1]):
             total = 0 * gain
             for tile in range(count):
                 total += parts[tile, i, o]
-            residual = gain * total - y[i, o]
-            loss += residual * residual
-            e[i, o] = residual * gain * share
-    return loss
+            e[i, o] = (gain * total - y[i, o]) * gain * share
 
 
 class Room(NamedTuple):
@@ -265,9 +263,15 @@ def _make_train_member(act: formulas.Activation, mask: str, objective: str, opti
     sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
     apply, finish = _make_apply(formulas.optimizer(optimizer, scalar), sgd)
     forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
+    (limit, largest), adam = limits(real), optimizer == "adam"
+
+    @inner
+    def good(theta, moments):
+        """Whether a member with these parameters (P,) and moments (k, P) has not diverged."""
+        return within(theta, limit) and (not adam or within(moments[1], largest))
 
     def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
-        """All steps of one member; returns the step with a non-finite loss, or -1."""
+        """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         key, first_step, constants, scale, batch_size, replace = run
         inputs, outputs = x.shape[1], y.shape[1]
@@ -293,12 +297,12 @@ def _make_train_member(act: formulas.Activation, mask: str, objective: str, opti
             for tile in numba.prange(tiles):
                 drawn = (threshold, factor if draws else real(1), not always, step, member, key)
                 forward_tile(fields, tile, count, a_all, w_all, drawn)
-            loss = residuals(room.parts, tiles, room.y, room.e, gain, share)
-            if not np.isfinite(loss):
-                return step
+            residuals(room.parts, tiles, room.y, room.e, gain, share)
             for tile in numba.prange(tiles):
                 backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
             finish(theta, room.gradient, moments, lr, constants[t])
+            if not good(theta, moments):
+                return step
         return -1
 
     return train_member

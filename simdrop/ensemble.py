@@ -149,7 +149,7 @@ class Run:
         if np.isinf(self.wanted.risk_limit):
             return np.full(len(theta), np.inf)
         starts = theta[:1] if (theta == theta[0]).all() else theta
-        zero = np.square(self.mover.y).sum(dtype=np.float64) / (2 * len(self.mover.y))
+        zero = np.square(self.mover.y, dtype=np.float64).sum() / (2 * len(self.mover.y))
         with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
             unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
             limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
@@ -162,9 +162,8 @@ class Run:
         for start, seen in self.mover.look(ensemble, self.points):
             part = slice(start, start + seen.members)
             diverged, blown = ensemble.diverged[part], blown_up[part]
-            diverged[(diverged < 0) & ~seen.finite] = step
-            blown[(blown < 0) & (diverged < 0) & (seen.risk > limits[part])] = step
-            self.recorder.observe(number, first + start, seen, (diverged < 0) & (blown < 0))
+            blown[(blown < 0) & (diverged < 0) & ~(seen.risk <= limits[part])] = step
+            self.recorder.observe(number, first + start, seen, (diverged < 0) & (blown < 0) & seen.finite)
         self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
 
 
@@ -230,9 +229,10 @@ def with_partial(error: BaseException, data: object) -> BaseException:
 
 
 def lost_steps(data: xr.Dataset) -> NDArray[np.int64]:
-    """For each member the step at which it diverged, -1 where it did not: the first with a non-finite loss, or else
-    the record step at which its risk was above the limit.
-    """  # fmt: skip
+    """For each member the step at which it diverged, -1 where it did not.
+
+    It is the first that took a parameter beyond its limit, or else the record step at which its risk was above its own.
+    """
     diverged, blown_up = data["diverged"].values, data["blown_up"].values
     return np.where(diverged >= 0, diverged, blown_up)
 

@@ -332,7 +332,11 @@ class Recorder:
             "theta_mean": (("time", "param"), self.theta.means()),
             "theta_std": (("time", "param"), self.theta.deviations()),
             "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
-            "diverged": (("member",), self.diverged, {"long_name": "first step with a non-finite loss, or -1"}),
+            "diverged": (
+                ("member",),
+                self.diverged,
+                {"long_name": "first step that took a parameter beyond its limit, or -1"},
+            ),
             "blown_up": (
                 ("member",),
                 self.blown_up,

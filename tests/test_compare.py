@@ -36,7 +36,7 @@ def exact_prediction(problem, theta0, *, lr, steps, grid):
             found[name].append(np.tensordot(chance, values, axes=1))
         if step < steps:
             factor = masks[:, step, None, :] / p
-            gradient, _ = reference.dropout_gradient(
+            gradient = reference.dropout_gradient(
                 Step(activation=problem.activation), problem.inputs, problem.y, paths, factor
             )
             paths = paths - lr * gradient

@@ -21,7 +21,7 @@ import numpy as np
 from numba import cuda
 
 from .. import formulas
-from ..spec import MOMENTS
+from ..spec import MOMENTS, limits
 from . import machine
 from .draws import LOW, make_draw_batch, make_fill, words_of
 from .plan import TeamShape
@@ -182,10 +182,15 @@ def _make_apply(kind: Kind, shape: TeamShape) -> Any:
     update = formulas.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
     moments, step_masks, real, zero = MOMENTS[kind.optimizer], not kind.sample_masks, kind.real, kind.real(0)
     outputs, numbers, neurons = kind.outputs, kind.outputs + kind.inputs, shape.neurons
+    limit, largest = limits(kind.real)
 
     @machine.device
     def apply(p, g, u, v, b, factors, lr, constants, t):
-        """One step of the optimizer; a neuron that a step mask drops has gradient 0, whatever h was."""
+        """One step of the optimizer; a neuron that a step mask drops has gradient 0, whatever h was.
+
+        Returns whether the lane's neurons are within the limits of a member that has not diverged.
+        """
+        good = True
         settings = cuda.local.array(CONSTANTS, real)
         for q in range(CONSTANTS):
             settings[q] = constants[t * CONSTANTS + q] if moments > 0 else zero
@@ -202,6 +207,9 @@ def _make_apply(kind: Kind, shape: TeamShape) -> Any:
                 p[q], u[q], _ = update(p[q], u[q], zero, slope, lr, settings)
             else:
                 p[q], u[q], v[q] = update(p[q], u[q], v[q], slope, lr, settings)
+                good = good and v[q] <= largest
+            good = good and abs(p[q]) <= limit
+        return good
 
     return apply
 
@@ -247,11 +255,11 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
 
     @machine.device
     def gradient(p, b, g, factors, x, y, store, chosen, turn, team, lane, width, batch, scale, penalty, always, drawn):
-        """Add the gradients of all samples to g; returns the sum of e². `turn` is that of the first pass."""
+        """Add the gradients of all samples to g. `turn` is that of the first pass."""
         h, d = cuda.local.array(held, real), cuda.local.array(slopes, real)
         f, rows = cuda.local.array(sums, real), cuda.local.array(samples, np.int64)
         threshold, factor, step, member, key0, key1 = drawn
-        share, loss = scale / real(batch), zero
+        share = scale / real(batch)
         for first in range(0, batch, samples):
             for s in range(samples):
                 rows[s] = np.int64(store[chosen + first + s]) if minibatch else first + s
@@ -264,10 +272,8 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
                 for o in range(outputs):
                     e = scale * f[s * outputs + o] - y[np.uint64(rows[s] * outputs + o)]
                     e = e if first + s < batch else zero
-                    loss += e * e
                     f[s * outputs + o] = share * e
                 backward(b, x, rows[s] * inputs, s, h, d, f, penalty if first + s < batch else zero, g)
-        return loss
 
     return gradient
 
@@ -285,7 +291,7 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
     prepare, gradient, apply = _make_prepare(kind, shape), _make_gradient(kind, shape), _make_apply(kind, shape)
     (load, save), opaque, draw_batch = _make_copies(kind, shape), machine.opaque(), make_draw_batch(shape.lanes)
     lanes, neurons, samples, members = shape
-    real, zero, largest, minibatch = kind.real, kind.real(0), kind.real(np.finfo(kind.real).max), kind.minibatch
+    real, zero, lost, minibatch = kind.real, kind.real(0), kind.real(np.nan), kind.minibatch
     numbers, vectors = kind.outputs + kind.inputs, MOMENTS[kind.optimizer]
     held, seen = numbers * neurons, kind.outputs * neurons
     first_held, second_held = held if vectors > 0 else 1, held if vectors > 1 else 1
@@ -321,15 +327,16 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
                 draw_batch(store, others, chosen, batch, in_all, replace, lane, first_step + t, number, low, key1)
             prepare(p, b, g, factors, lane, own_width, always, drawn)
             turn = t * (padded // samples) % 2  # on from the last pass before
-            loss = gradient(
+            gradient(
                 p, b, g, factors, x, y, store, chosen, turn, team, lane, own_width, batch, scale, penalty, always, drawn
             )
-            if alive and not loss <= largest:
+            if alive and not apply(p, g, u, v, b, factors, lr, constants, t):
+                # the other lanes find out by the outputs of the next step, which are NaN then
                 alive = False
-                if lane == 0:
+                if diverged[member] < 0:
                     diverged[member] = first_step + t
-            if alive:
-                apply(p, g, u, v, b, factors, lr, constants, t)
+                for q in range(seen):
+                    p[q] = lost
         if mine:
             start = opaque(member * params)  # else the addresses would take registers all along
             save(p, theta, start, lane, own_width)

@@ -18,7 +18,7 @@ import numpy as np
 from numba import cuda
 
 from .. import formulas
-from ..spec import MOMENTS
+from ..spec import MOMENTS, limits
 from . import machine
 from .draws import SAMPLE, STEP, is_kept, make_draw_batch, words_of
 from .plan import WideShape
@@ -101,7 +101,7 @@ def _make_residuals(kind: Kind, shape: WideShape) -> Any:
 
     @machine.device
     def residuals(theta, a, y, rows, work, held, space, left, width, outputs, scale):
-        """Fill e = scale · f - y, 0 for samples beyond the `left` that remain; returns the sum of e²."""
+        """Fill e = scale · f - y, 0 for samples beyond the `left` that remain."""
         e, here = cuda.shared.array(0, shared), cuda.threadIdx.x
         lane, warp = here % lanes_of_warp, here // lanes_of_warp
         pairs = samples * outputs
@@ -116,10 +116,6 @@ def _make_residuals(kind: Kind, shape: WideShape) -> Any:
             if lane == 0 and start + warp < pairs:
                 e[space + pair] = scale * total - y[rows[s] * outputs + o] if s < left else zero
         cuda.syncthreads()
-        loss = zero
-        for pair in range(pairs):
-            loss += e[space + pair] * e[space + pair]
-        return loss
 
     return residuals
 
@@ -168,10 +164,12 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
 def _make_apply(kind: Kind, shape: WideShape) -> Any:
     update = formulas.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
     lanes, moments, zero = shape.lanes, MOMENTS[kind.optimizer], kind.real(0)
+    limit, largest = limits(kind.real)
 
     @machine.device
     def apply(theta, moment, weights, vectors, work, base, params, lr, constants):
-        """One step of the optimizer; theta[weights:] and moment[vectors:] are the member's."""
+        """One step of the optimizer; theta[weights:] and moment[vectors:] are the member's. Whether it has diverged."""
+        bad = 0
         for q in range(cuda.threadIdx.x, params, lanes):
             p, g = theta[weights + q], work[base + q]
             if moments == 0:
@@ -180,9 +178,12 @@ def _make_apply(kind: Kind, shape: WideShape) -> Any:
                 p, moment[vectors + q], _ = update(p, moment[vectors + q], zero, g, lr, constants)
             else:
                 u, v = moment[vectors + q], moment[vectors + params + q]
-                p, moment[vectors + q], moment[vectors + params + q] = update(p, u, v, g, lr, constants)
+                p, u, v = update(p, u, v, g, lr, constants)
+                moment[vectors + q], moment[vectors + params + q] = u, v
+                bad += not v <= largest
+            bad += not abs(p) <= limit
             theta[weights + q] = p
-        cuda.syncthreads()
+        return cuda.syncthreads_or(bad) != 0
 
     return apply
 
@@ -194,10 +195,10 @@ def _make_gradient(kind: Kind, shape: WideShape) -> Any:
 
     @machine.device
     def gradient(theta, weights, x, y, work, base, store, chosen, sizes, batch, scale, penalty, always, drawn):
-        """Fill g; returns the sum of e²."""
+        """Fill g."""
         width, inputs, outputs = sizes
         params = width * (inputs + outputs)
-        held, share, loss = base + params, scale / real(batch), zero
+        held, share = base + params, scale / real(batch)
         rows = cuda.local.array(samples, np.int64)
         across = 1
         while across < lanes and across < inputs:
@@ -210,11 +211,10 @@ def _make_gradient(kind: Kind, shape: WideShape) -> Any:
             hidden = weights + outputs * width
             forward(theta, hidden, x, rows, work, held, first, width, inputs, always, drawn)
             left = batch - first
-            loss += residuals(theta, weights, y, rows, work, held, area, left, width, outputs, scale)
+            residuals(theta, weights, y, rows, work, held, area, left, width, outputs, scale)
             backward(
                 theta, weights, x, rows, work, base, held, area, left, width, inputs, outputs, share, penalty, across
             )
-        return loss
 
     return gradient
 
@@ -227,7 +227,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
     and outputs. Blocks take turns on members.
     """
     gradient, apply, draw_batch = _make_gradient(kind, shape), _make_apply(kind, shape), make_draw_batch(shape.lanes)
-    real, largest, minibatch = kind.real, kind.real(np.finfo(kind.real).max), kind.minibatch
+    real, minibatch = kind.real, kind.minibatch
     lanes, samples, vectors = shape.lanes, shape.samples, MOMENTS[kind.optimizer]
 
     def train(theta, moments, diverged, rates, words, x, y, constants, store, work, run):
@@ -252,16 +252,13 @@ def build(kind: Kind, shape: WideShape) -> Any:
                 if minibatch:
                     draw_batch(store, others, chosen, batch, in_all, replace, lane, step, number, low, key1)
                 drawn, sizes = (threshold, factor, step, number, low, key1), (width, inputs, outputs)
-                loss = gradient(
-                    theta, weights, x, y, work, base, store, chosen, sizes, batch, scale, penalty, always, drawn
-                )
-                if not loss <= largest:
+                gradient(theta, weights, x, y, work, base, store, chosen, sizes, batch, scale, penalty, always, drawn)
+                for q in range(CONSTANTS):
+                    settings[q] = constants[t * CONSTANTS + q]
+                if apply(theta, moments, weights, weights * vectors, work, base, params, lr, settings):
                     if lane == 0:
                         diverged[member] = step
                     break
-                for q in range(CONSTANTS):
-                    settings[q] = constants[t * CONSTANTS + q]
-                apply(theta, moments, weights, weights * vectors, work, base, params, lr, settings)
 
     return machine.kernel(train)
 

@@ -9,11 +9,12 @@ static void N(train)(const simdrop_task *t, N(space) * s, int64_t number) {
     for (int k = 0; k < kept_moments; k++) N(load_rows)(s, moments + k * params, s->moment[k]);
     for (int64_t step = t->first_step; step < t->first_step + t->steps; step++) {
         enum N(choice) choice;
-        if (!isfinite(N(gradient)(t, s, &one, step, &choice))) {
+        N(gradient)(t, s, &one, step, &choice);
+        N(update)(t, s, &one, step, choice);
+        if (N(has_diverged)(t, s)) {
             t->diverged[number] = step;
             break;
         }
-        N(update)(t, s, &one, step, choice);
     }
     N(store_rows)(s, s->theta, theta);
     for (int k = 0; k < kept_moments; k++) N(store_rows)(s, s->moment[k], moments + k * params);

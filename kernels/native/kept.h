@@ -34,15 +34,15 @@ INLINE ivec N(scatter_index)(N(bitmask) bits, int64_t start) {
     return N(expand)(bits, N(lane_numbers)() + (LANE_INT)(start % VL));
 }
 
-/* `count` rows from number r; 0 times everything that was read. */
-INLINE vec N(pack_rows)(const int count, const N(space) * s, int64_t r, int64_t vectors) {
+/* `count` rows from number r. */
+INLINE void N(pack_rows)(const int count, const N(space) * s, int64_t r, int64_t vectors) {
     const REAL *from = s->theta + r * s->row;
     REAL *to = s->packed + r * s->row;
     const N(bitmask) all = (N(bitmask))-1;
-    vec open[4], watch[4]; /* open: the vector being filled */
+    vec open[4]; /* the vector being filled */
     int64_t start = 0;
 #pragma GCC unroll 4
-    for (int q = 0; q < count; q++) open[q] = watch[q] = N(splat)(0);
+    for (int q = 0; q < count; q++) open[q] = N(splat)(0);
     for (int64_t v = 0; v < vectors; v++) {
         const N(bitmask) bits = (N(bitmask))N(bits_of)(s->bits, v);
         const ivec gather = N(gather_index)(bits, start);
@@ -51,7 +51,6 @@ INLINE vec N(pack_rows)(const int count, const N(space) * s, int64_t r, int64_t 
 #pragma GCC unroll 4
         for (int q = 0; q < count; q++) {
             const vec p = N(load)(from + q * s->row + v * VL), moved = N(lanes_from)(p, gather);
-            watch[q] += (REAL)0 * p;
             open[q] = N(blend)(fresh, moved, open[q]);
             N(store)(to + q * s->row + start / VL * VL, open[q]);
             open[q] = N(blend)(filled, moved, open[q]);
@@ -62,21 +61,18 @@ INLINE vec N(pack_rows)(const int count, const N(space) * s, int64_t r, int64_t 
 #pragma GCC unroll 4
     for (int q = 0; q < count; q++) {
         N(store)(to + q * s->row + start / VL * VL, N(keep_lanes)(rest, open[q]));
-        if (q) watch[0] += watch[q];
     }
-    return watch[0];
 }
 #endif
 
-/* theta's kept neurons, side by side, filled up with zeros; returns whether every parameter is finite. */
-static int N(pack_kept)(N(space) * s, int64_t kept) {
-    const int64_t vectors = N(round_up)(s->width, VL) / VL;
-    vec watch = N(splat)(0);
+/* theta's kept neurons, side by side, filled up with zeros. */
+static void N(pack_kept)(N(space) * s, int64_t kept) {
     int64_t r = 0;
 #if defined(SIMDROP_AVX512)
+    const int64_t vectors = N(round_up)(s->width, VL) / VL;
     (void)kept;
-    for (; r + 3 <= s->rows; r += 3) watch += N(pack_rows)(3, s, r, vectors);
-    for (; r < s->rows; r++) watch += N(pack_rows)(1, s, r, vectors);
+    for (; r + 3 <= s->rows; r += 3) N(pack_rows)(3, s, r, vectors);
+    for (; r < s->rows; r++) N(pack_rows)(1, s, r, vectors);
 #else
     int32_t count = 0;
     for (int64_t j = 0; j < s->words; j++) {
@@ -87,12 +83,10 @@ static int N(pack_kept)(N(space) * s, int64_t kept) {
     for (; r < s->rows; r++) {
         const REAL *from = s->theta + r * s->row;
         REAL *to = s->packed + r * s->row;
-        for (int64_t v = 0; v < vectors; v++) watch += (REAL)0 * N(load)(from + v * VL);
         for (int64_t q = 0; q < kept; q++) to[q] = from[s->index[q]];
         for (int64_t q = kept; q < N(round_up)(kept, VL); q++) to[q] = 0;
     }
 #endif
-    return N(sum_of_lanes)(watch) == 0;
 }
 
 #if defined(SIMDROP_AVX512)

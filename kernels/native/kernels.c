@@ -1,6 +1,7 @@
 /* The kernels of one instruction set: compiled once for each with SIMDROP_NAME set to its name and the
    compiler's flags set to match. The headers below are templates, included once per dtype. */
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 

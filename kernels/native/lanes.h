@@ -127,6 +127,19 @@ INLINE uint32_t N(bits_of)(const uint32_t *bits, int64_t v) {
     return bits[bit / 32] >> (bit % 32) & (uint32_t)((UINT64_C(1) << VL) - 1);
 }
 
+/* Whether any lane is below 0. */
+INLINE int N(any_negative)(ivec v) {
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+    return _mm512_movepi32_mask((__m512i)v) != 0;
+#elif defined(SIMDROP_AVX512)
+    return _mm512_movepi64_mask((__m512i)v) != 0;
+#else
+    int found = 0;
+    for (int l = 0; l < VL; l++) found |= v[l] < 0;
+    return found;
+#endif
+}
+
 /* The sum of the lanes. */
 INLINE REAL N(sum_of_lanes)(vec v) {
 #if defined(SIMDROP_AVX512)

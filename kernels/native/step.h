@@ -1,4 +1,4 @@
-/* One training step of one member, per dtype: draw, compute, judge, update. */
+/* One training step of one member, per dtype: draw, compute, update, judge. */
 
 /* Numbers of a member that do not change from step to step. */
 typedef struct {
@@ -36,16 +36,13 @@ static void N(take_samples)(const simdrop_task *t, N(space) * s, const int64_t *
     if (!N(has_fused)(s)) N(pack_blocks)(s->x, s->inputs, s->n, 1, s->inputs, s->x_columns);
 }
 
-/* Residuals times `scale`, from the sums of a step whose outputs are multiplied by `gain`; returns Σ e². */
-static REAL N(residuals)(N(space) * s, REAL gain, REAL scale) {
+/* Residuals times `scale`, from the sums of a step whose outputs are multiplied by `gain`. */
+static void N(residuals)(N(space) * s, REAL gain, REAL scale) {
     const int64_t count = s->n * s->outputs;
-    vec loss = N(splat)(0);
     for (int64_t q = 0; q < count; q += VL) {
         const vec e = gain * N(sums_of_rows)(s->sums + q * VL) - N(load)(s->y + q);
-        loss += e * e;
         N(store)(s->e + q, e * scale);
     }
-    return N(sum_of_lanes)(loss);
 }
 
 /* The bits of the neurons that there are: all of a mask without dropout. */
@@ -54,20 +51,8 @@ INLINE uint32_t N(valid_bits)(const N(space) * s, int64_t v) {
     return (uint32_t)((UINT64_C(1) << (rest < VL ? rest : VL)) - 1);
 }
 
-/* Σ g² over the gradient of all neurons. */
-static REAL N(square_of_gradient)(const N(space) * s) {
-    vec sum = N(splat)(0);
-    for (int64_t r = 0; r < s->rows; r++) {
-        for (int64_t v = 0; v * VL < s->width; v++) {
-            const vec g = N(keep_lanes)(N(valid_bits)(s, v), N(load)(s->grad + r * s->row + v * VL));
-            sum += g * g;
-        }
-    }
-    return N(sum_of_lanes)(sum);
-}
-
-/* The gradient and the number whose finiteness is watched; `choice` tells which neurons grad holds. */
-static REAL N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, int64_t number,
+/* The gradient; `choice` tells which neurons grad holds. */
+static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, int64_t number,
                         enum N(choice) * choice) {
     int64_t kept = s->width;
     one->place.step = (uint32_t)number;
@@ -79,12 +64,7 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     if (one->draws && t->mask == MASK_STEP) {
         *choice = N(KEPT);
         kept = philox_masks(&one->place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
-        if (!N(pack_kept)(s, kept)) { /* 0 times a dropped infinity is NaN: let the arithmetic say so */
-            *choice = N(MASKED);
-            for (int64_t i = 1; i < s->n; i++) {
-                memcpy(s->bits + i * s->words, s->bits, (size_t)s->words * sizeof(uint32_t));
-            }
-        }
+        N(pack_kept)(s, kept);
     } else if (one->draws) {
         *choice = N(MASKED);
         philox_masks(&one->place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
@@ -94,14 +74,12 @@ static REAL N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT ? one->inverse_keep : 1;
     const REAL gain = (REAL)t->output_scale * inverse_keep;
     N(forward)(t->activation, *choice == N(MASKED), s, p, vectors);
-    const REAL loss = N(residuals)(s, gain, gain / (REAL)s->n) / (REAL)(2 * s->n);
-    if (!isfinite(loss) && t->objective != OBJECTIVE_RISK_R1) return loss;
+    N(residuals)(s, gain, gain / (REAL)s->n);
     REAL r1 = 0;
     if (t->objective == OBJECTIVE_RISK_R1) {
         r1 = (REAL)((1 - one->keep_prob) / one->keep_prob * t->output_scale * t->output_scale / (double)s->n);
     }
     N(backward)(t->activation, *choice == N(MASKED), s, p, vectors, r1);
-    return t->objective == OBJECTIVE_RISK_R1 ? N(square_of_gradient)(s) : loss;
 }
 
 /* theta -= lr g for the neurons that grad holds. */
@@ -162,6 +140,28 @@ static void N(update)(const simdrop_task *t, N(space) * s, const N(member) * one
         if (t->optimizer == OPTIMIZER_MOMENTUM) N(accelerate)(t, s->width, one->lr, g + at, theta, u);
         else N(adapt)(t, s->width, one->lr, unbias, g + at, theta, u, s->moment[1] + at);
     }
+}
+
+/* Whether rows of all neurons have a NaN or a number larger than `limit`: bits of such are larger integers. */
+static int N(beyond)(const N(space) * s, const REAL *rows, REAL limit) {
+    const ivec largest = (ivec)N(splat)(limit);
+    ivec sign = {0};
+    for (int64_t r = 0; r < s->rows; r++) {
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            sign |= largest - (ivec)N(magnitude)(N(load)(rows + r * s->row + v * VL));
+        }
+    }
+    return N(any_negative)(sign);
+}
+
+/* Whether a member has diverged: see kernels/spec.py, Ensemble. */
+static int N(has_diverged)(const simdrop_task *t, const N(space) * s) {
+#if REAL_IS_FLOAT
+    const REAL limit = 0x1p64f, largest = FLT_MAX;
+#else
+    const REAL limit = 0x1p512, largest = DBL_MAX;
+#endif
+    return N(beyond)(s, s->theta, limit) || (t->optimizer == OPTIMIZER_ADAM && N(beyond)(s, s->moment[1], largest));
 }
 
 /* Whether the last input is 1 for every sample. */

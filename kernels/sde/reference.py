@@ -114,7 +114,7 @@ def masks_noise(
     """(G - G')/√2 (M, P), G and G' the gradients at `point` (M, P) under draws 2 · step and 2 · step + 1."""
     here = replace(ensemble, theta=point, member=equation.drawn_by(ensemble.member))
     first, second = (
-        training.draw_gradient(equation.draw, x, y, here, seed ^ MASKS_KEY, 2 * step + q)[0] for q in range(2)
+        training.draw_gradient(equation.draw, x, y, here, seed ^ MASKS_KEY, 2 * step + q) for q in range(2)
     )
     return _trained_of(equation, x, y, (first - second) * point.dtype.type(math.sqrt(0.5)))
 

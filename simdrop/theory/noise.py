@@ -62,7 +62,7 @@ def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, kee
         )
     step = Step(activation=problem.activation, output_scale=problem.scale)
     factor = np.atleast_2d(kept)[None] / problem.keep_prob
-    found, _ = reference.dropout_gradient(step, problem.inputs, problem.y, theta[None], factor)
+    found = reference.dropout_gradient(step, problem.inputs, problem.y, theta[None], factor)
     return problem.freeze(np.asarray(found[0]))
 
 
