@@ -281,7 +281,7 @@ def short_run(problem, **more):
         (lambda p, t: alignment.measure(p, t, objective="r1"), "unknown objective 'r1'"),
         (lambda p, t: alignment.exponent([1, 2], [1, 2, 3]), "equally many numbers"),
         (lambda p, t: alignment.by_direction(p, t, np.eye(15)), "covariance must be of the 16 parameters"),
-        (lambda p, t: alignment.by_direction(p, t, np.eye(16), factor=1), "factor must be above 1"),
+        (lambda p, t: alignment.by_direction(p, t, np.eye(16), factor=1), "factor must be a number above 1"),
         (lambda p, t: alignment.by_direction(p, t, np.eye(16), axes="hesse"), "did you mean 'hessian'"),
         (lambda p, t: alignment.trajectory_covariance(short_run(p)), "needs parameters"),
         (lambda p, t: alignment.trajectory_covariance(short_run(p, keep_theta=True, record=[1, 3])), "evenly spaced"),

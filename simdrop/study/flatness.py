@@ -211,7 +211,9 @@ def sharpness(
     """
     theta = check_point(problem, theta)
     check_choice("ball", ball, ("l2", "adaptive"))
-    size = check_number("radius", radius, above=0, what="a positive number")
+    size = check_number("radius", radius)
+    if size <= 0:
+        raise InvalidInput(f"radius must be a positive number, got {radius!r}")
     starts, iterations = check_count("starts", starts, least=0), check_count("iterations", iterations)
     if ball == "adaptive" and not theta.any():
         raise InvalidInput("theta is zero: a ball in its units is a point; ball 'l2' needs none")
