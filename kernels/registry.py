@@ -2,14 +2,16 @@
 
 A backend is a module with `name`, `unavailable()`, `refuses(step, dtype)`, `advance(...)` and
 `evaluate(...)`, as `reference` defines them. `only_by_name()` may say why "auto" never takes one that can
-run, `outrun(...)` which other one was measured to be faster at some sizes, and `open(...)` may keep the state
-where it is trained (`cuda`; `session` gives the others one that does nothing but train). Modules are imported
-when asked for: none loads Numba or looks for a device at import of this package.
+run, `outrun(...)` which other one was measured to be faster at some sizes, `expected` be true of one that any
+machine could have, and `open(...)` may keep the state where it is trained (`cuda`; `session` gives the others one
+that does nothing but train). Modules are imported when asked for: none loads Numba or looks for a device at import
+of this package.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -18,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .spec import Ensemble, Step
+
+#: what "auto" would have taken and could not is told here at level INFO, which the command line shows
+LOG = logging.getLogger("simdrop")
 
 #: backend name -> module; the order is the order of preference of "auto"
 MODULES = {"cuda": "cuda", "native": "native", "numba": "parallel", "numpy": "reference"}
@@ -152,17 +157,29 @@ def choose(
             raise BackendError(f"backend {name!r} cannot run this: {reason}")
         return backend, f"{name!r} was asked for"
     passed_over: list[str] = []
+    missed: list[str] = []
     for candidate in modules:
         backend = load(candidate, modules)
-        by_name = getattr(backend, "only_by_name", lambda: None)
-        reason = backend.unavailable() or backend.refuses(step, dtype) or by_name()
-        if reason is None and sizes is not None and hasattr(backend, "outrun"):
-            reason = _outrun_by(backend.outrun(step, dtype, sizes), step, dtype, modules)
+        lacks = backend.unavailable()
+        reason = lacks or _unfit(backend, step, dtype, sizes, modules)
         if reason is None:
+            for other in missed:
+                LOG.info("backend %r runs this; %s", candidate, other)
             why = f"{candidate!r} comes first of those that run here, in the order of measured speed"
             return backend, why + "".join(f"; {other}" for other in passed_over)
         passed_over.append(f"not {candidate!r}: {reason}")
+        if lacks and getattr(backend, "expected", False) and not _unfit(backend, step, dtype, sizes, modules):
+            missed.append(f"{candidate!r} would be faster, but {lacks}")
     raise BackendError("no backend runs this: " + "; ".join(passed_over))
+
+
+def _unfit(backend: Any, step: Any, dtype: np.dtype, sizes: Sizes | None, modules: Mapping[str, str]) -> str | None:
+    """Why "auto" does not take this backend for `step` even where it can run, or None."""
+    by_name = getattr(backend, "only_by_name", lambda: None)
+    reason = backend.refuses(step, dtype) or by_name()
+    if reason is None and sizes is not None and hasattr(backend, "outrun"):
+        reason = _outrun_by(backend.outrun(step, dtype, sizes), step, dtype, modules)
+    return reason
 
 
 def _outrun_by(found: tuple[str, str] | None, step: Any, dtype: np.dtype, modules: Mapping[str, str]) -> str | None:

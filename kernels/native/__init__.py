@@ -24,12 +24,17 @@ from ..spec import COMPILED, Ensemble, Step
 _native: Any = None
 try:
     _native = importlib.import_module("simdrop_kernels._native")
+except ModuleNotFoundError:
+    _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
-    _missing = str(_error)
+    _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
 
 Array = NDArray[np.floating]
 
 name = "native"
+
+#: any machine can have it: where it is missing, what can be done is told
+expected = True
 
 #: their numbers in task.h
 _ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic")
@@ -51,7 +56,7 @@ class _Stopped(Exception):
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
     if _native is None:
-        return f"the C extension was not built or does not load here ({_missing}); reinstall with a C compiler"
+        return f"its C extension {_missing}"
     chosen = os.environ.get("SIMDROP_ISA")
     runs = dict(_native.instruction_sets())
     if chosen and chosen not in runs:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 import click
@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import Diverged, FlowFailed, InvalidInput, Terminated
 from ..interrupt import raising
 from .bench import bench
-from .common import BAD_INPUT, FAILED, SIGNALLED, fail, told
+from .common import BAD_INPUT, FAILED, SIGNALLED, fail, notes_as_lines, told
 from .compare import compare
 from .info import info
 from .order import order
@@ -45,8 +45,9 @@ def _open_streams() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line `arguments` and return the exit status; errors go to stderr in one line."""
     debug = "--debug" in arguments
+    quiet = "--quiet" in arguments or arguments[:1] == ["info"]  # which tells in full what the notes would
     try:
-        with raising():
+        with raising(), nullcontext() if quiet else notes_as_lines():
             return cli.main(args=list(arguments), prog_name="simdrop", standalone_mode=False) or 0
     except click.ClickException as error:
         return fail(error.format_message(), BAD_INPUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -88,3 +89,32 @@ def warnings_as_lines(bars: Bars) -> Iterator[None]:
         warnings.simplefilter("always", DivergenceWarning)
         warnings.showwarning = show
         yield
+
+
+class _Once(logging.Handler):
+    """Shows records as lines on stderr, each text once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it, unless it was."""
+        text = record.getMessage()
+        if text not in self.shown:
+            self.shown.add(text)
+            say(f"simdrop: note: {text}")
+
+
+@contextmanager
+def notes_as_lines() -> Iterator[None]:
+    """Show what simdrop's log has at level INFO as lines on stderr, once each."""
+    log, handler = logging.getLogger("simdrop"), _Once()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)

@@ -1,0 +1,122 @@
+"""What is told where parts of an installation are missing; what a source distribution and repeated installs hold."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import simdrop
+from simdrop import cli
+from simdrop_kernels import Step, native, registry
+
+SMALL = ["--members", "4", "--steps", "4", "--width", "3", "--record", "2"]
+PLAN = """
+[problem]
+data = "sin"
+width = 3
+[simulate]
+steps = 4
+members = 4
+backend = "numpy"
+[sweep]
+lr = [0.01, 0.02]
+"""
+MISSING = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
+
+
+@pytest.fixture
+def _no_extension(monkeypatch):
+    """As where no compiler was found on installation, and no GPU."""
+    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(native, "_missing", MISSING, raising=False)
+    monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no NVIDIA driver was found")
+
+
+def notes(printed):
+    return [line for line in printed.splitlines() if line.startswith("simdrop: note: ")]
+
+
+@pytest.mark.usefixtures("_no_extension")
+def test_a_command_says_once_that_the_compiled_backend_is_missing(tmp_path, capsys):
+    assert cli.run(["compare", *SMALL, "--out", str(tmp_path / "out")]) == 0
+    told = "simdrop: note: backend 'numba' runs this; 'native' would be faster, but its C extension " + MISSING
+    assert notes(capsys.readouterr().err) == [told]
+
+
+@pytest.mark.usefixtures("_no_extension")
+@pytest.mark.parametrize(
+    "flags", [["--quiet"], ["--backend", "numba"], ["--backend", "numpy"]], ids=["quiet", "numba", "numpy"]
+)
+def test_nothing_is_said_where_nothing_is_missed(tmp_path, capsys, flags):
+    assert cli.run(["compare", *SMALL, *flags, "--out", str(tmp_path / "out")]) == 0
+    assert notes(capsys.readouterr().err) == []
+
+
+@pytest.mark.usefixtures("_no_extension")
+def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
+    caplog.set_level("INFO", logger="simdrop")
+    registry.choose("auto", Step(masks=2), np.dtype(np.float64))  # not written in C
+    registry.choose("auto", Step(), np.dtype(np.float64), sizes=registry.Sizes(100, 1000, 785, 10))  # BLAS is faster
+    assert not caplog.records
+    registry.choose("auto", Step(), np.dtype(np.float64), sizes=registry.Sizes(100, 100, 2, 1))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.usefixtures("_no_extension")
+def test_functions_say_it_in_their_results_alone(capsys):
+    problem = simdrop.Problem([[0.0], [1.0]], [[0.0], [1.0]], width=3, keep_prob=0.5)
+    runs = simdrop.simulate(problem, problem.init(seed=0), lr=0.1, steps=2, members=2)
+    assert runs.attrs["backend_reason"].endswith("not 'native': its C extension " + MISSING)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_no_extension")
+def test_info_says_what_is_missing_and_adds_no_note(capsys):
+    assert cli.run(["info"]) == 0
+    printed = capsys.readouterr()
+    assert f"native    its C extension {MISSING}" in printed.out
+    assert printed.err == ""
+
+
+def test_an_extension_that_does_not_load_is_not_called_missing(monkeypatch):
+    real = importlib.import_module
+
+    def broken(name, *rest):
+        if name == "simdrop_kernels._native":
+            raise ImportError("undefined symbol: PyNothing")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    spec = importlib.util.spec_from_file_location("simdrop_kernels.native", native.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert "does not load here (undefined symbol: PyNothing): reinstall simdrop" in again.unavailable()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "command"),
+    [
+        ("sklearn", "data", ["compare", *SMALL, "--data", "diabetes"]),
+        ("pyarrow", "parquet", ["show", "store", "--export", "all.parquet"]),
+        ("distributed", "cluster", ["sweep", "plan.toml", "--out", "store", "--workers", "1"]),
+    ],
+)
+def test_where_an_extra_is_missing_it_is_named(tmp_path, module, extra, command):
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    if command[0] == "show":
+        assert cli.run(["sweep", str(tmp_path / "plan.toml"), "--quiet", "--out", str(tmp_path / "store")]) == 0
+    missing = f"import sys; sys.modules[{module!r}] = None; from simdrop.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", missing, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"pip install 'simdrop[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_where_numba_cuda_is_missing_its_extra_is_named(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba_cuda" else find(name))
+    assert registry.load("cuda").unavailable() == "numba-cuda is not installed (pip install 'simdrop[cuda]')"
