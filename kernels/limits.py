@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .accelerate import inner
+from .accelerate import leaf
 
 
-@inner
+@leaf
 def within(numbers, limit):
     """Whether no number of an array (k,) is a NaN or larger than `limit`.
 
