@@ -4,6 +4,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
@@ -44,6 +45,7 @@ class BuildNative(build_ext):
                 )
             super().build_extension(ext)
         except Exception as error:
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # what an earlier build left is not this one
             self.warn(
                 f"simdrop's native backend was not built ({error}); the package works without it, on Numba. "
                 "With GCC or Clang installed (on Windows clang-cl), reinstall to have it."

@@ -111,11 +111,15 @@ def test_installs_without_a_compiler(tmp_path):
     source = tmp_path / "source"  # without what earlier builds left
     ignored = shutil.ignore_patterns("*.so", "__pycache__", "build", "*.egg-info", ".*", "tests", "bench")
     shutil.copytree(ROOT, source, ignore=ignored)
+    left = source / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "simdrop_kernels"
+    left.mkdir(parents=True)
+    (left / "_native.abi3.so").write_bytes(b"of an earlier build")
     pip = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-v", "-w", str(tmp_path)]
     told = run([*pip, str(source)], env={**os.environ, "CC": "/nonexistent/cc"})
     assert "simdrop's native backend was not built" in told
     wheel = next(tmp_path.glob("*.whl"))
     shutil.unpack_archive(wheel, tmp_path / "unpacked", "zip")
+    assert not list((tmp_path / "unpacked" / "simdrop_kernels").glob("_native.*"))
     script = (
         "import sys\n"
         "sys.meta_path = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"  # it would find this clone's build
