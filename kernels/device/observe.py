@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 #: outputs that are on the device at one time
 EVALUATED = 1 << 24
 #: members whose numbers a lane reads before it adds the first
-AHEAD = 8
+AHEAD = 16
 
 
 class Seen:
@@ -51,16 +51,18 @@ class Seen:
         columns = self._params if what == "theta" else len(mean)
         mean_there, m2_there = cuda.to_device(mean), cuda.to_device(m2 if m2.size else np.zeros(1))
         kernel = _build_accumulate(self._program.real, bool(m2.size))
-        lanes = _lanes()
+        lanes = min(_lanes(), machine.WARP)  # there are few columns: they go to many processors
         most = self.members if what == "theta" else max(1, EVALUATED // columns)
         for first in range(rows.start, rows.stop, most):
             last = min(first + most, rows.stop)
-            here = np.ascontiguousarray(alive[first - rows.start : last - rows.start], dtype=np.uint8)
+            here = alive[first - rows.start : last - rows.start]
+            weights = np.zeros(len(here))
+            weights[here] = 1.0 / np.arange(count[0] + 1, count[0] + 1 + here.sum())
             values, start = (
                 (self._arrays.theta, first) if what == "theta" else (self._evaluate(self._points, first, last), 0)
             )
             machine.launch(kernel, -(-columns // lanes), lanes)(
-                values, start, columns, cuda.to_device(here), int(count[0]), mean_there, m2_there
+                values, start, columns, cuda.to_device(weights), mean_there, m2_there
             )
             count[0] += int(here.sum())
         mean[:] = mean_there.copy_to_host()
@@ -167,28 +169,29 @@ def _build_gather() -> Any:
 
 @cache
 def _build_accumulate(real: type, squares: bool) -> Any:
-    """The kernel accumulate(values, first, columns, alive, seen, mean, m2): a lane for each column.
+    """The kernel accumulate(values, first, columns, weights, mean, m2): a lane for each column.
 
-    values (.., columns) are rows from number `first` on, alive (B,), seen the members that were counted before.
+    values (.., columns) are rows from number `first` on; weights (B,): 1 over the members counted with each, 0 where
+    one does not count.
     """
     times, plus = machine.rounded_product(), machine.rounded_sum()
 
-    def accumulate(values, first, columns, alive, seen, mean, m2):
+    def accumulate(values, first, columns, weights, mean, m2):
         column = cuda.grid(1)
         if column >= columns:
             return
         centre, total = mean[column], m2[column] if squares else 0.0
         ahead = cuda.local.array(AHEAD, real)
-        for start in range(0, alive.size, AHEAD):
+        for start in range(0, weights.size, AHEAD):
             for k in range(AHEAD):  # the reads of several members are under way together
-                row = min(start + k, alive.size - 1)
+                row = min(start + k, weights.size - 1)
                 ahead[k] = values[(first + row) * columns + column]
             for k in range(AHEAD):
-                if start + k < alive.size and alive[start + k] != 0:
-                    seen += 1
+                weight = weights[start + k] if start + k < weights.size else 0.0
+                if weight > 0.0:
                     value = np.float64(ahead[k])
                     before = plus(value, -centre)
-                    centre = plus(centre, times(before, 1.0 / seen))
+                    centre = plus(centre, times(before, weight))
                     if squares:
                         total = plus(total, times(before, plus(value, -centre)))
         mean[column] = centre
