@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,23 +149,39 @@ def allowed(chosen: Configuration) -> bool:
     return not (noise == "connected" and chosen.get("inputs", 1) > 5)  # a sum over all masks of a neuron's inputs
 
 
+def few_kernels(chosen: Configuration) -> bool:
+    """Whether these levels belong to a sample for which few kernels are compiled; axes may be missing.
+
+    Numba compiles one for each activation, optimizer and precision, and most of a minute for steps with more noise than
+    masks and minibatches: those are taken for tanh and SGD alone, which is one kernel a precision.
+    """
+    noisy = chosen.get("noise", "none") != "none" or chosen.get("svag") or chosen.get("train", "both") != "both"
+    activations = ("tanh",) if noisy else ("tanh", "gelu")
+    optimizers = ("sgd",) if noisy else tuple(OPTIMIZERS)
+    return chosen.get("activation", "tanh") in activations and chosen.get("optimizer", "sgd") in optimizers
+
+
 @functools.cache
-def covering(backend: str = "numpy") -> list[Configuration]:
-    """Configurations that a backend takes, among which every allowed pair of levels occurs.
+def covering(backend: str = "numpy", also: Callable[[Configuration], bool] | None = None) -> list[Configuration]:
+    """Configurations that a backend takes, and that `also` allows, among which every allowed pair of levels occurs.
 
     Greedy: of some configurations with a pair that is missing, the one with most such pairs. (The covering arrays of
     allpairspy lose pairs where levels exclude each other.)
     """
     axes, drawing, chosen = {**AXES, **TAKEN[backend]}, np.random.default_rng(0), []
+
+    def fits(levels: Configuration) -> bool:
+        return allowed(levels) and (also is None or also(levels))
+
     missing = {
         pair
         for one, other in itertools.combinations(axes, 2)
         for pair in itertools.product(_places(axes, one), _places(axes, other))
-        if allowed({name: axes[name][k] for name, k in pair})
+        if fits({name: axes[name][k] for name, k in pair})
     }
     while missing:
         pair = min(missing)
-        candidates = [_drawn(axes, drawing, dict(pair)) for _ in range(30)]
+        candidates = [_drawn(axes, drawing, dict(pair), fits) for _ in range(30)]
         best = max((set(itertools.combinations(one.items(), 2)) & missing for one in candidates), key=len)
         chosen.append(next(one for one in candidates if best <= set(itertools.combinations(one.items(), 2))))
         missing -= best
@@ -176,12 +192,15 @@ def _places(axes: dict[str, Sequence[Any]], name: str) -> list[tuple[str, int]]:
     return [(name, k) for k in range(len(axes[name]))]
 
 
-def _drawn(axes: dict[str, Sequence[Any]], drawing: np.random.Generator, fixed: dict[str, int]) -> dict[str, int]:
+def _drawn(
+    axes: dict[str, Sequence[Any]], drawing: np.random.Generator, fixed: dict[str, int],
+    fits: Callable[[Configuration], bool] = allowed,
+) -> dict[str, int]:  # fmt: skip
     """The numbers of levels, one on every axis, allowed beside each other; those that are not fixed are drawn."""
     found = dict(fixed)
     for name in [name for name in axes if name not in fixed]:
         for k in drawing.permutation(len(axes[name])):
-            if allowed({other: axes[other][place] for other, place in (found | {name: int(k)}).items()}):
+            if fits({other: axes[other][place] for other, place in (found | {name: int(k)}).items()}):
                 found[name] = int(k)
                 break
     return {name: found[name] for name in axes}
