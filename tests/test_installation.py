@@ -1,8 +1,10 @@
 """What is told where parts of an installation are missing; what a source distribution and repeated installs hold."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import simdrop
 from simdrop import cli
 from simdrop_kernels import Step, native, registry
 
+ROOT = Path(__file__).parents[1]
 SMALL = ["--members", "4", "--steps", "4", "--width", "3", "--record", "2"]
 PLAN = """
 [problem]
@@ -120,3 +123,31 @@ def test_where_numba_cuda_is_missing_its_extra_is_named(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba_cuda" else find(name))
     assert registry.load("cuda").unavailable() == "numba-cuda is not installed (pip install 'simdrop[cuda]')"
+
+
+def _run(*command, cwd):
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path):
+    left_out = shutil.ignore_patterns("*.so", "__pycache__", "build", "dist", "*.egg-info", ".*", "simdrop-*")
+    source = shutil.copytree(ROOT, tmp_path / "source", ignore=left_out)
+    _run("-m", "pip", "install", "--quiet", "--target", tmp_path / "tools", "setuptools>=77", cwd=tmp_path)
+    build = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from setuptools import build_meta; build_meta.build_sdist('..')"
+    )
+    _run("-c", build, tmp_path / "tools", cwd=source)
+    (archive,) = tmp_path.glob("simdrop-*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    for folder in ("simdrop", "kernels", "tests", "bench", "docs", "examples"):
+        wanted = {path.relative_to(source) for path in (source / folder).rglob("*") if path.is_file()}
+        assert wanted
+        assert wanted <= {path.relative_to(unpacked) for path in (unpacked / folder).rglob("*")}
+    collect = ("-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider")
+    counts = [_run(*collect, cwd=folder).splitlines()[-1].split(" tests collected")[0] for folder in (source, unpacked)]
+    assert counts[0] == counts[1]
+    assert int(counts[0]) > 1000
