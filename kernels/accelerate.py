@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import event
 from numba.extending import register_jitable
 
-from . import compiling  # noqa: F401  # counts what these functions take to compile
+from . import compiling
 
 # Sums may be reordered, which vectors need; NaN and infinities keep their meaning, since divergence is
 # found by them.
 _LOOSE = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def _words(data: Any) -> str:
+    """What is said while a function is compiled: see `kernel`; the user's functions have no purpose that is known."""
+    function = data["dispatcher"].py_func
+    purpose = getattr(function, "purpose", None)
+    if purpose is None:
+        return f"compiling {function.__name__}"
+    return f"compiling for {purpose}, once (kept on disk for the next time)"
+
+
+compiling.follow(event, "numba:compile", _words)  # loading from the cache on disk raises no such event
 
 
 def scalar(function: Any) -> Any:
@@ -37,6 +51,19 @@ def inlined(function: Any) -> Any:
     return register_jitable(fastmath=_LOOSE, error_model="numpy", _nrt=False, forceinline=True)(function)
 
 
-def kernel(function: Any) -> Any:
-    """A kernel: parallel, cached on disk."""
-    return numba.njit(parallel=True, cache=True, fastmath=_LOOSE, error_model="numpy")(function)
+def kernel(purpose: str) -> Callable[[Any], Any]:
+    """A kernel, parallel and cached on disk; what it is for is told while it is compiled."""
+    return _compiled(purpose, parallel=True, fastmath=_LOOSE)
+
+
+def exact(purpose: str, *, parallel: bool = False) -> Callable[[Any], Any]:
+    """As `kernel`, for sums in the order in which they are written."""
+    return _compiled(purpose, parallel=parallel)
+
+
+def _compiled(purpose: str, **options: Any) -> Callable[[Any], Any]:
+    def compiled(function: Any) -> Any:
+        function.purpose = purpose
+        return numba.njit(cache=True, error_model="numpy", **options)(function)
+
+    return compiled

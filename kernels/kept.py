@@ -35,7 +35,7 @@ def count_pairs(
     return counts + upper.swapaxes(-1, -2)
 
 
-@kernel
+@kernel("counting masks")
 def _count(counts: Any, stream: Any, threshold: Any, first: Any, last: Any, key: Any) -> None:
     """Add to the upper triangles of counts (T, G, m, m)."""
     steps, groups, width = counts.shape[:3]

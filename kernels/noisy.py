@@ -339,7 +339,7 @@ def build(activation: str, optimizer: str, real: type) -> Any:
                 return first_step + t
         return -1
 
-    @kernel
+    @kernel("training")
     def train(theta, moments, diverged, members, data, knobs, run):
         lr, thresholds, factors, variances, numbers, deviations = members
         for k in numba.prange(theta.shape[0]):

@@ -48,7 +48,7 @@ def _chains(typing, array):
 def _build(real: type) -> Any:
     lanes = BYTES // np.dtype(real).itemsize
 
-    @kernel
+    @kernel("the roofline")
     def multiply_add(threads, repeats, out):
         for k in numba.prange(threads):
             values = np.full((CHAINS + 2) * lanes, real(0.5), real)  # type: ignore[var-annotated]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from .accelerate import exact
+
 #: columns whose recursions run side by side: one tile of means and sums stays in the first-level cache
 TILE = 512
 
 
-@numba.njit(cache=True, error_model="numpy")
+@exact("means over members")
 def accumulate(count, mean, m2, values, alive):
     """Add the rows of `values` (B, K) where `alive` (B,) to running moments, in place.
 
@@ -25,7 +27,7 @@ def accumulate(count, mean, m2, values, alive):
     count[0] += alive.sum()
 
 
-@numba.njit(cache=True, error_model="numpy")
+@exact("means over members")
 def _accumulate_tile(seen, mean, m2, values, alive, first):
     """The recursions of the columns that begin with number `first`; counted from 0, loops become vectors."""
     for row in range(values.shape[0]):
@@ -45,7 +47,7 @@ def _accumulate_tile(seen, mean, m2, values, alive, first):
                 mean[k] += (np.float64(here[k]) - mean[k]) * weight
 
 
-@numba.njit(cache=True, parallel=True, error_model="numpy")
+@exact("covariances over members", parallel=True)
 def accumulate_products(count, mean, products, values, alive):
     """As `accumulate`, with `products` (K, K): the sums of products of deviations of all pairs of columns."""
     columns = mean.size

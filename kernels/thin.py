@@ -346,7 +346,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
         store(theta, moments, inputs, room.state)
         return -1
 
-    @kernel
+    @kernel("training")
     def train(theta, moments, diverged, members, data, run):
         lr, thresholds, factors, variances, numbers = members
         for k in numba.prange(theta.shape[0]):

@@ -316,7 +316,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
     """
     act = formulas.activation(activation, scalar, real)
     plain = _make_train_member(act, mask, objective, optimizer, real)
-    train_member = kernel(plain) if over == "tiles" else inner(plain)
+    train_member = kernel("training")(plain) if over == "tiles" else inner(plain)
     many = numba.prange if over == "members" else range
 
     def train(theta, moments, diverged, members, data, run):
@@ -327,7 +327,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
                     theta[k], moments[k], lr[k], thresholds[k], factors[k], variances[k], numbers[k], data, run
                 )
 
-    return kernel(train) if over == "members" else train
+    return kernel("training")(train) if over == "members" else train
 
 
 @cache
@@ -351,7 +351,7 @@ def build_evaluate(activation: str, real: type) -> Any:
                     hi[j] = value(hi[j])
             np.dot(h[:rows], a.T, out[first : first + rows])
 
-    @kernel
+    @kernel("the outputs of networks")
     def evaluate(theta, x, out):
         for k in numba.prange(theta.shape[0]):
             evaluate_member(theta[k], x, out[k])

@@ -88,7 +88,7 @@ class Run:
         A second signal is raised at once.
         """
         self.progress = progress or (lambda done, total: None)
-        started = clock.perf_counter()
+        started, compiled = clock.perf_counter(), _compiled()
         error: BaseException | None = None
         with Interruptible() as interrupt:
             try:
@@ -102,7 +102,7 @@ class Run:
                 if interrupt.at_once:
                     raise
                 error = raised
-        self.seconds = clock.perf_counter() - started
+        self.seconds, self.compile_seconds = clock.perf_counter() - started, _compiled() - compiled
         return error
 
     def dataset(self, time: NDArray[np.float64] | None, *, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
@@ -132,10 +132,8 @@ class Run:
         steps = min(self.call_steps, target - done)
         started, compiled = clock.perf_counter(), _compiled()
         self.mover.advance(ensemble, done, steps)
-        compiled = _compiled() - compiled
-        seconds = clock.perf_counter() - started - compiled
+        seconds = clock.perf_counter() - started - (_compiled() - compiled)
         self.kernel_seconds += seconds
-        self.compile_seconds += compiled
         if seconds < CALL_SECONDS / 2 and steps == self.call_steps:
             self.call_steps = min(2 * self.call_steps, 1 << 24)
         elif seconds > CALL_SECONDS:

@@ -151,7 +151,7 @@ def test_several_inputs_and_outputs(tmp_path):
         xr.testing.assert_identical(load(tmp_path / f"{name}.zarr"), expected)
     assert (tmp_path / "figure.png").stat().st_size > 20_000
     assert ("simulate", 800, 800) in seen
-    assert [told[0] for told in seen if told[1] == 0] == ["compile", "simulate", "flows", "distances"]
+    assert [told[0] for told in seen if told[1] == 0] == ["simulate", "flows", "distances"]
 
 
 def test_only_the_flows_asked_for(small):

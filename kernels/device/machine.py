@@ -7,6 +7,7 @@ only place, with the two instructions below, where device and simulator run diff
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
@@ -14,9 +15,18 @@ import numpy as np
 from numba import cuda
 from numba.cuda import types
 
+from .. import compiling
 from ..formulas import Arithmetic, clamp
 
 SIMULATED = not hasattr(cuda, "shfl_xor_sync")
+
+if not SIMULATED:
+    # the lock of the compiler, as CUDA's has no event of its own
+    compiling.follow(
+        importlib.import_module("numba.cuda.core.event"),
+        "numba-cuda:compiler_lock",
+        lambda _: "compiling for the GPU, once in this process",
+    )
 
 #: lanes that run in step; few in the simulator, so that small blocks have several warps
 WARP = 2 if SIMULATED else 32

@@ -148,7 +148,7 @@ def build(activation: str, real: type, increments: str) -> Any:
                     room, others, sizes, settings, theta[m], lr[m], member[m], drawn[m], data, run, by
                 )
 
-    @kernel
+    @kernel("stochastic equations")
     def follow(theta, diverged, members, data, settings_of, run, knobs, drawing, chances):
         for share in numba.prange((len(theta) + SHARE - 1) // SHARE):
             last = min((share + 1) * SHARE, len(theta))

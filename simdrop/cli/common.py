@@ -110,6 +110,7 @@ class _Once(logging.Handler):
 def notes_as_lines() -> Iterator[None]:
     """Show what simdrop's log has at level INFO as lines on stderr, once each."""
     log, handler = logging.getLogger("simdrop"), _Once()
+    handler.addFilter(lambda record: record.name != "simdrop.compiling")  # told by `Bars`
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

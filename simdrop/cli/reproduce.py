@@ -52,13 +52,15 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
     chosen = [experiment(name) for name in (EXPERIMENTS if every else dict.fromkeys(names))]
     from ..output.folder import Folder
 
-    plain = _settings(settings, Bars(quiet=given["quiet"]))
+    bars = Bars(quiet=given["quiet"])
+    plain = _settings(settings, bars)
     out = check_path("out", settings.out)
     with ExitStack() as stack:
         # all are tried before the first begins
         folders = [
             stack.enter_context(Folder(out / one.name, "reproduce", overwrite=settings.overwrite)) for one in chosen
         ]
+        stack.enter_context(bars)
         results = [_one(one, plain, folder, given) for one, folder in zip(chosen, folders, strict=True)]
     return 0 if all(results) else FAILED
 

@@ -64,11 +64,13 @@ def sweep(
 
     found = scale.read(file)
     if dry_run:
-        click.echo(_plan_text(scale.plan(found, threads=threads)))
+        with Bars(quiet=quiet):
+            planned = scale.plan(found, threads=threads)
+        click.echo(_plan_text(planned))
         return
-    folder, bars = check_path("out", Path(file).stem if out is None else out), Bars(quiet=quiet)
+    folder = check_path("out", Path(file).stem if out is None else out)
     try:
-        with warnings_as_lines(bars):
+        with Bars(quiet=quiet) as bars, warnings_as_lines(bars):
             done = scale.sweep(
                 found, folder, resume=resume, threads=threads, workers=workers, scheduler=scheduler,
                 checkpoint_seconds=checkpoint_seconds,
@@ -77,8 +79,6 @@ def sweep(
     except KeyboardInterrupt as error:
         error.add_note(f"what was done is in {folder}, and --resume goes on with it")
         raise
-    finally:
-        bars.close()
     if not quiet:
         click.echo(f"{len(found.points)} points, {int((done['diverged'] > 0).sum())} of them with members lost")
         click.echo(f"written to {folder}; `simdrop show {folder}` draws it")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time as clock
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +16,7 @@ from simdrop_kernels import Step, registry
 
 from ..checks import check_count, check_finite, check_flag, check_threads, is_one
 from ..ensemble import DEFAULT_MEMORY, with_partial
-from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..errors import InvalidInput
 from ..estimate import check_memory
 from ..interrupt import raising
 from ..problem import Problem, check_problem
@@ -111,7 +110,7 @@ def compare(
         default 97 points over the range of one-dimensional data, and up to 200 of the data points otherwise
     groups : groups of members from which standard errors are estimated; 20 by default, or all members if fewer
     out, overwrite : as in `simulate`, whose results go there as `results.zarr`; `Comparison.save` writes the rest
-    progress : called with (stage, done, total); stages are "compile", "simulate", "flows" and "distances"
+    progress : called with (stage, done, total); stages are "simulate", "flows" and "distances"
 
     Raises
     ------
@@ -211,11 +210,8 @@ class Plan:
                 raise with_partial(error, runs)  # noqa: B904
 
     def _simulate(self, watch: _Watch, out: Folder | None, tell: Progress) -> xr.Dataset:
-        with watch("compile", 1), warnings.catch_warnings(), suppress(Diverged):
-            warnings.simplefilter("ignore", DivergenceWarning)
-            simulate(self.problem, self.theta0, steps=1, members=4, record=2, groups=3, **self.common)
         with watch("simulate", self.steps * self.members):
-            return simulate(
+            runs = simulate(
                 self.problem,
                 self.theta0,
                 steps=self.steps,
@@ -226,6 +222,9 @@ class Plan:
                 progress=lambda done, total: tell("simulate", done, total),
                 **self.common,
             )
+        compiled = watch.seconds["compile"] = runs.attrs["compile_seconds"]
+        watch.seconds["simulate"] -= compiled
+        return runs
 
     def _measure(self, watch: _Watch, runs: xr.Dataset, run_id: str, tell: Progress) -> Comparison:
         problem, lr, points = self.problem, self.common["lr"], self.common["grid"]

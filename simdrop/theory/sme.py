@@ -106,7 +106,8 @@ def sme(
 
     Returns
     -------
-    xarray.Dataset as that of `simdrop.simulate`; its coordinate step counts those of the scheme.
+    xarray.Dataset as that of `simdrop.simulate`; its coordinate step counts those of the scheme. The first call
+    with new kinds of arguments compiles for half a minute or more, told and counted as there.
 
     A step costs O(n m D) operations a stage for the drift. Its noise costs, with increments "normal", O(n c m²) and
     m(m + 1)/2 normal numbers under step masks, O(n m) numbers and operations under sample masks with one output; with
