@@ -105,9 +105,10 @@ def arithmetic(real: type) -> Arithmetic | None:
 
 
 def _division() -> Any:
-    """p / q in double precision, of normal numbers whose quotient is one: what the compiler writes calls a function
-    for all others, at three times the instructions.
-    """  # fmt: skip
+    """p / q in double precision, where q, 1 / q and the quotient are normal numbers.
+
+    The compiler's own division calls a function that covers all others too, at three times the instructions.
+    """
     reciprocal, one = _instruction("rcp.approx.ftz.f64 $0, $1;", 1, types.float64, "d"), np.float64(1)
     fused = _instruction("fma.rn.f64 $0, $1, $2, $3;", 3, types.float64, "d")
 
@@ -122,9 +123,10 @@ def _division() -> Any:
 
 
 def over_root(real: type) -> Any:
-    """The device function (u, v, ε) -> u / (√v + ε) of Adam in single precision, some units in the last place off: both
-    operations are correctly rounded otherwise, by branches. None where the compiler's own will do.
-    """  # fmt: skip
+    """The device function (u, v, ε) -> u / (√v + ε) of Adam in single precision, some units in the last place off.
+
+    The compiler rounds root and quotient correctly, with branches. None where that is to stay.
+    """
     if SIMULATED or real is not np.float32:
         return None
     root, reciprocal = _instruction("sqrt.approx.f32 $0, $1;", 1), _instruction("rcp.approx.ftz.f32 $0, $1;", 1)
@@ -142,9 +144,10 @@ def rounded_sum() -> Any:
 
 
 def product() -> Any:
-    """The device function x y, np.uint64, of two words, np.uint32: one instruction of half the cost of a product of
-    64 bits, which is what the compiler makes of words that fill 64.
-    """  # fmt: skip
+    """The device function x y, np.uint64, of two words, np.uint32, in one instruction.
+
+    The compiler multiplies words that it keeps in 64 bits by several.
+    """
     return _instruction("mul.wide.u32 $0, $1, $2;", 2, types.uint32, "r", gives=(types.uint64, "l", 64))
 
 

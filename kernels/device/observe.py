@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from . import machine, wide
 
 if TYPE_CHECKING:
-    from .program import Program
-    from .session import Arrays
+    from .program import Arrays, Program
 
 Array = NDArray[np.floating]
 

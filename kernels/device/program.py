@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
@@ -26,6 +26,20 @@ WIDE_BLOCKS = 8
 PASS = 8
 #: outputs that are evaluated in one launch
 EVALUATED = 1 << 24
+
+
+class Arrays(NamedTuple):
+    """What a block of members has on its device; flat, as the kernels take it."""
+
+    theta: Any
+    moments: Any
+    diverged: Any
+    rates: Any
+    words: Any
+    x: Any
+    y: Any
+    chosen: Any
+    work: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +139,12 @@ class Program:
         each = 3 * members * self.params * self.batch
         return int(max(1, min(LAUNCH_STEPS, LAUNCH_WORK // each)))
 
-    def launch(self, arrays: Any, members: int, first_step: int, steps: int) -> None:
-        """Start `steps` steps, no more than `launch_steps`, on the current device; `arrays` as in `session.Arrays`."""
+    def launch(self, arrays: Arrays, members: int, first_step: int, steps: int) -> None:
+        """Start `steps` steps, no more than `launch_steps`, on the current device; on members in `arrays`."""
         constants = formulas.optimizer_constants(self.step, first_step, steps, self.real)
         self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
 
-    def _launch(self, arrays: Any, members: int, constants: Any, run: tuple[Any, ...]) -> None:
+    def _launch(self, arrays: Arrays, members: int, constants: Any, run: tuple[Any, ...]) -> None:
         shape = self.shape_for(members)
         state = (arrays.theta, arrays.moments, arrays.diverged, arrays.rates, arrays.words, arrays.x, arrays.y)
         if isinstance(shape, plan.TeamShape):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda
@@ -13,24 +13,10 @@ from numpy.typing import NDArray
 from ..spec import Ensemble
 from . import machine
 from .observe import Seen
-from .program import Program
+from .program import Arrays, Program
 
 #: share of a device's free memory that members may take
 SHARE = 0.9
-
-
-class Arrays(NamedTuple):
-    """What a block of members has on its device; flat, as the kernels take it."""
-
-    theta: Any
-    moments: Any
-    diverged: Any
-    rates: Any
-    words: Any
-    x: Any
-    y: Any
-    chosen: Any
-    work: Any
 
 
 class Block:
