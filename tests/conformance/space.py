@@ -7,19 +7,18 @@ occurs, and `random`. `call` turns a configuration into a problem and the argume
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from conformance import pairwise
+from conformance.pairwise import Configuration
 
 import simdrop
 from simdrop.checks import MIN_KEEP_PROB
 from simdrop_kernels.activations import ACTIVATIONS
 from simdrop_kernels.spec import COMPILED, MASKS, OBJECTIVES, TRAINS
-
-Configuration = dict[str, Any]
 
 STEPS, MEMBERS = 6, 5
 
@@ -162,60 +161,23 @@ def few_kernels(chosen: Configuration) -> bool:
 
 
 @functools.cache
-def covering(backend: str = "numpy", also: Callable[[Configuration], bool] | None = None) -> list[Configuration]:
-    """Configurations that a backend takes, and that `also` allows, among which every allowed pair of levels occurs.
-
-    Greedy: of some configurations with a pair that is missing, the one with most such pairs. (The covering arrays of
-    allpairspy lose pairs where levels exclude each other.)
-    """
-    axes, drawing, chosen = {**AXES, **TAKEN[backend]}, np.random.default_rng(0), []
-
-    def fits(levels: Configuration) -> bool:
-        return allowed(levels) and (also is None or also(levels))
-
-    missing = {
-        pair
-        for one, other in itertools.combinations(axes, 2)
-        for pair in itertools.product(_places(axes, one), _places(axes, other))
-        if fits({name: axes[name][k] for name, k in pair})
-    }
-    while missing:
-        pair = min(missing)
-        candidates = [_drawn(axes, drawing, dict(pair), fits) for _ in range(30)]
-        best = max((set(itertools.combinations(one.items(), 2)) & missing for one in candidates), key=len)
-        chosen.append(next(one for one in candidates if best <= set(itertools.combinations(one.items(), 2))))
-        missing -= best
-    return [{name: axes[name][k] for name, k in one.items()} for one in chosen]
-
-
-def _places(axes: dict[str, Sequence[Any]], name: str) -> list[tuple[str, int]]:
-    return [(name, k) for k in range(len(axes[name]))]
-
-
-def _drawn(
-    axes: dict[str, Sequence[Any]], drawing: np.random.Generator, fixed: dict[str, int],
-    fits: Callable[[Configuration], bool] = allowed,
-) -> dict[str, int]:  # fmt: skip
-    """The numbers of levels, one on every axis, allowed beside each other; those that are not fixed are drawn."""
-    found = dict(fixed)
-    for name in [name for name in axes if name not in fixed]:
-        for k in drawing.permutation(len(axes[name])):
-            if fits({other: axes[other][place] for other, place in (found | {name: int(k)}).items()}):
-                found[name] = int(k)
-                break
-    return {name: found[name] for name in axes}
+def covering(backend: str = "numpy", also: pairwise.Allowed | None = None) -> list[Configuration]:
+    """Configurations that a backend takes, and that `also` allows, among which every allowed pair of levels occurs."""
+    return pairwise.covering(
+        {**AXES, **TAKEN[backend]}, lambda levels: allowed(levels) and (also is None or also(levels))
+    )
 
 
 def random(backend: str, count: int, seed: int) -> Iterator[Configuration]:
     """`count` configurations that a backend takes, each of its levels drawn among those the others allow."""
     drawing, axes = np.random.default_rng(seed), {**AXES, **TAKEN[backend]}
     for _ in range(count):
-        yield {name: axes[name][k] for name, k in _drawn(axes, drawing, {}).items()}
+        yield {name: axes[name][k] for name, k in pairwise.drawn(axes, allowed, drawing, {}).items()}
 
 
 def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
     """The problem of a configuration, and the arguments of `simulate` after it but for the backend."""
-    drawing = np.random.default_rng(sum(map(ord, repr(sorted(chosen.items(), key=str)))))
+    drawing = np.random.default_rng(pairwise.number(chosen))
     form = FORMS[chosen["form"]]
     n, d, c = chosen["samples"], chosen["inputs"], chosen["outputs"]
     if chosen["form"] == "integer":
