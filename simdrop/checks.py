@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -158,12 +159,16 @@ def _given(name: str, value: object) -> NDArray[Any]:
         raise InvalidInput(f"{name} has {count} masked values: fill them or leave them out")
     if hasattr(value, "toarray"):
         raise InvalidInput(f"{name} is sparse: write {name}.toarray()")
+    if hasattr(value, "data_vars"):
+        held = ", ".join(map(str, value.data_vars))
+        raise InvalidInput(f"{name} must be an array, got a dataset: pass one of its variables {held}")
     try:
         given = np.asarray(value)
     except Exception as error:  # ragged lists, tensors with gradients, other libraries' refusals
         raise InvalidInput(f"{name} must hold numbers: {' '.join(str(error).split())}") from None
     if given.dtype.kind in _KINDS:
-        advice = "; .astype(float) where 0 and 1 are meant" if given.dtype.kind == "b" else ""
+        truth = given.dtype.kind == "b" and given.ndim
+        advice = "; .astype(float) where 0 and 1 are meant" if truth else ""
         raise InvalidInput(f"{name} must hold numbers, got {_KINDS[given.dtype.kind]}: {shown(value)}{advice}")
     return given
 
@@ -173,7 +178,10 @@ def _refuse_objects(name: str, given: NDArray[Any]) -> None:
     for index, item in np.ndenumerate(given):
         if isinstance(item, (bool, np.bool_)) or not isinstance(item, numbers.Real):
             where = f" at index {index}" if index else ""
-            raise InvalidInput(f"{name} must hold numbers, got {shown(item)}{where}")
+            advice = f"; write {name}.astype(float) or float(...)" if isinstance(item, Decimal) else ""
+            raise InvalidInput(f"{name} must hold numbers, got {shown(item)}{where}{advice}")
+        if isinstance(item, int) and abs(item) > MOST_EXACT:
+            raise InvalidInput(f"{name} has whole numbers beyond 2**53, which float64 would round")
 
 
 def check_number(

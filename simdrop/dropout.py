@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,6 +11,7 @@ from simdrop_kernels import rng
 
 from .checks import check_count, check_keep_prob, check_seed, check_whole
 from .errors import InvalidInput
+from .estimate import check_memory
 
 #: members and steps are numbered by 32 bits
 MOST = (1 << 32) - 1
@@ -56,6 +59,8 @@ def masks(
     except ValueError:
         shapes = f"{member.shape}, {step.shape} and {kept.shape}"
         raise InvalidInput(f"member, step and keep_prob must broadcast, got the shapes {shapes}") from None
+    each = width * (1 if samples is None else samples)
+    check_memory({f"the numbers that {math.prod(shape)} masks of {each} are drawn by": 24.0 * each * math.prod(shape)})
     if 0 in shape:
         return np.zeros((*shape, width) if samples is None else (*shape, samples, width), dtype=np.bool_)
     if kept.ndim:

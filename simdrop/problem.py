@@ -24,6 +24,7 @@ from .checks import (
     check_seed,
 )
 from .errors import InvalidInput
+from .labels import check_parameters_last, check_rows
 from .words import check_choice, shown
 
 Array = NDArray[np.float64]
@@ -72,6 +73,7 @@ class Problem:
         x, y = check_samples("x", self.x), check_samples("y", self.y)
         if len(x) != len(y):
             raise InvalidInput(f"x has {len(x)} samples but y has {len(y)}: they must have as many rows")
+        check_rows("x", self.x, "y", self.y)
         for array in (x, y):
             array.flags.writeable = False
         object.__setattr__(self, "x", x)
@@ -154,6 +156,7 @@ class Problem:
 
         Raises InvalidInput for a theta of another length.
         """
+        check_parameters_last("theta", theta)
         theta = as_array("theta", theta)
         self._check_length("theta", theta.shape)
         return split(theta, self.n_outputs, self.n_inputs)
@@ -208,6 +211,7 @@ class Problem:
 
     def check_theta(self, theta: ArrayLike, name: str = "theta") -> Array:
         """theta as float64 of shape (..., P), finite; raises InvalidInput."""
+        check_parameters_last(name, theta)
         theta = check_finite(name, theta)
         self._check_length(name, theta.shape)
         return theta
@@ -252,4 +256,4 @@ def _output_scale(value: object) -> float | str:
         return check_choice("output_scale", value, OUTPUT_SCALES)
     if value is None:
         raise InvalidInput(f"output_scale must be a positive number or one of {', '.join(OUTPUT_SCALES)}, got None")
-    return check_number("output_scale", value, above=0, what="a positive number")
+    return check_number("output_scale", value, above=0)

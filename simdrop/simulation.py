@@ -30,6 +30,7 @@ from .checks import (
 )
 from .ensemble import DEFAULT_MEMORY, Run, block_members, keep, look_here, report_end
 from .errors import InvalidInput
+from .labels import check_same
 from .noise import Noise, check_batch
 from .objective import Phase, check_objective, check_penalty
 from .output.folder import opened
@@ -240,6 +241,8 @@ class Settings:
         dtype: str,
     ) -> Settings:
         """Validate; raises InvalidInput."""
+        labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
+        check_same(labelled if np.ndim(theta0) < 2 else {"theta0": theta0} | labelled)
         theta0 = check_problem(problem).check_theta(theta0, "theta0")
         lr = check_finite("lr", lr)
         if not (lr > 0).all():
@@ -258,6 +261,10 @@ class Settings:
         steps = check_count("steps", steps)
         if steps > MAX_STEPS:
             raise InvalidInput(f"steps must be at most 2**32, got {steps}")
+        with np.errstate(over="ignore"):
+            duration = lr.max() * steps
+        if not np.isfinite(duration):
+            raise InvalidInput(f"lr · steps must be finite, got lr={lr.max():g} and steps={steps}")
         check_choice("dtype", dtype, ("float32", "float64"))
         return cls(
             theta0=theta0,

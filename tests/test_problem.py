@@ -75,7 +75,7 @@ BAD = [
     ({"activation": "tahn"}, "unknown activation 'tahn': did you mean 'tanh'"),
     ({"mask": "samples"}, "unknown mask 'samples': did you mean 'sample'"),
     ({"output_scale": "1/m2"}, "unknown output_scale '1/m2': did you mean '1/m'"),
-    ({"output_scale": -1.0}, "output_scale must be a positive number"),
+    ({"output_scale": -1.0}, "output_scale must be a number above 0, got -1"),
 ]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import check_finite, check_keep_prob
 from ..errors import InvalidInput
 from ..estimate import check_memory
+from ..labels import check_same
 from ..problem import Problem, check_problem
 from ..provenance import PER_MEMBER
 from ..words import shown
@@ -95,6 +96,7 @@ def along(name: str, values: Array, given: Any, theta: Any) -> Array:
             raise InvalidInput(
                 f"{name} has the dimension {unknown[0]!r}, theta has {', '.join(map(str, axes)) or 'none'}"
             )
+        check_same({"theta": theta, name: given})
         order = sorted(range(values.ndim), key=lambda k: axes.index(given.dims[k]))
         shape = [given.sizes.get(axis, 1) for axis in axes]
         values = values.transpose(order).reshape(shape)

@@ -24,6 +24,7 @@ from .. import provenance
 from ..checks import check_count, check_finite, check_flag, check_lr
 from ..errors import InvalidInput
 from ..estimate import check_memory
+from ..labels import check_time
 from ..problem import Problem
 from ..words import check_choice
 from . import moments, pathwise
@@ -117,6 +118,7 @@ def flow(
 
 def check_times(times: ArrayLike) -> Array:
     """`times` as increasing numbers, 0 or more, at least one; raises InvalidInput."""
+    check_time("times", times)
     array = np.atleast_1d(check_finite("times", times))
     if array.ndim != 1 or array.size == 0:
         raise InvalidInput(f"times must be a number or a list of numbers, got shape {array.shape}")

@@ -28,6 +28,9 @@ _SHARED_WORK = 200_000
 _LOST = 1000
 #: evaluations, and the share of the duration that they must advance by at least: less is no progress
 _STALL = 1000, 1e-6
+#: the share of what is left below which so many advances, each that factor shorter than the one before, are no progress
+#: either: those towards a time at which the flow becomes infinite shrink without end
+_SHRINKING = 1e-4, 5, 0.98
 
 
 class Path(NamedTuple):
@@ -73,10 +76,12 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
     """
     lost = 0 if np.isfinite(slope(begin, start)).all() else _LOST
     every, share = _STALL
+    little, most, factor = _SHRINKING
     count, seen, furthest = 0, -np.inf, -np.inf
+    last, shrunk = np.inf, 0
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal lost, count, seen, furthest
+        nonlocal lost, count, seen, furthest, last, shrunk
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
@@ -85,9 +90,11 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
         if limit is not None and count > limit:
             raise gave_up(time, end, f"{limit} evaluations were allowed")
         if count % every == 0:
-            if furthest - seen < share * (end - begin):
-                raise gave_up(time, end, f"{every} evaluations advanced it by {furthest - seen:.2g}")
-            seen = furthest
+            gained = furthest - seen
+            shrunk = shrunk + 1 if gained < factor * last else 0
+            if gained < share * (end - begin) or (shrunk >= most and gained < little * (end - furthest)):
+                raise gave_up(time, end, f"{every} evaluations advanced it by {gained:.2g}")
+            seen, last = furthest, gained
         return found
 
     return checked
@@ -112,11 +119,17 @@ def integrate(
 
     if times[-1] == 0:
         return start[None].copy(), {"nfev": 0, "njev": 0, "success": 1}
-    right = watched(slope, start, 0.0, times[-1], limit)
-    found = solve_ivp(right, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options)
-    path, reached = np.asarray(found.y).T, np.asarray(found.t)  # lists where it did not reach the first of the times
+    right, reached = watched(slope, start, 0.0, times[-1], limit), 0.0
+
+    def noted(time: float, state: Array) -> Array:
+        nonlocal reached
+        reached = max(reached, time)
+        return right(time, state)
+
+    found = solve_ivp(noted, (0.0, times[-1]), start, t_eval=times, method=method, rtol=rtol, atol=atol, **options)
+    path = np.asarray(found.y).T  # a list where it did not reach the first of the times
     if not found.success or not np.isfinite(path).all():
-        raise gave_up(reached[-1] if reached.size else 0.0, times[-1], found.message)
+        raise gave_up(reached, times[-1], " ".join(found.message.split()).rstrip("."))
     return np.ascontiguousarray(path), {"nfev": found.nfev, "njev": found.njev, "success": 1}
 
 

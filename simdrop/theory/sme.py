@@ -191,7 +191,8 @@ def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) ->
 def schedule(times: Array, longest: float, *, most: int = MAX_STEPS) -> tuple[NDArray[np.int64], Array]:
     """The numbers of steps (T,) done at `times` and the sizes of all steps, none longer than `longest`."""
     spans = np.diff(times, prepend=0.0)
-    counts = np.ceil(spans / longest - 1e-6)  # rounding of a whole ratio makes no further step
+    with np.errstate(over="ignore"):
+        counts = np.ceil(spans / longest - 1e-6)  # rounding of a whole ratio makes no further step
     if counts.sum() > most:
         raise InvalidInput(f"times up to {times[-1]:g} need {counts.sum():g} steps of {longest:g}, more than {most}")
     check_memory({f"the sizes of {counts.sum():g} steps": 8 * counts.sum()})
