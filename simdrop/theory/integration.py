@@ -130,7 +130,9 @@ def integrate(
     path = np.asarray(found.y).T  # a list where it did not reach the first of the times
     if not found.success or not np.isfinite(path).all():
         raise gave_up(reached, times[-1], " ".join(found.message.split()).rstrip("."))
-    return np.ascontiguousarray(path), {"nfev": found.nfev, "njev": found.njev, "success": 1}
+    path = np.ascontiguousarray(path)
+    path[times == 0] = start  # what LSODA interpolates there has its own last bits
+    return path, {"nfev": found.nfev, "njev": found.njev, "success": 1}
 
 
 def gave_up(reached: float, end: float, message: str) -> FlowFailed:
