@@ -96,6 +96,18 @@ def test_a_sweep_does_not_erase_another_result_nor_what_the_user_put_into_it(tmp
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("inside", [".", "deeper"])
+def test_a_zarr_store_takes_no_result(tmp_path, capsys, inside):
+    store = tmp_path / "runs.zarr"
+    xr.Dataset({"mine": ("x", X)}).to_zarr(store, consolidated=False)
+    before = contents(tmp_path)
+    assert run(*COMPARE, "--out", store / inside, "--overwrite") == 2
+    assert "a Zarr store: name another folder" in capsys.readouterr().err
+    with pytest.raises(InvalidInput, match="a Zarr store"):
+        simulate(out=store / inside)
+    assert contents(tmp_path) == before
+
+
 def test_no_command_overwrites_a_sweep_and_going_on_spares_what_is_not_its_own(tmp_path, capsys):
     out, file = tmp_path / "map", study(tmp_path)
     assert run("sweep", file, "--out", out, "--quiet") == 0

@@ -137,6 +137,7 @@ class Folder:
 
         if self.path.exists() and not self.path.is_dir():
             raise InvalidInput(f"out {str(self.path)!r} is a file: name a folder")
+        refuse_stores(self.path)
         self._made = [place for place in (self.path, *self.path.parents) if not place.exists()]
         stack.callback(self._leave_nothing)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -268,6 +269,15 @@ def describe(folder: Path) -> str:
     by = f"simdrop.{held.kind}" if held.kind in ("simulate", "sme") else f"`simdrop {held.kind}`"
     there = [name for name in held.files if (folder / name).exists()]
     return f": it holds results of {by}, {', '.join(there)}"
+
+
+def refuse_stores(folder: Path) -> None:
+    """Raise InvalidInput for a folder that is a Zarr store, or lies in one: nothing else belongs there."""
+    place = folder.absolute()
+    for store in (place, *place.parents):
+        if any((store / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
+            where = "is" if store == place else f"lies in {str(store)!r},"
+            raise InvalidInput(f"out {str(folder)!r} {where} a Zarr store: name another folder")
 
 
 def refuse_others(folder: Path, names: Sequence[str]) -> None:
