@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import formulas
 from ..accelerate import inner, kernel, scalar
+from ..spec import limits
 from .drift import fill_drift, make_forward
 from .formulas import bend
 from .masks import make_by_masks
@@ -27,14 +28,14 @@ def place(room, sizes, ahead):
 
 
 @inner
-def commit(room, sizes, h, largest):
-    """Put X + h total + N in the place of X if all is `largest` at most, and so finite; returns whether it is."""
+def commit(room, sizes, h, limit):
+    """Put X + h total + N in the place of X if none of it is beyond `limit`; returns whether none is."""
     place_of, finite = room.point, True
     for q in range(sizes.outputs + sizes.inputs):
         new, state, total, noise = place_of[q], room.state[q], room.total[q], room.noise[q]
         for j in range(sizes.width):
             new[j] = state[j] + h * total[j] + noise[j]
-            finite &= abs(new[j]) <= largest  # `isfinite` subtracts, and sums may be reordered
+            finite &= abs(new[j]) <= limit  # `isfinite` subtracts, and sums may be reordered
     if finite:
         for q in range(sizes.outputs + sizes.inputs):
             for j in range(sizes.width):
@@ -72,7 +73,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
     """The function that takes a path through one step and returns whether its end is finite."""
     act = formulas.activation(activation, scalar, real)
     forward = make_forward(act, bend(activation, scalar, real))
-    largest = real(np.finfo(real).max)
+    limit = limits(real)[0]
 
     @inner
     def step(room, others, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings, by):
@@ -94,7 +95,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
             if stage == settings.noise_at and settings.part != DRIFT_ALONE:
                 size = numbers.sign * real(np.sqrt(lr * h))
                 fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
-        return commit(room, sizes, real(h), largest)
+        return commit(room, sizes, real(h), limit)
 
     return step
 

@@ -16,7 +16,7 @@ from .. import connect
 from .. import reference as training
 from ..closed_form import Network
 from ..rng import STREAM_SDE, normals
-from ..spec import Ensemble, join, split
+from ..spec import Ensemble, join, limits, split
 from .spec import MASKS_KEY, ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER, SCHEMES, Counts, Equation, Noises
 
 Array = NDArray[np.floating]
@@ -47,13 +47,13 @@ def advance(
 ) -> None:
     """Take all paths through the steps first_step, first_step + 1, ..., of sizes h (steps,), in place.
 
-    x (n, D) and y (n, c) have theta's dtype. A path that a step would make non-finite stays where it was before it, and
-    `diverged` holds that step.
+    x (n, D) and y (n, c) have theta's dtype. A path of which a step would take a parameter beyond
+    `spec.PARAMETER_LIMIT` stays where it was before it, and `diverged` holds that step.
     """
     for number, h in enumerate(sizes, first_step):
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             moved = _step(equation, x, y, ensemble, seed=seed, number=number, h=float(h))
-        alive, finite = ensemble.diverged < 0, np.isfinite(moved).all(axis=1)
+        alive, finite = ensemble.diverged < 0, (np.abs(moved) <= limits(moved.dtype.type)[0]).all(axis=1)
         ensemble.diverged[alive & ~finite] = number
         np.copyto(ensemble.theta, moved, where=(alive & finite)[:, None])
 

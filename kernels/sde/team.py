@@ -17,6 +17,7 @@ from numba import cuda
 
 from .. import formulas
 from ..device import machine
+from ..spec import limits
 from .formulas import bend
 from .room import NOISE_ALONE
 from .team_noise import make_fill
@@ -234,7 +235,7 @@ def build(activation: str, lanes: int, real: type) -> Any:
     for every block. at, shape, run: `Places`, `Shape`, `Run`; key: its two words.
     """
     (forward, fill_drift), fill_noise = _make_drift(activation, lanes, real), make_fill(lanes, real)
-    zero, largest = real(0), real(np.finfo(real).max)
+    zero, limit = real(0), limits(real)[0]
 
     @machine.device
     def empty(work, start, count):
@@ -265,7 +266,7 @@ def build(activation: str, lanes: int, real: type) -> Any:
         for q in range(cuda.threadIdx.x, params, lanes):
             end = theta[mine + q] + real(h) * work[at.total + q] + work[at.noise + q]
             work[at.point + q] = end
-            bad += not abs(end) <= largest
+            bad += not abs(end) <= limit
         if cuda.syncthreads_or(bad) != 0:
             return False
         for q in range(cuda.threadIdx.x, params, lanes):
