@@ -63,6 +63,8 @@ def masks(
     check_memory({f"the numbers that {math.prod(shape)} masks of {each} are drawn by": 24.0 * each * math.prod(shape)})
     if 0 in shape:
         return np.zeros((*shape, width) if samples is None else (*shape, samples, width), dtype=np.bool_)
+    size = math.prod(shape) * (samples or 1) * float(width)
+    check_memory({f"the words of {size:.3g} neurons' masks": 16 * size})
     if kept.ndim:
         member, step, kept = np.broadcast_arrays(member, step, kept)
     return rng.masks(seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples)

@@ -1,7 +1,7 @@
 """The loop that simulate() and sme() share: blocks of members, each taken from record step to record step.
 
 What moves a block is a `Mover`; here are the bound on memory, the length of a call, progress, interrupts, members
-that become non-finite.
+that diverge.
 """
 
 from __future__ import annotations
@@ -255,9 +255,9 @@ def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
 
 def _how(data: xr.Dataset) -> str:
     """What became of the members that were lost."""
-    infinite = data["diverged"].values >= 0
-    blown_up = int(((data["blown_up"].values >= 0) & ~infinite).sum())
+    beyond = data["diverged"].values >= 0
+    blown_up = int(((data["blown_up"].values >= 0) & ~beyond).sum())
     if not blown_up:
-        return "became non-finite"
+        return "diverged"
     words = f"blew up (risk above {data.attrs['risk_limit']:g} times that at the start)"
-    return f"became non-finite ({infinite.sum()}) or {words}" if infinite.any() else words
+    return f"diverged ({beyond.sum()}) or {words}" if beyond.any() else words

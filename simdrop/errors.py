@@ -21,7 +21,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Diverged(RuntimeError):
-    """Every member of an ensemble diverged: became non-finite, or its risk rose above a limit."""
+    """Every member of an ensemble diverged: its parameters went beyond a limit, or its risk did."""
 
 
 class FlowFailed(RuntimeError):

@@ -24,6 +24,7 @@ from .checks import (
     check_seed,
 )
 from .errors import InvalidInput
+from .estimate import check_memory
 from .labels import check_parameters_last, check_rows
 from .words import check_choice, shown
 
@@ -206,6 +207,7 @@ class Problem:
             except OverflowError:
                 raise InvalidInput(f"gamma must give a finite standard deviation, m^-gamma, got {gamma:g}") from None
         rows = 1 if members is None else check_count("members", members)
+        check_memory({f"theta, {self.n_params} parameters of {rows} members": 8.0 * rows * self.n_params})
         drawn = scale * np.random.default_rng(check_seed(seed)).standard_normal((rows, self.n_params))
         return drawn[0] if members is None else drawn
 

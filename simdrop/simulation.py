@@ -112,7 +112,7 @@ def simulate(
     groups : number of consecutive groups of members whose means are kept, for jackknife errors
     risk_limit : a member has blown up, and is counted as diverged from there on, when at a record step its risk R_S is
         more than this many times the larger of its risk at the start and that of outputs 0, ½ mean |y|²; None: a member
-        diverges only by becoming non-finite
+        diverges only by its parameters
     memory : bytes for the state of the members trained at one time; `block_size` sets their number
     progress : called with (updates done, updates in all), an update being one step of one member
     out : folder that receives `results.zarr`, also when the run is stopped or diverges. It is tried before the run:
@@ -128,10 +128,10 @@ def simulate(
     xarray.Dataset over time = lr · step (lr · step / l with SVAG; without that coordinate where lr differs between
     members), member and param; lr and keep_prob, and whatever was given for each member, are coordinates, on member
     where they differ. Members that diverge are NaN from there on and leave the means: `diverged` is the first
-    step at which a member's loss was not finite, whatever is recorded; `blown_up` the first record step at which its
-    risk was above the limit, while it trains on; both are -1 for the others. What Numba compiles on first use is told
-    by `logging.getLogger("simdrop")` at level INFO, and its time is the attribute compile_seconds, which
-    kernel_seconds leaves out.
+    step that took a parameter beyond 2**64 (float32) or 2**512 (float64), whatever is recorded; `blown_up` the first
+    record step at which its risk was above the limit, while it trains on; both are -1 for the others. What Numba
+    compiles on first use is told by `logging.getLogger("simdrop")` at level INFO, and its time is the attribute
+    compile_seconds, which kernel_seconds leaves out.
 
     Raises
     ------

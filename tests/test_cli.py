@@ -151,7 +151,7 @@ def test_members_that_diverge_are_named_and_the_status_says_so(tmp_path, capsys)
     printed = capsys.readouterr()
     assert printed.err.startswith("simdrop: warning: ")
     assert printed.err.count("\n") == 1
-    assert "became non-finite and left the means" in printed.err
+    assert "diverged and left the means" in printed.err
     assert "(step " in printed.err
     assert "diverged and left the means" in printed.out
     lost = json.loads((tmp_path / "out" / "summary.json").read_text())["diverged"]

@@ -210,8 +210,23 @@ def test_failure_is_an_error(method):
 
 
 def test_finite_time_blow_up_is_an_error():
-    with pytest.raises(FlowFailed, match=r"could not be followed beyond time (0\.99\d*|1) of 2"):
+    with pytest.raises(FlowFailed, match=r"(beyond|infinite at about) time (0\.99\d*|1) of 2"):
         integrate(lambda _, y: y**2, np.ones(1), np.linspace(0, 2, 201), rtol=1e-6, atol=1e-9, method="DOP853")
+
+
+@pytest.mark.parametrize(
+    ("slope", "end", "expected"),
+    [
+        (lambda _, y: y**2, 0.9999, 1e4),  # which ends before it is infinite
+        (lambda _, y: y, 300.0, np.exp(300)),
+        (lambda _, y: y * y * (100 - y), 2.0, 100.0),  # faster and faster at first
+        (lambda t, y: 2000 * (np.exp(5 * t) - y), 2.0, np.exp(10) * 2000 / 2005),  # steps as short as stability asks
+    ],
+)
+@pytest.mark.parametrize("method", ["DOP853", "RK45"])
+def test_growth_that_stays_finite_is_followed(slope, end, expected, method):
+    found, _ = integrate(slope, np.ones(1), np.array([end]), rtol=1e-9, atol=1e-9, method=method)
+    np.testing.assert_allclose(found[-1], expected, rtol=1e-2)
 
 
 def test_a_solver_that_gives_up_before_the_first_time_is_an_error():

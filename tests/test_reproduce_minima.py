@@ -100,7 +100,7 @@ def theory_problem(problem):
 
 
 def test_lost_networks_are_told():
-    with pytest.raises(Diverged, match="tanh: networks became non-finite"):
+    with pytest.raises(Diverged, match="tanh: networks diverged"):
         dropout_pair.finite(np.array([1.0, np.nan]), "tanh")
 
 

@@ -70,6 +70,10 @@ def _failed(error: BaseException, debug: bool) -> int:
         with suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    if isinstance(error, MemoryError):
+        return fail(
+            f"this machine's memory does not suffice: {told(error) or 'no more can be had'}", FAILED, debug=debug
+        )
     known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
     text = told(error) if known else f"{type(error).__name__}: {told(error)} (--debug shows where)"
     return fail(text, FAILED, debug=debug)

@@ -37,7 +37,7 @@ def train(problem: Problem, settings: Settings, *, what: str, seeds: int, steps:
 def finite(theta: NDArray, what: str) -> Array:
     """theta (..., P) in float64; raises Diverged where a network was lost: its arm would not be the others' equal."""
     if not np.isfinite(theta).all():
-        raise Diverged(f"{what}: networks became non-finite, so that the arms cannot be compared")
+        raise Diverged(f"{what}: networks diverged, so that the arms cannot be compared")
     return np.asarray(theta, dtype=np.float64)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from .. import theory
 from ..checks import check_count, check_finite, check_flag, check_number, check_seed
 from ..errors import InvalidInput
+from ..estimate import check_memory
 from ..problem import Problem, check_problem
 from ..theory._input import Array, check_point
 from ..theory.curvature import OBJECTIVES
@@ -56,6 +57,7 @@ def random_directions(
     theta = check_point(problem, theta)
     check_choice("normalise", normalise, ("filter", "layer", "none"))
     count = check_count("count", count, most=MOST_DIRECTIONS)
+    check_memory({f"count={count} directions of {problem.n_params} parameters": 24.0 * count * problem.n_params})
     drawn = problem.freeze(np.random.default_rng(check_seed(seed)).standard_normal((count, problem.n_params)))
     if normalise == "none":
         return drawn

@@ -262,7 +262,7 @@ class Quadratic:
 
     def sgd(self, steps: ArrayLike) -> Gaussian:
         """Mean (1 - 2ε)^k x0 and variance ε (1 - (1 - 2ε)^2k)/(1 - ε) after k steps, exactly; not normal otherwise."""
-        k = check_finite("steps", steps)
+        k = _not_negative("steps", steps)
         shrunk = (1 - 2 * self.lr) ** k
         if self.lr == 1:  # x ← -x + 2γ
             return Gaussian(shrunk * self.x0, 4 * k)
@@ -270,7 +270,7 @@ class Quadratic:
 
     def sme(self, times: ArrayLike, *, order: int) -> Gaussian:
         """Mean and variance of the normal solution of the modified equation of order 1 or 2 at `times`."""
-        order, t = check_count("order", order, most=2), check_finite("times", times)
+        order, t = check_count("order", order, most=2), _not_negative("times", times)
         rate = 2.0 if order == 1 else 2 * (1 + self.lr)
         return Gaussian(np.exp(-rate * t) * self.x0, -2 * self.lr / rate * np.expm1(-2 * rate * t))
 
@@ -283,3 +283,10 @@ class Quadratic:
             gamma = 2 * random.integers(0, 2, size=members) - 1
             path[k + 1] = path[k] - 2 * self.lr * (path[k] - gamma)
         return path
+
+
+def _not_negative(name: str, value: ArrayLike) -> Array:
+    array = check_finite(name, value)
+    if array.size and array.min() < 0:
+        raise InvalidInput(f"{name} must be 0 or more, got {array.min():g}")
+    return array

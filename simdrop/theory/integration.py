@@ -31,6 +31,8 @@ _STALL = 1000, 1e-6
 #: the share of what is left below which so many advances, each that factor shorter than the one before, are no progress
 #: either: those towards a time at which the flow becomes infinite shrink without end
 _SHRINKING = 1e-4, 5, 0.98
+#: evaluations between two looks at how fast a state grows, see `Growth`
+_LOOK = 100
 
 
 class Path(NamedTuple):
@@ -67,21 +69,62 @@ def workplace(problem: Problem) -> Iterator[None]:
         yield
 
 
+class Growth:
+    """Whether a state grows towards infinity at a time that is near, as (t* - t)**-k does.
+
+    The rate g of such growth, that of log |y|, rises with |y| itself, as |y|**p with p = 1/k, and t* is 1 / (p g)
+    away. Exponential growth has p = 0, and growth that comes to an end p < 0. A state is given up where all of this
+    holds:
+
+    - it is `GROWN` times as large as at the start, and over the last factor of `WINDOW` p was at least `POWER`
+    - t* lies within the share `NEAR` of the time that is left
+    - more than `SPENT` evaluations are behind it, and at the present pace that time would take more than `AHEAD`
+
+    Growth that comes to an end after all is faster than exponential at first, but takes no more than hundreds of them.
+    """
+
+    GROWN, WINDOW, POWER, NEAR, SPENT, AHEAD = 4.0, 2.0, 0.5, 0.02, 1500, 1_000_000
+
+    def __init__(self, start: float, end: float) -> None:
+        self.start, self.end = start or np.inf, end  # from 0 every size is larger
+        self.seen: list[tuple[float, float]] = []  # sizes and rates
+
+    def check(self, time: float, size: float, rate: float, pace: float, spent: int) -> None:
+        """Raise FlowFailed for what is to be given up; rate is that of the size, and pace evaluations per time."""
+        if not (0 < rate < np.inf and size < np.inf):
+            self.seen.clear()
+            return
+        before = [one for one in self.seen if one[0] <= size / self.WINDOW]
+        self.seen.append((size, rate))
+        left = self.end - time
+        if size < self.GROWN * self.start or not before or spent < self.SPENT or left * pace < self.AHEAD:
+            return
+        power = float(np.log(rate / before[-1][1]) / np.log(size / before[-1][0]))
+        if power < self.POWER or 1 / (power * rate) > self.NEAR * left:
+            return
+        raise FlowFailed(
+            f"the flow becomes infinite at about time {time + 1 / (power * rate):.3g} of {self.end:g}: it grows ever"
+            f" faster, and is {size / self.start:.1f} times as large as at the start"
+        )
+
+
 def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | None = None) -> Slope:
     """`slope`, giving up with FlowFailed where it stays non-finite, is so at the start, or stops the integrator.
 
     `limit` bounds the number of evaluations.
 
-    A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps.
+    A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps: `Growth`
+    sees it long before they are too small.
     """
     lost = 0 if np.isfinite(slope(begin, start)).all() else _LOST
     every, share = _STALL
     little, most, factor = _SHRINKING
-    count, seen, furthest = 0, -np.inf, -np.inf
+    count, seen, furthest, looked = 0, -np.inf, -np.inf, begin
     last, shrunk = np.inf, 0
+    growth = Growth(float(np.linalg.norm(start)), end)
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal lost, count, seen, furthest, last, shrunk
+        nonlocal lost, count, seen, furthest, looked, last, shrunk
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
@@ -95,6 +138,11 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
             if gained < share * (end - begin) or (shrunk >= most and gained < little * (end - furthest)):
                 raise gave_up(time, end, f"{every} evaluations advanced it by {gained:.2g}")
             seen, last = furthest, gained
+        if count % _LOOK == 0 and not lost and furthest > looked:
+            size = float(np.linalg.norm(state))
+            rate = float(state @ found) / max(size * size, np.finfo(float).tiny)
+            growth.check(time, size, rate, _LOOK / (furthest - looked), count)
+            looked = furthest
         return found
 
     return checked

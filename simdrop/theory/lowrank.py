@@ -30,7 +30,7 @@ from ..problem import Problem
 from ..words import check_choice
 from ._input import Array
 from .curvature import Curvature, features
-from .integration import METHODS, Path, choose, gave_up, integrate
+from .integration import METHODS, Growth, Path, choose, gave_up, integrate
 from .moments import mean_risk, mean_slope, variables
 from .neurons import apply_blocks, by_neuron, by_parameter, indices
 from .noise import NoiseOperator
@@ -221,12 +221,14 @@ class _Walk:
         self.frozen = Frozen.at(self.problem, self.mean, self.lr)
         self.random = np.random.default_rng(0)
         self.length = 1e-3 * self.duration
+        self.growth = Growth(self._size(), self.duration)
 
     def to(self, time: float) -> None:
         """Go on to a time."""
         while self.time < time:
             rest = time - self.time
             h = rest if self.length > 0.99 * rest else self.length
+            before, evaluated = self._size(), self.work["nfev"]
             try:
                 bend = self._step(h)
             except np.linalg.LinAlgError as error:  # no eigenvalues: something is not finite
@@ -235,11 +237,18 @@ class _Walk:
                 self.work["rejected"] += 1
             else:
                 self.work["steps"] += 1
-                self.time = time if h == rest else self.time + h
+                self.time, size = time if h == rest else self.time + h, self._size()
+                spent = self.work["nfev"]
+                rate = np.log(size / before) / h if before else 0.0
+                self.growth.check(self.time, size, rate, (spent - evaluated) / h, spent)
             if h < rest or bend > BEND:  # a step cut short by a report says nothing about longer ones
                 self.length = h * min(3.0, max(0.2, 0.9 * np.sqrt(BEND / max(bend, 1e-12))))
             if not self.length > _SHORTEST * self.duration:
                 raise gave_up(self.time, self.duration, "the covariance changes too fast")
+
+    def _size(self) -> float:
+        """2-norm of mean and covariance together."""
+        return float(np.hypot(np.linalg.norm(self.mean), self.spread.size()))
 
     def _now(self) -> str:
         return f"time {self.time:g} of {self.duration:g}"

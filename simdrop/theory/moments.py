@@ -26,6 +26,7 @@ from simdrop_kernels.closed_form import Network
 
 from ..checks import check_count, check_finite
 from ..errors import InvalidInput
+from ..estimate import check_memory
 from ..problem import Problem
 from ..words import check_choice
 from ._input import Array, check_point
@@ -59,6 +60,8 @@ def follow(
     if rank is None and problem.n_params <= DENSE:
         if method == "BDF":
             raise InvalidInput("method 'BDF' is for mean-covariance flows with a rank: give rank, or another method")
+        size = 16.0 * len(times) * problem.n_params**2
+        check_memory({f"covariances of {problem.n_params} parameters at {len(times)} times": size})
         limits = {"rtol": rtol, "atol": atol, "limit": max_evaluations}
         return _follow_dense(problem, theta0, times, start, lr=lr, method=method, **limits)
     if max_evaluations is not None:
@@ -66,6 +69,9 @@ def follow(
     from . import lowrank
 
     rank = RANK if rank is None else check_count("rank", rank)
+    check_memory(
+        {f"rank={rank} for {problem.n_params} parameters": 16.0 * min(rank, problem.n_params) * problem.n_params}
+    )
     return lowrank.follow(problem, theta0, times, start, lr=lr, rank=rank, method=method, rtol=rtol, atol=atol)
 
 
