@@ -134,7 +134,8 @@ class Ensemble:
         """An ensemble before its first step; `theta` (M, P) is copied, `lr` and `keep_prob` broadcast to (M,)."""
         theta = np.array(theta, dtype=dtype, order="C")
         members, params = theta.shape
-        begun = (np.abs(theta) <= PARAMETER_LIMIT[theta.dtype.name]).all(axis=1)
+        limit = PARAMETER_LIMIT[theta.dtype.name]
+        begun = (theta.max(axis=1) <= limit) & (theta.min(axis=1) >= -limit)  # no array of the size of theta
         return cls(
             theta=theta,
             moments=np.zeros((members, MOMENTS[optimizer], params), dtype=theta.dtype),
