@@ -59,8 +59,6 @@ def masks(
     except ValueError:
         shapes = f"{member.shape}, {step.shape} and {kept.shape}"
         raise InvalidInput(f"member, step and keep_prob must broadcast, got the shapes {shapes}") from None
-    each = width * (1 if samples is None else samples)
-    check_memory({f"the numbers that {math.prod(shape)} masks of {each} are drawn by": 24.0 * each * math.prod(shape)})
     if 0 in shape:
         return np.zeros((*shape, width) if samples is None else (*shape, samples, width), dtype=np.bool_)
     size = math.prod(shape) * (samples or 1) * float(width)

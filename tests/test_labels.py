@@ -9,7 +9,7 @@ import xarray as xr
 
 import simdrop
 from simdrop import theory
-from simdrop.errors import FlowFailed, InvalidInput
+from simdrop.errors import InvalidInput
 
 X = np.linspace(-1, 1, 4)
 Y = np.sin(X)
@@ -105,23 +105,10 @@ def test_a_duration_that_overflows_is_refused():
 
 
 def test_masks_that_this_machine_cannot_hold_are_refused():
-    with pytest.raises(InvalidInput, match="masks of 1073741824"):
+    with pytest.raises(InvalidInput, match="neurons' masks"):
         simdrop.masks(seed=0, member=range(1000), step=0, width=1 << 30, keep_prob=0.5)
 
 
 def test_a_whole_number_that_would_be_rounded_is_refused_in_any_list():
     with pytest.raises(InvalidInput, match=r"x has whole numbers beyond 2\*\*53"):
         simdrop.Problem([2**70, 1], [0, 1], width=3)
-
-
-@pytest.mark.slow
-def test_a_flow_that_becomes_infinite_is_given_up_soon():
-    """The covariance's blows up at about 0.44; SciPy would creep towards that for tens of thousands of evaluations."""
-    x = np.linspace(-2, 2, 6)
-    problem = simdrop.Problem(x, np.tanh(x), width=3, keep_prob=0.7)
-    with pytest.raises(FlowFailed, match=r"beyond time 0[.]44\d* of 1 ") as failed:
-        simdrop.flow(
-            problem, problem.init(seed=0), lr=0.1, times=[1.0], kind="mean-covariance",
-            covariance0=np.ones((9, 9)), max_evaluations=20_000,
-        )  # fmt: skip
-    assert "evaluations advanced it by" in str(failed.value)

@@ -28,9 +28,6 @@ _SHARED_WORK = 200_000
 _LOST = 1000
 #: evaluations, and the share of the duration that they must advance by at least: less is no progress
 _STALL = 1000, 1e-6
-#: the share of what is left below which so many advances, each that factor shorter than the one before, are no progress
-#: either: those towards a time at which the flow becomes infinite shrink without end
-_SHRINKING = 1e-4, 5, 0.98
 #: evaluations between two looks at how fast a state grows, see `Growth`
 _LOOK = 100
 
@@ -118,13 +115,11 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
     """
     lost = 0 if np.isfinite(slope(begin, start)).all() else _LOST
     every, share = _STALL
-    little, most, factor = _SHRINKING
     count, seen, furthest, looked = 0, -np.inf, -np.inf, begin
-    last, shrunk = np.inf, 0
     growth = Growth(float(np.linalg.norm(start)), end)
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal lost, count, seen, furthest, looked, last, shrunk
+        nonlocal lost, count, seen, furthest, looked
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
@@ -134,10 +129,9 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
             raise gave_up(time, end, f"{limit} evaluations were allowed")
         if count % every == 0:
             gained = furthest - seen
-            shrunk = shrunk + 1 if gained < factor * last else 0
-            if gained < share * (end - begin) or (shrunk >= most and gained < little * (end - furthest)):
+            if gained < share * (end - begin):
                 raise gave_up(time, end, f"{every} evaluations advanced it by {gained:.2g}")
-            seen, last = furthest, gained
+            seen = furthest
         if count % _LOOK == 0 and not lost and furthest > looked:
             size = float(np.linalg.norm(state))
             rate = float(state @ found) / max(size * size, np.finfo(float).tiny)
