@@ -29,12 +29,16 @@ MODULES = {"cuda": "cuda", "native": "native", "numba": "parallel", "numpy": "re
 
 
 class Sizes(NamedTuple):
-    """What a step is asked to train: samples of a step n, neurons m, inputs D (the bias's included), outputs c."""
+    """What a step is asked to train: samples of a step n, neurons m, inputs D (the bias's included), outputs c.
+
+    members: None where nothing goes by their number
+    """
 
     samples: int
     width: int
     inputs: int
     outputs: int
+    members: int | None = None
 
 
 class Backend(Protocol):

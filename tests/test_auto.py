@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import simdrop
-from simdrop.theory.sme import backend_name
+from simdrop.theory.sme import backend_name, sizes_of
 from simdrop_kernels import Step, registry, sde
 
 DOUBLE = np.dtype("float64")
@@ -18,25 +18,35 @@ def _problem(width, samples, mask="step"):
 
 
 @pytest.mark.parametrize(
-    ("width", "samples", "mask", "taken"),
-    [(5, 4, "step", "numpy"), (10, 8, "step", "numpy"), (32, 16, "step", "numba"), (5, 4, "sample", "numba")],
+    ("samples", "width", "mask", "order", "members", "taken"),
+    [
+        (4, 5, "step", 1, 2000, "numpy"),
+        (4, 5, "step", 1, 2, "numba"),
+        (4, 5, "step", 2, 2000, "numba"),
+        (4, 5, "sample", 1, 2000, "numba"),
+        (8, 10, "step", 1, 2000, "numba"),
+        (8, 20, "step", 1, 2000, "numba"),
+        (16, 32, "step", 1, 2000, "numba"),
+        (15, 50, "step", 1, 2000, "numba"),
+    ],
 )
-def test_paths_of_small_networks_take_numpy_where_it_was_measured_faster(width, samples, mask, taken):
+@pytest.mark.parametrize("increments", sde.INCREMENTS)
+def test_paths_take_numpy_only_where_it_was_measured_faster(samples, width, mask, order, members, increments, taken):
     problem = _problem(width, samples, mask)
-    sizes = registry.Sizes(samples, width, problem.n_inputs, 1)
-    backend, reason = sde.choose("auto", sde.Equation(mask=mask), DOUBLE, sizes)
+    equation = sde.Equation(mask=mask, order=order, increments=increments)
+    backend, reason = sde.choose("auto", equation, DOUBLE, sizes_of(problem, members))
     assert backend.name == taken
     assert ("not 'numba': 'numpy' was measured to be" in reason) == (taken == "numpy")
     assert "fastest" not in reason
-    known = {"order": 1, "noise": None, "scheme": "rk4", "antithetic": False, "backend": "auto"}
-    assert backend_name(problem, **known) == taken
+    known = {"order": order, "noise": None, "scheme": "rk4", "antithetic": False, "backend": "auto"}
+    assert backend_name(problem, **known, members=members) == taken
 
 
 def test_sme_tells_why_numpy():
     problem = _problem(5, 4)
-    paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0.2], members=2)
+    paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0.2], members=2000, order=1)
     assert paths.attrs["backend"] == "numpy"
-    assert "up to 10 neurons on 8 samples" in paths.attrs["backend_reason"]
+    assert "2000 paths of 5 neurons on 4 samples" in paths.attrs["backend_reason"]
 
 
 def test_reason_claims_an_order_and_not_a_measurement_of_this_run():

@@ -95,7 +95,7 @@ def test_compiled_normal_numbers_are_those_of_rng() -> None:
     @numba.njit
     def draw(row: int, step: int, member: Any, key: Any) -> Any:
         z, words = np.empty(4 * LANES), np.empty(4 * LANES, np.uint64)
-        draw_normals(z, words, lanes_over(LANES, 1), 3, row, step, member, key)
+        draw_normals(z, words, lanes_over(LANES, 1), LANES, 3, row, step, member, key)
         return z
 
     @numba.njit

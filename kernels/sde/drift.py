@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import formulas
-from ..accelerate import inner
+from ..accelerate import leaf
 from .room import dot, finish, mix, through_inputs
 
 
@@ -13,7 +13,7 @@ def make_forward(act: formulas.Activation, bent: Any) -> Any:
     """The function that fills h, σ', σ'' and the residuals; `bent`: σ'' as `formulas.bend` has it."""
     value, slope = act.value, act.slope
 
-    @inner
+    @leaf
     def activate(h, h1, h2, bends):
         for j in range(h.size):
             z = h[j]
@@ -23,7 +23,7 @@ def make_forward(act: formulas.Activation, bent: Any) -> Any:
             if bends:
                 h2[j] = bent(z, v, h1[j])
 
-    @inner
+    @leaf
     def forward(room, sizes, x, y, scale, bends):
         """Fill b, h, σ', σ'' (where it `bends`) and e at the stage's point."""
         c = sizes.outputs
@@ -44,7 +44,7 @@ def make_forward(act: formulas.Activation, bent: Any) -> Any:
     return forward
 
 
-@inner
+@leaf
 def mean_gradient(room, sizes, x, scale, variance, train):
     """Fill the gradient of L."""
     real = x.dtype.type
@@ -62,7 +62,7 @@ def mean_gradient(room, sizes, x, scale, variance, train):
     finish(room.gradient, sizes, scale, 1 / real(sizes.samples), train)
 
 
-@inner
+@leaf
 def along_output(h, h1, h2, dh, dz, b, db, g, by_z, numbers):
     """One output's part in the product of Hessian and gradient: by a, and by the neurons' sums."""
     e, de, v = numbers
@@ -73,7 +73,7 @@ def along_output(h, h1, h2, dh, dz, b, db, g, by_z, numbers):
         by_z[j] += by_dh * h1[j] + (e + v * bh) * b[j] * h2[j] * dz[j]
 
 
-@inner
+@leaf
 def bend_drift(room, sizes, x, scale, variance, train):
     """Fill the drift with the product of Hessian and gradient of L: the derivative of the gradient along itself."""
     real = x.dtype.type
@@ -100,7 +100,7 @@ def bend_drift(room, sizes, x, scale, variance, train):
     finish(room.drift, sizes, scale, 1 / real(sizes.samples), train)
 
 
-@inner
+@leaf
 def fill_drift(room, sizes, x, scale, variance, train, half_lr):
     """Fill k with -∇L or, where half_lr is not 0, with -∇(L + half_lr/2 |∇L|²)."""
     mean_gradient(room, sizes, x, scale, variance, train)

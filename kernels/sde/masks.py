@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import formulas, rng
-from ..accelerate import inner
+from ..accelerate import inner, leaf
 from ..noisy import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
 from ..spec import Ensemble, for_kernels
 from .noise import pull
@@ -59,14 +59,14 @@ class Others(NamedTuple):
     path: Any  # (1,) which of the paths it is
 
 
-@inner
+@leaf
 def chance_of(others, chances):
     """What the path's masks are drawn by."""
     path, (thresholds, factors, variances, deviations) = others.path[0], chances
     return thresholds[path], factors[path], variances[path], deviations[path]
 
 
-@inner
+@leaf
 def add_sample(room, sizes, i, factors, targets, weight):
     """Add to T of sample i `weight` times s e under factors s (m,) and targets (c,)."""
     width, h = sizes.width, room.h[i]
@@ -80,7 +80,7 @@ def add_sample(room, sizes, i, factors, targets, weight):
             t[j] += e * factors[j]
 
 
-@inner
+@leaf
 def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, member):
     """Add to T `weight` times what draw `number` brings."""
     real, batch = others.theta.dtype.type, others.batch
@@ -94,7 +94,7 @@ def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, membe
             add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
 
 
-@inner
+@leaf
 def add_parameter(room, others, sizes, size, root_half, knobs, drawing, number, member):
     """Add noise on the gradient to N: room.gradient is free meanwhile."""
     batch = others.batch
@@ -125,13 +125,13 @@ def make_by_masks(act: formulas.Activation) -> Any:
     def begin(others, path):
         others.path[0] = path
 
-    @inner
+    @leaf
     def parts(others, sizes):
         """The point's a (c, m) and w (m, D)."""
         cut = sizes.outputs * sizes.width
         return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
 
-    @inner
+    @leaf
     def fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
         """`fill` under DropConnect."""
         real = others.theta.dtype.type
@@ -149,7 +149,7 @@ def make_by_masks(act: formulas.Activation) -> Any:
         load(gradient, sizes, room.noise)
         finish(room.noise, sizes, size / size, size, settings.train)
 
-    @inner
+    @leaf
     def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
         """Fill N with `size` times (G - G')/√2 at the stage's point."""
         if knobs.connected:
@@ -168,7 +168,7 @@ def make_by_masks(act: formulas.Activation) -> Any:
             add_parameter(room, others, sizes, size, real(root_half), knobs, drawing, number, clock.member)
         finish(room.noise, sizes, one, one, settings.train)
 
-    @inner
+    @leaf
     def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
         """Fill k with minus the mean gradient."""
         if not knobs.connected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..accelerate import inner
+from ..accelerate import leaf
 from ..draws import LANES
 from .normals import draw_normals
 from .pairs import BATCH, FRONT, add_pairs, copy
@@ -12,18 +12,19 @@ from .room import CHUNK, dot, finish, through_inputs
 from .spec import ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER
 
 
-@inner
+@leaf
 def draw_span(z, room, first, count, row, clock):
     """Draw the numbers first, ..., first + count - 1 of a row; returns where in z the first is."""
-    block = first // 4
-    for start in range(block, (first + count + 3) // 4, LANES):
+    block, end = first // 4, (first + count + 3) // 4
+    for start in range(block, end, LANES):
         place = 4 * (start - block)
         tile = z[place : place + 4 * LANES]
-        draw_normals(tile, room.words, room.lanes_long, start, row, clock.step, clock.member, clock.key)
+        blocks = min(LANES, end - start)
+        draw_normals(tile, room.words, room.lanes_long, blocks, start, row, clock.step, clock.member, clock.key)
     return first - 4 * block
 
 
-@inner
+@leaf
 def draw_row(z, room, lanes, count, role, row, clock):
     """The `count` numbers of a row, of rows that are asked for in order; returns where in z the first is.
 
@@ -34,11 +35,11 @@ def draw_row(z, room, lanes, count, role, row, clock):
         return draw_span(z, room, 0, count, role + row, clock)
     offset = row % (LANES // blocks)
     if offset == 0:
-        draw_normals(z[: 4 * LANES], room.words, lanes, 0, role + row, clock.step, clock.member, clock.key)
+        draw_normals(z[: 4 * LANES], room.words, lanes, LANES, 0, role + row, clock.step, clock.member, clock.key)
     return 4 * blocks * offset
 
 
-@inner
+@leaf
 def load_group(room, sizes, first):
     """Put a group's u, each row twice, and T = 0."""
     width = sizes.width
@@ -51,7 +52,7 @@ def load_group(room, sizes, first):
         copy(u, FRONT + width, u, FRONT, width)
 
 
-@inner
+@leaf
 def spread(target, drawn, start, width, inside):
     """Put `inside` of the numbers drawn[start:] and zeros for the rest of the width into a row, twice."""
     copy(target, FRONT, drawn, start, inside)
@@ -62,7 +63,7 @@ def spread(target, drawn, start, width, inside):
         target[FRONT + width + j] = 0
 
 
-@inner
+@leaf
 def pairs_by_distance(room, sizes, row, clock):
     """Fill T with Σ_{k≠j} ξ_jk u_ρk, and the first of `rows` with ξ_k."""
     width, half = sizes.width, sizes.width // 2
@@ -81,7 +82,7 @@ def pairs_by_distance(room, sizes, row, clock):
             add_pairs(room.t, room.u, room.pairs, width, begin)
 
 
-@inner
+@leaf
 def pairs_of_a_row(t, u, zeta, common):
     """Fill T with z of a row u (m,) by itself, from ζ_k and ζ_0."""
     size, largest = dot(u, u), 0
@@ -102,7 +103,7 @@ def pairs_of_a_row(t, u, zeta, common):
         t[largest] = u[largest] * given / (one + r) + rest * zeta[largest]
 
 
-@inner
+@leaf
 def mask_noise(room, sizes, group, numbers, gaussian, clock, counts):
     """Fill T of a group with what stands for the products of its factors."""
     width, outputs = sizes.width, sizes.outputs
@@ -129,7 +130,7 @@ def mask_noise(room, sizes, group, numbers, gaussian, clock, counts):
             t[j] = numbers.repeat * (numbers.pair * t[j] + common + own)
 
 
-@inner
+@leaf
 def other_noise(room, sizes, group, numbers, clock, counts):
     """Add to T of a group what minibatches and noise on the targets bring."""
     width, outputs = sizes.width, sizes.outputs
@@ -150,7 +151,7 @@ def other_noise(room, sizes, group, numbers, clock, counts):
                     t[j] += numbers.repeat * (whole + numbers.label_factor * drawn[j])
 
 
-@inner
+@leaf
 def draw_omega(room, sizes, batch, clock):
     """Fill c (ω_i - mean of all ω_i)."""
     total = 0 * batch
@@ -161,7 +162,7 @@ def draw_omega(room, sizes, batch, clock):
         room.omega[i] = batch * (room.omega[i] - total / sizes.samples)
 
 
-@inner
+@leaf
 def pull(room, sizes, x, first):
     """Add (Σ over a group of) g_ρj T_ρj to N."""
     pitch, outputs = room.h.shape[1], sizes.outputs
@@ -176,7 +177,7 @@ def pull(room, sizes, x, first):
         through_inputs(room.noise, sizes, x, first + s, by_z)
 
 
-@inner
+@leaf
 def parameter_noise(room, sizes, size, clock):
     """Add `size` ζ to N: numbers as theta lies."""
     width, outputs, inputs = sizes.width, sizes.outputs, sizes.weights
@@ -191,7 +192,7 @@ def parameter_noise(room, sizes, size, clock):
             room.noise[q, j] += size * tile[p - start]
 
 
-@inner
+@leaf
 def fill_noise(room, sizes, x, scale, size, numbers, gaussian, train, clock, counts):
     """Fill N with `size` times the noise at the stage's point."""
     room.noise[:] = 0

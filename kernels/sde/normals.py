@@ -13,8 +13,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ..accelerate import inner, scalar
-from ..draws import LANES, draw_words
+from ..accelerate import leaf, scalar
+from ..draws import LANES, draw_lanes
 from ..rng import STREAM_SDE
 
 _SDE = np.uint64(STREAM_SDE << 28)
@@ -122,11 +122,14 @@ def make_circle(jit: Any) -> Any:
     return jit(circle)
 
 
-@inner
-def draw_normals(z, words, lanes, first, row, step, member, key):
-    """Put the normal numbers of LANES blocks into z (4 · LANES,): arguments as in `draws.draw_words`."""
-    draw_words(words, lanes, _SDE, first, row, step, member, key)
-    for lane in range(LANES):
+@leaf
+def draw_normals(z, words, lanes, count, first, row, step, member, key):
+    """Put the normal numbers of the first `count` of LANES blocks into z (4 · LANES,), for whole vectors of blocks.
+
+    The other arguments are those of `draws.draw_words`.
+    """
+    draw_lanes(words, lanes, count, _SDE, first, row, step, member, key)
+    for lane in range((count + 7) // 8 * 8):
         z0, z1 = normal_pair(words[lane], words[LANES + lane])
         z2, z3 = normal_pair(words[2 * LANES + lane], words[3 * LANES + lane])
         z[4 * lane] = z0

@@ -14,7 +14,7 @@ from numba.core.cgutils import raw_memcpy
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from ..accelerate import inner
+from ..accelerate import inner, leaf
 
 BYTES = 64  # of one vector; narrower machines split it
 VECTOR = 16  # numbers to multiples of which rows are padded, whole vectors in both precisions
@@ -24,7 +24,7 @@ BATCH = 8  # distances that are worked on together
 FRONT, BACK = BATCH, 2 * VECTOR
 
 
-@inner
+@leaf
 def padded(width):
     """`width` rounded up to whole vectors."""
     return (width + VECTOR - 1) // VECTOR * VECTOR

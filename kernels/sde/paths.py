@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from .. import formulas
-from ..accelerate import inner, kernel, scalar
+from ..accelerate import inner, kernel, leaf, scalar
 from ..spec import limits
 from .drift import fill_drift, make_forward
 from .formulas import bend
@@ -18,7 +18,7 @@ from .noise import fill_noise
 from .room import DRIFT_ALONE, NOISE_ALONE, Clock, Sizes, add, as_numbers, as_settings, load, make_room, store
 
 
-@inner
+@leaf
 def place(room, sizes, ahead):
     """Put a stage's point: X + `ahead` k + N."""
     for q in range(sizes.outputs + sizes.inputs):
@@ -27,7 +27,7 @@ def place(room, sizes, ahead):
             point[j] = state[j] + ahead * drift[j] + noise[j]
 
 
-@inner
+@leaf
 def commit(room, sizes, h, limit):
     """Put X + h total + N in the place of X if none of it is beyond `limit`; returns whether none is."""
     place_of, finite = room.point, True
@@ -57,12 +57,12 @@ def _make_normal() -> Any:
     def begin(others, path):
         pass
 
-    @inner
+    @leaf
     def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
         counts = settings.mask, settings.label
         fill_noise(room, sizes, x, scale, size, numbers, settings.gaussian, settings.train, clock, counts)
 
-    @inner
+    @leaf
     def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
         return False
 
@@ -75,7 +75,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
     forward = make_forward(act, bend(activation, scalar, real))
     limit = limits(real)[0]
 
-    @inner
+    @leaf
     def step(room, others, sizes, x, y, numbers, h, lr, clock, scheme, scale, settings, by):
         ahead, weight = scheme
         half_lr = real(lr / 2) if settings.order == 2 else real(0)
@@ -113,7 +113,7 @@ def build(activation: str, real: type, increments: str) -> Any:
     make_others, begin, fill, connected = make_by_masks(act) if increments == "masks" else _make_normal()
     step = _make_step(activation, real, fill, connected)
 
-    @inner
+    @leaf
     def follow_path(room, others, sizes, settings, theta, lr, member, drawn, data, run, by):
         """All steps of one path; returns the one that would have made it non-finite, or -1."""
         x, y = data

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..accelerate import inner
+from ..accelerate import inner, leaf
 from ..draws import LANES, lanes_over
 from .pairs import BACK, BATCH, FRONT, ROWS, padded
 
@@ -100,13 +100,13 @@ class Settings(NamedTuple):
     part: Any  # as PART
 
 
-@inner
+@leaf
 def as_numbers(v):
     """`Numbers` of an array."""
     return Numbers(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
 
 
-@inner
+@leaf
 def as_settings(v):
     """`Settings` of an array."""
     return Settings(v[0], v[1], v[2], v[3] == 1, v[4], v[5], v[6], v[7] == 1, v[8], v[9], v[10])
@@ -157,7 +157,7 @@ def make_room(sizes, real_zero, counts):
     )
 
 
-@inner
+@leaf
 def dot(left, right):
     """Σ left right."""
     total = 0 * left[0]
@@ -166,14 +166,14 @@ def dot(left, right):
     return total
 
 
-@inner
+@leaf
 def add(row, factor, other):
     """Add a multiple of another row."""
     for j in range(row.size):
         row[j] += factor * other[j]
 
 
-@inner
+@leaf
 def mix(row, sizes, weights, x, i):
     """Fill a row with Σ_d x_id w_d."""
     zero = x.dtype.type(0)
@@ -183,7 +183,7 @@ def mix(row, sizes, weights, x, i):
             row[j] = (row[j] if d > 0 else zero) + x0 * w0[j] + x1 * w1[j]
 
 
-@inner
+@leaf
 def through_inputs(target, sizes, x, i, by_z):
     """Add what a row of derivatives by the neurons' sums, of sample i, is by the input weights."""
     for d in range(0, sizes.inputs, 2):
@@ -193,7 +193,7 @@ def through_inputs(target, sizes, x, i, by_z):
             w1[j] += x1 * by_z[j]
 
 
-@inner
+@leaf
 def finish(target, sizes, scale, factor, train):
     """Scale sums over samples to gradients, and those of weights that are not trained to zero."""
     c = sizes.outputs
@@ -205,7 +205,7 @@ def finish(target, sizes, scale, factor, train):
             row[j] = 0 * factor if frozen else times * row[j]
 
 
-@inner
+@leaf
 def load(theta, sizes, state):
     """Put theta (P,) into rows."""
     width, outputs, inputs = sizes.width, sizes.outputs, sizes.weights
@@ -217,7 +217,7 @@ def load(theta, sizes, state):
             state[outputs + d, j] = theta[outputs * width + j * inputs + d]
 
 
-@inner
+@leaf
 def store(theta, sizes, state):
     """The inverse of `load`."""
     width, outputs, inputs = sizes.width, sizes.outputs, sizes.weights

@@ -73,7 +73,7 @@ def with_backends(point: Point) -> Point:
         return replace(point, backend=trains)
     follows = backend_name(
         problem, order=max(equations), noise=point.noise(), scheme=point.scheme, antithetic=True,
-        backend=point.sme_backend,
+        backend=point.sme_backend, members=point.sme_members or point.members,
     )  # fmt: skip
     return replace(point, backend=trains, sme_backend=follows)
 

@@ -22,6 +22,7 @@ from ..interrupt import raising
 from ..problem import Problem, check_problem
 from ..recording import record_steps
 from ..simulation import Settings, simulate
+from ..theory.sme import sizes_of
 from ..words import check_callable, check_choice, check_names
 from .distances import Array
 from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
@@ -176,7 +177,7 @@ class Plan:
         Settings.check(problem, theta0=theta0, steps=steps, members=members, keep_prob=None, **checked)
         check_choice("backend", common["backend"], ("auto", *registry.names()))
         step = Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale)
-        registry.choose(common["backend"], step, np.dtype(common["dtype"]))
+        registry.choose(common["backend"], step, np.dtype(common["dtype"]), sizes=sizes_of(problem))
         check_count("memory", common["memory"])
         if common["threads"] is not None:
             check_threads(common["threads"])

@@ -35,6 +35,7 @@ from ..errors import Diverged, InvalidInput
 from ..interrupt import raising
 from ..problem import Problem
 from ..simulation import simulate
+from ..theory.sme import sizes_of
 from ..words import check_callable, check_choice, check_names, shown
 from .comparison import check_start, grid_points
 from .control import affordable, controlled
@@ -193,8 +194,9 @@ def check_cases(
     sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
     check_choice("backend", backend, ("auto", *registry.names()))
     registry.choose(
-        backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale), np.dtype("float64")
-    )
+        backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale),
+        np.dtype("float64"), sizes=sizes_of(problem),
+    )  # fmt: skip
     points, seed = grid_points(problem, grid), check_seed(seed)
     threads = None if threads is None else check_threads(threads)
     return [

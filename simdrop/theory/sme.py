@@ -141,7 +141,7 @@ def sme(
     check_callable("progress", progress)
     check_choice("dtype", dtype, ("float32", "float64"))
     check_choice("backend", backend, ("auto", *sde.names()))
-    chosen, reason = sde.choose(backend, equation, np.dtype(dtype), sizes_of(problem))
+    chosen, reason = sde.choose(backend, equation, np.dtype(dtype), sizes_of(problem, members))
     threads = provenance.cores() if threads is None else check_threads(threads)
     paths = _Paths(problem, equation, theta0, lr, sizes, check_seed(seed), np.dtype(dtype), chosen, threads)
     block = block_members(
@@ -167,17 +167,17 @@ def sme(
 
 
 def backend_name(
-    problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str
+    problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str, members: int
 ) -> str:
     """The backend that `sme` takes here with these arguments; raises InvalidInput and BackendError as it would."""
     noise = _check_noise(problem, noise)
     equation = _check_equation(problem, noise, order, scheme, antithetic, None)
-    return sde.choose(backend, equation, np.dtype(np.float64), sizes_of(problem))[0].name
+    return sde.choose(backend, equation, np.dtype(np.float64), sizes_of(problem, members))[0].name
 
 
-def sizes_of(problem: Problem) -> registry.Sizes:
+def sizes_of(problem: Problem, members: int | None = None) -> registry.Sizes:
     """What `sde.choose` goes by: a drift is that of all samples, whatever the minibatch."""
-    return registry.Sizes(problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
+    return registry.Sizes(problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs, members)
 
 
 def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) -> int:
