@@ -10,8 +10,9 @@ import numpy as np
 
 from .accelerate import inner, leaf
 
-#: multiplications up to which loops were measured to be as fast as a call of BLAS
-SMALL = 2048
+#: Multiplications up to which loops run. Measured on a Xeon with AVX-512, float64, OpenBLAS: at 256 loops take half the
+#: time, from 512 to 1600 0.9 to 1.2 times that of BLAS, at 2048 3.6 times where the inner sums are of two numbers.
+SMALL = 512
 
 
 @inner
