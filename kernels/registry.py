@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .spec import Ensemble, Step
 
 #: what "auto" would have taken and could not is told here at level INFO, which the command line shows
-LOG = logging.getLogger("simdrop")
+LOG = logging.getLogger("simdrop.backends")
 
 #: backend name -> module; the order is the order of preference of "auto"
 MODULES = {"cuda": "cuda", "native": "native", "numba": "parallel", "numpy": "reference"}

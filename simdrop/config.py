@@ -227,7 +227,10 @@ def start_of(problem: Problem, settings: ProblemSettings) -> NDArray[np.float64]
 
     whole = False
     with np.errstate(over="ignore", invalid="ignore"), suppress(OverflowError):
-        theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+        try:
+            theta0 = problem.init(seed=settings.init_seed, scale=settings.init_scale, gamma=settings.init_gamma)
+        except InvalidInput as error:
+            raise (InvalidInput(f"init_{error}") if str(error).startswith("gamma") else error) from None
         if np.isfinite(theta0).all():
             residual = problem.predict(theta0, problem.x[:_TRIED]) - problem.y[:_TRIED]
             whole = bool(np.isfinite(np.square(residual, dtype=getattr(settings, "dtype", "float64")).sum()))

@@ -242,7 +242,7 @@ class Settings:
     ) -> Settings:
         """Validate; raises InvalidInput."""
         labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
-        check_same(labelled if np.ndim(theta0) < 2 else {"theta0": theta0} | labelled)
+        check_same(labelled if getattr(theta0, "ndim", 0) < 2 else {"theta0": theta0} | labelled)
         theta0 = check_problem(problem).check_theta(theta0, "theta0")
         lr = check_finite("lr", lr)
         if not (lr > 0).all():

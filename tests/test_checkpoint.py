@@ -133,7 +133,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path, changes, named):
 def test_another_version_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "run.checkpoint"
     _stopped(path, 100)
-    monkeypatch.setattr("simdrop.provenance._version", lambda name: "0.0.1")
+    monkeypatch.setattr("simdrop.provenance.__version__", "0.0.1")
     with pytest.raises(InvalidInput, match=r"simdrop_version was .*, is '0.0.1'"):
         _run(path, resume=True)
 
@@ -245,7 +245,7 @@ def test_numbers_of_members_choose_their_masks():
     all_ = _run(keep_theta=True, groups=0)
     np.testing.assert_array_equal(some["theta"].values, all_["theta"].values[:, chosen])
     for bad in ([1], [1.0, 2.0], [-1, 2]):
-        with pytest.raises(InvalidInput, match="numbers must be 2 whole numbers from 0"):
+        with pytest.raises(InvalidInput, match=r"numbers must be (2 )?whole numbers from 0 to"):
             _run(members=2, numbers=bad, keep_theta=True, groups=0)
 
 

@@ -176,7 +176,7 @@ def test_quadratic_has_the_weak_orders_of_its_equations(order):
         (lambda p, t: linear_moments(p, t, lr=1, steps=1, noise=Noise(connect=0.5)), "features random"),
         (lambda p, t: linear_moments(p, t, lr=1, steps=1, covariance0=np.eye(4)), r"shape \(1, 4, 4\), got \(4, 4\)"),
         (lambda p, t: Quadratic(lr=0.0), "lr must be a positive number"),
-        (lambda p, t: Quadratic(lr=0.1).sme(1.0, order=3), "order must be 1 or 2, got 3"),
+        (lambda p, t: Quadratic(lr=0.1).sme(1.0, order=3), "order must be at most 2, got 3"),
         (lambda p, t: Quadratic(lr=0.1).simulate(3, members=0), "members must be a whole number of at least 1"),
     ],
 )

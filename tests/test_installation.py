@@ -49,6 +49,12 @@ def test_a_command_says_once_that_the_compiled_backend_is_missing(tmp_path, caps
 
 
 @pytest.mark.usefixtures("_no_extension")
+def test_an_error_stays_the_only_line(tmp_path, capsys):
+    assert cli.run(["compare", *SMALL, "--lr", "1e400", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "simdrop: error: --lr must be a finite number, got inf\n"
+
+
+@pytest.mark.usefixtures("_no_extension")
 @pytest.mark.parametrize(
     "flags", [["--quiet"], ["--backend", "numba"], ["--backend", "numpy"]], ids=["quiet", "numba", "numpy"]
 )
@@ -59,7 +65,7 @@ def test_nothing_is_said_where_nothing_is_missed(tmp_path, capsys, flags):
 
 @pytest.mark.usefixtures("_no_extension")
 def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
-    caplog.set_level("INFO", logger="simdrop")
+    caplog.set_level("INFO", logger="simdrop.backends")
     registry.choose("auto", Step(masks=2), np.dtype(np.float64))  # not written in C
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=registry.Sizes(100, 1000, 785, 10))  # BLAS is faster
     assert not caplog.records

@@ -91,31 +91,29 @@ def warnings_as_lines(bars: Bars) -> Iterator[None]:
         yield
 
 
-class _Once(logging.Handler):
-    """Shows records as lines on stderr, each text once."""
+class _Notes(logging.Handler):
+    """Keeps the texts of records, each once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: set[str] = set()
+        self.texts: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show it, unless it was."""
-        text = record.getMessage()
-        if text not in self.shown:
-            self.shown.add(text)
-            say(f"simdrop: note: {text}")
+        """Keep it."""
+        self.texts[record.getMessage()] = None
 
 
 @contextmanager
 def notes_as_lines() -> Iterator[None]:
-    """Show what simdrop's log has at level INFO as lines on stderr, once each."""
-    log, handler = logging.getLogger("simdrop"), _Once()
-    handler.addFilter(lambda record: record.name != "simdrop.compiling")  # told by `Bars`
+    """Show what backends are missed as lines on stderr, at the end; an error stays the only line."""
+    log, notes = logging.getLogger("simdrop.backends"), _Notes()
     level = log.level
-    log.addHandler(handler)
+    log.addHandler(notes)
     log.setLevel(logging.INFO)
     try:
         yield
+        for text in notes.texts:
+            say(f"simdrop: note: {text}")
     finally:
         log.setLevel(level)
-        log.removeHandler(handler)
+        log.removeHandler(notes)
