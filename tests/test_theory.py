@@ -183,8 +183,8 @@ def test_wide_inputs_choose_the_cheaper_order():
     [
         (lambda p, t: theory.risk(p, t[:-1]), "theta must have 16 parameters"),
         (lambda p, t: theory.risk(p, t * np.nan), "theta has 16 non-finite values"),
-        (lambda p, t: theory.r2(p, t, lr=0.0), "lr must be a positive number, got 0.0"),
-        (lambda p, t: theory.modified_loss(p, t, lr=[0.1, 0.2]), "lr must be a positive number"),
+        (lambda p, t: theory.r2(p, t, lr=0.0), "lr must be positive, got 0.0"),
+        (lambda p, t: theory.modified_loss(p, t, lr=[0.1, 0.2]), "lr must be a number or fit the leading axes"),
         (lambda p, t: theory.loss(p, t, objective="r2"), "objective 'r2' needs lr"),
         (lambda p, t: theory.gradient(p, t, objective="riks"), "unknown objective 'riks': did you mean 'risk'"),
         (lambda p, t: theory.hessian(p, t, objective="r2"), "unknown objective 'r2'"),
