@@ -1,6 +1,5 @@
 """Flows against an independent integration, exact conservation laws, limits, and each other."""
 
-
 import enumeration
 import numpy as np
 import pytest
