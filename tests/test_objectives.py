@@ -11,6 +11,7 @@ import pytest
 
 import simdrop
 from simdrop.errors import InvalidInput
+from simdrop_kernels import registry
 from simdrop_kernels.registry import BackendError
 
 LR, SEED, MEMBER, PENALTY = 0.05, 5, 3, 0.3
@@ -216,6 +217,8 @@ def test_refused(options, message):
 
 @pytest.mark.parametrize("backend", ["numba", "native"])
 def test_compiled_backends_say_what_they_do_not_train(backend):
+    if reason := registry.load(backend).unavailable():
+        pytest.skip(reason)
     problem = _problem()
     with pytest.raises(BackendError, match="L3"):
         simdrop.simulate(problem, problem.init(), lr=LR, steps=1, members=1, objective="L3", backend=backend)
