@@ -34,12 +34,17 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Open closed standard streams on nothing: files opened later would take their numbers, and what is told there."""
-    for number in range(3):
+    """Open closed standard streams on nothing: files opened later would take their numbers, and what is told there.
+
+    Python has None in their place, which NumPy 2.0 and Click 8.1 write to.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def run(arguments: Sequence[str]) -> int:
