@@ -69,8 +69,9 @@ class Wanted:
         groups: int,
         norms: bool = False,
         risk_limit: float | None = RISK_LIMIT,
+        dtype: np.dtype,
     ) -> Wanted:
-        """Validate what a run of `members` members is asked to record at `steps`; raises InvalidInput."""
+        """Validate what a run of `members` members in `dtype` is asked to record at `steps`; raises InvalidInput."""
         levels = check_finite("quantiles", quantiles)
         if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
             raise InvalidInput(f"quantiles must lie in [0, 1], a list of numbers, got {shown(quantiles)}")
@@ -79,7 +80,11 @@ class Wanted:
             raise InvalidInput(f"groups must be 0 or between 2 and the {members} members, got {groups}")
         points = None if grid is None else problem.augment(grid, "grid")
         values = 0 if points is None else len(points) * problem.n_outputs
-        check_memory(_parts(problem, len(steps), members, values, groups, keep_theta=keep_theta, covariance=covariance))
+        parts = _parts(
+            problem, len(steps), members, values, groups, keep_theta=keep_theta, covariance=covariance,
+            norms=check_flag("norms", norms), itemsize=dtype.itemsize,
+        )  # fmt: skip
+        check_memory(parts)
         return cls(
             steps=steps,
             trajectories=_numbers("keep_theta", keep_theta, members),
@@ -87,17 +92,18 @@ class Wanted:
             covariance=_numbers("covariance", covariance, problem.n_params),
             quantiles=tuple(levels.tolist()),
             groups=groups,
-            norms=check_flag("norms", norms),
+            norms=norms,
             risk_limit=math.inf if risk_limit is None else check_number("risk_limit", risk_limit, least=1),
         )
 
 
 def _parts(
-    problem: Problem, times: int, members: int, values: int, groups: int, *, keep_theta: Any, covariance: Any
-) -> dict[str, float]:
-    """Bytes of what is recorded at `times`, by what they are for; `values` on the grid.
+    problem: Problem, times: int, members: int, values: int, groups: int, *, keep_theta: Any, covariance: Any,
+    norms: bool, itemsize: int,
+) -> dict[str, float]:  # fmt: skip
+    """Bytes of what is recorded at `times`, by what they are for; `values` on the grid, numbers of `itemsize` bytes.
 
-    Risks and kept parameters are counted in single precision: what fits is not refused.
+    The mean risks at the end take a copy of the risks in double precision, and which of them count.
     """
     params = problem.n_params
     kept, crossed = (
@@ -105,9 +111,11 @@ def _parts(
         for name, given, limit in (("keep_theta", keep_theta, members), ("covariance", covariance, params))
     )
     return {
-        f"the risks of members={members} at {times} record times": 4.0 * times * members,
+        f"the risks of members={members} at {times} record times": (itemsize + 9.0) * times * members,
+        f"the norms of members={members} at {times} record times": float(norms) * itemsize * times * members,
+        f"the numbers of members={members} and the steps at which they diverged or blew up": 24.0 * members,
         f"mean and spread of {params} parameters at {times} record times": 32.0 * times * params,
-        f"keep_theta, the {params} parameters of {kept} members at {times} record times": 4.0 * times * kept * params,
+        f"keep_theta, the {params} parameters of {kept} members at {times} record times": float(itemsize) * times * kept * params,
         f"the grid, {values} outputs at {times} record times": 32.0 * times * values,
         f"covariance of {crossed} parameters at {times} record times": 16.0 * times * crossed**2,
         f"groups={groups} of means at {times} record times": 16.0 * times * groups * (params + values),

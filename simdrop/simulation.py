@@ -161,6 +161,7 @@ def simulate(
         quantiles=quantiles,
         groups=groups,
         risk_limit=risk_limit,
+        dtype=settings.dtype,
     )
     phases = _phases(problem, objectives, step, backend, settings.dtype)
     threads = provenance.cores() if threads is None else check_threads(threads)

@@ -13,6 +13,7 @@ from simdrop.study.comparison import grid_points
 X = np.linspace(-1, 1, 5)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=10)
 WIDE = simdrop.Problem(X, X, width=1_000_000)
+NARROW = simdrop.Problem(X, np.sin(3 * X), width=3)
 THETA = PROBLEM.init(seed=0)
 
 
@@ -55,6 +56,16 @@ def test_impossible_sizes_are_refused_at_once(work, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         work()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("open_door", [simdrop.simulate, simdrop.sme])
+def test_members_count_by_all_that_is_held_of_each(open_door, dtype, monkeypatch):
+    """10^9 members of 9 parameters: risks, a copy of them, numbers, and the steps at which they diverged."""
+    monkeypatch.setattr("simdrop.estimate.memory", lambda: 40 << 30)
+    when = {"steps": 3, "record": 2} if open_door is simdrop.simulate else {"times": [0, 0.01]}
+    with pytest.raises(InvalidInput, match="GiB of memory.* risks of members=1000000000 at 2 record times$"):
+        open_door(NARROW, NARROW.init(), lr=0.01, members=10**9, dtype=dtype, **when)
 
 
 def test_what_fits_is_taken_and_what_does_not_names_its_largest_part():

@@ -127,6 +127,7 @@ def sme(
     substeps = default_substeps(problem, theta0, lr, scheme) if substeps is None else check_count("substeps", substeps)
     draws = 2 * noise.masks if equation.increments == "masks" else 1
     steps, sizes = schedule(times, lr / substeps, most=MAX_STEPS // draws)
+    check_choice("dtype", dtype, ("float32", "float64"))
     wanted = Wanted.check(
         problem,
         members=members,
@@ -137,9 +138,9 @@ def sme(
         quantiles=quantiles,
         groups=groups,
         risk_limit=risk_limit,
+        dtype=np.dtype(dtype),
     )
     check_callable("progress", progress)
-    check_choice("dtype", dtype, ("float32", "float64"))
     check_choice("backend", backend, ("auto", *sde.names()))
     chosen, reason = sde.choose(backend, equation, np.dtype(dtype), sizes_of(problem, members))
     threads = provenance.cores() if threads is None else check_threads(threads)
