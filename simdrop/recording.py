@@ -115,7 +115,10 @@ def _parts(
         f"the norms of members={members} at {times} record times": float(norms) * itemsize * times * members,
         f"the numbers of members={members} and the steps at which they diverged or blew up": 24.0 * members,
         f"mean and spread of {params} parameters at {times} record times": 32.0 * times * params,
-        f"keep_theta, the {params} parameters of {kept} members at {times} record times": float(itemsize) * times * kept * params,
+        f"keep_theta, the {params} parameters of {kept} members at {times} record times": float(itemsize)
+        * times
+        * kept
+        * params,
         f"the grid, {values} outputs at {times} record times": 32.0 * times * values,
         f"covariance of {crossed} parameters at {times} record times": 16.0 * times * crossed**2,
         f"groups={groups} of means at {times} record times": 16.0 * times * groups * (params + values),

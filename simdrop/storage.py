@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +13,25 @@ import numpy as np
 
 from .errors import InvalidInput
 from .output.folder import remove
-from .words import check_path
+from .words import check_path, shown
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SUFFIXES = (".zarr", ".nc")
+#: what xarray, Zarr and HDF5 raise for what is damaged or is none of theirs
+_DAMAGED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
 
 
 def save(data: xr.Dataset, path: str | Path) -> Path:
     """Write `data` to PATH.zarr or PATH.nc, replacing what is there; returns the path.
 
     An interrupted write leaves the older file as it was. NetCDF takes no attributes but numbers and texts: others are
-    written as JSON. Raises InvalidInput for another suffix.
+    written as JSON. Raises InvalidInput for another suffix, or for what is no dataset.
     """
     path = check_path("path", path)
+    if not hasattr(data, "data_vars"):
+        raise InvalidInput(f"data must be an xarray.Dataset, got {shown(data)}")
     _check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
@@ -46,20 +52,31 @@ def load(path: str | Path) -> xr.Dataset:
     """Read a dataset that `save` wrote, into memory. Raises InvalidInput where there is none."""
     import xarray as xr
 
-    path = Path(path)
-    _check_suffix(path)
+    path = check_path("path", path)
     if not path.exists():
-        raise InvalidInput(f"no results at {path}")
-    if path.suffix == ".zarr":
-        with xr.open_zarr(path, consolidated=False, chunks=None) as data:
+        raise InvalidInput(f"no results at {path}: there is no such file or folder")
+    _check_suffix(path)
+    with damage_as_invalid(f"cannot read {path}"):
+        if path.suffix == ".zarr":
+            with xr.open_zarr(path, consolidated=False, chunks=None) as data:
+                return data.load()
+        with xr.open_dataset(path, engine="h5netcdf") as data:
             return data.load()
-    with xr.open_dataset(path, engine="h5netcdf") as data:
-        return data.load()
+
+
+@contextmanager
+def damage_as_invalid(what: str) -> Iterator[None]:
+    """Raise InvalidInput, which begins with `what`, for what reading damaged files raises."""
+    try:
+        yield
+    except _DAMAGED as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInput(f"{what}: {told}") from None
 
 
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
-        raise InvalidInput(f"results are kept as {' or '.join(SUFFIXES)}, got {path.name!r}")
+        raise InvalidInput(f"results are kept as {' or '.join(SUFFIXES)}, got {path}")
 
 
 def _with_plain_attributes(data: xr.Dataset) -> xr.Dataset:

@@ -31,6 +31,7 @@ from ..checkpoint import write as write_file
 from ..config import ProblemSettings, problem_of
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
+from ..storage import damage_as_invalid
 from ..words import check_path
 from .design import Design
 from .launch import Arrays
@@ -265,13 +266,10 @@ def load(folder: str | Path) -> xr.Dataset:
     if not (folder / "sweep.json").exists():
         raise InvalidInput(f"no sweep at {str(folder)!r}{describe(folder)}")
     store = folder / "results.zarr"
-    try:
-        with xr.open_zarr(store, chunks=None, consolidated=True) as found:
-            found["diverged"], found["step"]  # which all have
-            return found.load()
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidInput(f"{str(store)!r} is damaged; --resume writes it anew: {told}") from None
+    damaged = damage_as_invalid(f"{str(store)!r} is damaged; --resume writes it anew")
+    with damaged, xr.open_zarr(store, chunks=None, consolidated=True) as found:
+        found["diverged"], found["step"]  # which all have
+        return found.load()
 
 
 def table(found: xr.Dataset) -> pd.DataFrame:
