@@ -64,7 +64,7 @@ def test_members_count_by_all_that_is_held_of_each(open_door, dtype, monkeypatch
     """10^9 members of 9 parameters: risks, a copy of them, numbers, and the steps at which they diverged."""
     monkeypatch.setattr("simdrop.estimate.memory", lambda: 40 << 30)
     when = {"steps": 3, "record": 2} if open_door is simdrop.simulate else {"times": [0, 0.01]}
-    with pytest.raises(InvalidInput, match="GiB of memory.* risks of members=1000000000 at 2 record times$"):
+    with pytest.raises(InvalidInput, match=r"GiB of memory.* risks of members=1000000000 at 2 record times$"):
         open_door(NARROW, NARROW.init(), lr=0.01, members=10**9, dtype=dtype, **when)
 
 
