@@ -246,11 +246,23 @@ def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
     shown = ", ".join(f"{m} (step {steps[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
     text = f"{lost.size} of {steps.size} members {_how(data)} and left the means: {shown}"
     if lost.size == steps.size:
-        raise with_partial(Diverged(f"all members diverged; a smaller lr may help. {text}"), data)
+        raise with_partial(Diverged(f"all members diverged; {_remedy(data)}. {text}"), data)
     try:
         warnings.warn(text, DivergenceWarning, stacklevel=3)
     except DivergenceWarning as error:  # where warnings are errors
         raise with_partial(error, data)  # noqa: B904
+
+
+def _remedy(data: xr.Dataset) -> str:
+    """What may help where all members diverged."""
+    if np.isnan(data["risk"].values[0]).all():  # before any step
+        dtype = data["risk"].dtype
+        return f"theta0 itself has parameters or a risk too large for {dtype}: a smaller theta0 or scaled data may help"
+    if data.attrs.get("optimizer") == "adam" and data.attrs["epsilon"] == 0:
+        return (
+            "epsilon=0 divides 0 by 0 where a gradient is 0, as those of dropped neurons: a positive epsilon may help"
+        )
+    return "a smaller lr may help"
 
 
 def _how(data: xr.Dataset) -> str:

@@ -204,6 +204,15 @@ def test_failure_is_an_error(method):
         theory.flow(problem, 1e150 * problem.init(), lr=0.1, times=[0.0, 1.0], kind="averaged", method=method)
 
 
+@pytest.mark.parametrize("kind", ["modified", "mean-covariance", "pathwise"])
+@pytest.mark.parametrize("method", ["auto", "DOP853", "RK45"])
+def test_an_lr_beyond_all_bounds_ends_in_one_line(kind, method):
+    """Errors of steps that underflow to 0 are divided by, under warnings that are errors here."""
+    problem = simdrop.Problem(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5), width=3, keep_prob=0.8)
+    with pytest.raises(FlowFailed, match=r"^the flow (could not be followed beyond|has no finite derivative at) time"):
+        theory.flow(problem, problem.init(), lr=1e300, times=1e300, kind=kind, method=method)
+
+
 def test_finite_time_blow_up_is_an_error():
     with pytest.raises(FlowFailed, match=r"(beyond|infinite at about) time (0\.99\d*|1) of 2"):
         integrate(lambda _, y: y**2, np.ones(1), np.linspace(0, 2, 201), rtol=1e-6, atol=1e-9, method="DOP853")

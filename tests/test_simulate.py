@@ -225,6 +225,22 @@ def test_if_all_diverge_what_was_recorded_stays(tmp_path: Path) -> None:
     assert (kept.diverged >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"theta0": 1e200}, "theta0 itself has parameters or a risk too large for float64"),
+        ({"theta0": 1e30, "dtype": "float32"}, "theta0 itself has parameters or a risk too large for float32"),
+        ({"optimizer": "adam", "optimizer_options": {"epsilon": 0}}, "epsilon=0 divides 0 by 0"),
+    ],
+)
+def test_if_all_diverge_the_cause_is_told_where_no_lr_would_help(given: dict[str, Any], told: str) -> None:
+    problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.5)
+    start = given.pop("theta0", 1) * problem.init()
+    with pytest.raises(Diverged, match=f"all members diverged; {told}") as caught:
+        simdrop.simulate(problem, start, lr=1e-6, steps=20, members=4, backend="numpy", record=2, **given)
+    assert "smaller lr" not in str(caught.value)
+
+
 def test_an_interrupt_leaves_what_was_recorded_on_disk(tmp_path: Path) -> None:
     """A run of hours receives SIGINT once it moves; its records are readable and equal those of a shorter run."""
     script = textwrap.dedent(f"""

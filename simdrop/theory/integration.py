@@ -62,7 +62,8 @@ def workplace(problem: Problem) -> Iterator[None]:
 
     np.empty(_ARENA, dtype=np.uint8)
     small = problem.n_samples * problem.width < _SHARED_WORK
-    with threadpool_limits(1 if small else None, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # BDF divides by errors that underflow
+    with threadpool_limits(1 if small else None, user_api="blas"), quiet:
         yield
 
 
@@ -113,7 +114,10 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
     A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps: `Growth`
     sees it long before they are too small.
     """
-    lost = 0 if np.isfinite(slope(begin, start)).all() else _LOST
+    if not np.isfinite(slope(begin, start)).all():
+        why = "it became infinite" if begin else "theta0, lr or the data are too large"
+        raise FlowFailed(f"the flow has no finite derivative at time {begin:g} of {end:g}: {why}")
+    lost = 0
     every, share = _STALL
     count, seen, furthest, looked = 0, -np.inf, -np.inf, begin
     growth = Growth(float(np.linalg.norm(start)), end)
