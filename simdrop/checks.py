@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidInput
-from .words import shown
+from .words import counted, shown
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,9 @@ def check_finite(name: str, value: ArrayLike) -> Array:
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         if array.ndim == 0:
             raise InvalidInput(f"{name} must be a finite number, got {shown(value)}")
-        raise InvalidInput(f"{name} has {bad.sum()} non-finite values, the first, {array[where]}, at index {where}")
+        raise InvalidInput(
+            f"{name} has {counted(int(bad.sum()), 'non-finite value')}, the first, {array[where]}, at index {where}"
+        )
     return array
 
 
@@ -156,7 +158,7 @@ def _given(name: str, value: object) -> NDArray[Any]:
     """`value` as the array that it is, of a type that may hold real numbers; raises InvalidInput."""
     if np.ma.is_masked(value):
         count = int(np.ma.getmaskarray(np.ma.asarray(value)).sum())
-        raise InvalidInput(f"{name} has {count} masked values: fill them or leave them out")
+        raise InvalidInput(f"{name} has {counted(count, 'masked value')}: fill them or leave them out")
     if hasattr(value, "toarray"):
         raise InvalidInput(f"{name} is sparse: write {name}.toarray()")
     if hasattr(value, "data_vars"):

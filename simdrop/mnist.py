@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .data.packed import unpacked
 from .errors import InvalidInput
-from .words import check_choice, check_path
+from .words import check_choice, check_path, counted
 
 #: what is read -> names under which it is distributed, each with or without .gz
 FILES = {
@@ -33,7 +33,7 @@ def read(folder: str | Path, part: str) -> tuple[NDArray[np.float64], NDArray[np
     if not len(images):
         raise InvalidInput(f"{folder} has no images of {part}")
     if len(images) != len(labels):
-        raise InvalidInput(f"{folder}: {len(images)} images of {part} but {len(labels)} labels")
+        raise InvalidInput(f"{folder}: {counted(len(images), 'image')} of {part} but {counted(len(labels), 'label')}")
     return images.reshape(len(images), -1) / 255, labels.astype(np.int64)
 
 

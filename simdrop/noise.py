@@ -11,7 +11,7 @@ from simdrop_kernels.spec import LAWS, PARTS, Law, Part
 from .checks import check_count, check_flag, check_number
 from .errors import InvalidInput
 from .problem import Problem, check_problem
-from .words import check_choice, shown
+from .words import check_choice, counted, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def check_batch(problem: Problem, batch_size: int | None, *, replace: bool) -> i
         return None
     batch_size = check_count("batch_size", batch_size)
     if batch_size > problem.n_samples and not replace:
-        raise InvalidInput(f"batch_size must be at most the {problem.n_samples} samples, got {batch_size}")
+        raise InvalidInput(f"batch_size must be at most the {counted(problem.n_samples, 'sample')}, got {batch_size}")
     return None if batch_size == problem.n_samples and not replace else batch_size
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .words import counted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -74,9 +76,9 @@ def _title(found: Comparison) -> str:
     data = found.summary.get("data", {}).get("name")
     return (
         (f"{data}: " if data else "")
-        + f"{run['members']} networks of {problem['width']} {problem['activation']} neurons, dropout with"
+        + f"{run['members']} networks of {counted(problem['width'], problem['activation'] + ' neuron')}, dropout with"
         + f" keep_prob = {problem['keep_prob']:g} (one mask per {problem['mask']}), learning rate {run['lr']:g},"
-        + f" {problem['n_samples']} samples"
+        + f" {counted(problem['n_samples'], 'sample')}"
     )
 
 

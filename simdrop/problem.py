@@ -26,7 +26,7 @@ from .checks import (
 from .errors import InvalidInput
 from .estimate import check_memory
 from .labels import check_parameters_last, check_rows
-from .words import check_choice, shown
+from .words import check_choice, counted, shown
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class Problem:
     def __post_init__(self) -> None:
         x, y = check_samples("x", self.x), check_samples("y", self.y)
         if len(x) != len(y):
-            raise InvalidInput(f"x has {len(x)} samples but y has {len(y)}: they must have as many rows")
+            raise InvalidInput(f"x has {counted(len(x), 'sample')} but y has {len(y)}: they must have as many rows")
         check_rows("x", self.x, "y", self.y)
         for array in (x, y):
             array.flags.writeable = False
@@ -133,7 +133,9 @@ class Problem:
         """Points x (k,) or (k, d) as the neurons see them, shape (k, D). Raises InvalidInput for points `name`."""
         x = check_samples(name, x)
         if x.shape[1] != self.x.shape[1]:
-            raise InvalidInput(f"{name}: points must have {self.x.shape[1]} columns like the data, got {x.shape[1]}")
+            raise InvalidInput(
+                f"{name}: points must have {counted(self.x.shape[1], 'column')} like the data, got {x.shape[1]}"
+            )
         if self.bias:
             x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
         return np.ascontiguousarray(x)
@@ -221,9 +223,9 @@ class Problem:
     def _check_length(self, name: str, shape: tuple[int, ...]) -> None:
         """Raise InvalidInput unless `shape` is (..., P)."""
         if not shape or shape[-1] != self.n_params:
+            each = f"{counted(self.n_outputs, 'output')} + {counted(self.n_inputs, 'input')}"
             raise InvalidInput(
-                f"{name} must have {self.n_params} parameters (width {self.width} · ({self.n_outputs} outputs"
-                f" + {self.n_inputs} inputs)), got shape {shape}"
+                f"{name} must have {self.n_params} parameters (width {self.width} · ({each})), got shape {shape}"
             )
 
     def _check_layout(self, name: str, got: tuple[int, ...], wanted: tuple[int, int], axes: str) -> None:

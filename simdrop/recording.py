@@ -15,7 +15,7 @@ from .checks import check_count, check_finite, check_flag, check_number, check_w
 from .errors import InvalidInput
 from .estimate import check_memory
 from .problem import Problem
-from .words import check_choice, shown
+from .words import check_choice, counted, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,7 +77,7 @@ class Wanted:
             raise InvalidInput(f"quantiles must lie in [0, 1], a list of numbers, got {shown(quantiles)}")
         groups = check_count("groups", groups, least=0)
         if groups == 1 or groups > members:
-            raise InvalidInput(f"groups must be 0 or between 2 and the {members} members, got {groups}")
+            raise InvalidInput(f"groups must be 0 or between 2 and the {counted(members, 'member')}, got {groups}")
         points = None if grid is None else problem.augment(grid, "grid")
         values = 0 if points is None else len(points) * problem.n_outputs
         parts = _parts(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .study.summary import distance_text
+from .words import counted
 
 if TYPE_CHECKING:
     from .output.folder import Folder
@@ -22,7 +23,7 @@ _FLOWS = {
 _LEGEND = """\
 Each flow starts where the networks start and predicts their mean. Plain gradient flow ignores dropout; the
 averaged flow adds its mean effect R_1, the modified flow also R_2, the effect of a finite learning rate.
-parameters: |E theta - flow|, 2-norm.  function: root mean square of E f - f(flow) over {grid} points.
+parameters: |E theta - flow|, 2-norm.  function: root mean square of E f - f(flow) over {grid}.
 risk: |E R_S - R_S(flow)|.  Values are corrected for sampling noise, ± is one standard error, the percentage
 the share of plain gradient flow's distance that a flow removes; "below" bounds what is hidden by its error, "-" stands
 where networks diverged and nothing is known. Sampling noise: what an exact theory would
@@ -61,7 +62,9 @@ def benchmark_table(found: dict[str, Any]) -> str:
         share = f"{100 * row['roofline_share']:4.0f} %" if row["roofline_share"] else ""
         what = f"{axis} {row[axis]}, {row['mask']} masks, {row['dtype']}"
         lines.append(f"  {row['backend']:<8}{what:<44}{rates[0]:8.3f} ({rates[1]:.3f} ... {rates[2]:.3f})  {share}")
-    peaks = [f"{p['multiply_adds'] / 1e9:.0f} ({p['dtype']}, {p['threads']} threads)" for p in found["roofline"]]
+    peaks = [
+        f"{p['multiply_adds'] / 1e9:.0f} ({p['dtype']}, {counted(p['threads'], 'thread')})" for p in found["roofline"]
+    ]
     lines += ["", f"roofline, 10^9 multiply-adds per second: {', '.join(peaks)}"]
     lines += [
         f"left out for want of memory: {row['backend']}, {row['axis']} {row[row['axis']]}" for row in found["left_out"]
@@ -89,14 +92,15 @@ def _plain(value: Any) -> Any:
 def table(summary: dict[str, Any]) -> str:
     """The summary of a comparison as text of at most 110 columns."""
     problem, run, time = summary["problem"], summary["simulation"], summary["time"]
+    predictions = counted(len(summary["quantities"]["risk"]["flows"]), "prediction")
+    neurons = counted(problem["width"], f"{problem['activation']} neuron")
     lines = [
-        f"{run['members']} networks of {problem['width']} {problem['activation']} neurons with dropout (keep_prob"
+        f"{run['members']} networks of {neurons} with dropout (keep_prob"
         f" {problem['keep_prob']:g}, one mask per {problem['mask']}),",
-        f"{run['steps']} steps of learning rate {run['lr']:g} on {problem['n_samples']} samples, against three"
-        " predictions of their mean",
+        f"{counted(run['steps'], 'step')} of learning rate {run['lr']:g} on {counted(problem['n_samples'], 'sample')},"
+        f" against {predictions} of their mean",
         "",
     ]
-    lines[1] = lines[1].replace("three", _number(len(summary["quantities"]["risk"]["flows"])))
     for span, title in (("final", f"at the end, t = {time['final']:g}"), ("rms", "over the run, rms")):
         lines.append(_row(title, list(summary["quantities"])))
         kinds = summary["quantities"]["parameters"]["flows"]
@@ -106,7 +110,7 @@ def table(summary: dict[str, Any]) -> str:
         ]
         noises = [f"{q['noise'][span]:.2g}" for q in summary["quantities"].values()]
         lines += [_row("sampling noise", noises), ""]
-    lines.append(_LEGEND.format(grid=summary["grid_points"], members=run["members"]))
+    lines.append(_LEGEND.format(grid=counted(summary["grid_points"], "point"), members=run["members"]))
     lines += ["", *(f"- {sentence}" for sentence in summary["verdict"])]
     return "\n".join(lines)
 
@@ -114,10 +118,6 @@ def table(summary: dict[str, Any]) -> str:
 def percent(share: float) -> str:
     """A share in whole per cent, without a sign on zero."""
     return f"{round(100 * share)} %"
-
-
-def _number(count: int) -> str:
-    return {1: "one", 2: "two", 3: "three"}.get(count, str(count))
 
 
 def _row(title: str, cells: list[str]) -> str:

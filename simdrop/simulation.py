@@ -37,7 +37,7 @@ from .output.folder import opened
 from .problem import Problem, check_problem
 from .provenance import PER_MEMBER
 from .recording import RISK_LIMIT, Seen, Wanted, record_steps
-from .words import check_callable, check_choice, check_path, shown
+from .words import check_callable, check_choice, check_path, counted, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -258,7 +258,9 @@ class Settings:
         members = check_count("members", members, most=1 << 32)
         for name, value in lengths.items():
             if value.ndim > 1 or value.shape not in ((), (members,)):
-                raise InvalidInput(f"{name} must be the same for all or given for {members} members, got {value.shape}")
+                raise InvalidInput(
+                    f"{name} must be the same for all or given for {counted(members, 'member')}, got {value.shape}"
+                )
         steps = check_count("steps", steps)
         if steps > MAX_STEPS:
             raise InvalidInput(f"steps must be at most 2**32, got {steps}")

@@ -25,6 +25,11 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
 
 
+def counted(count: int, one: str) -> str:
+    """How many there are of what `one` of them is called: 1 step, 2 steps."""
+    return f"{count} {one}{'' if count == 1 else 's'}"
+
+
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
     """`value` as one of the names `known`; raises InvalidInput, with the nearest known name."""
     known = tuple(known)

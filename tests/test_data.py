@@ -52,7 +52,7 @@ CSV = "age,city,price\n1,Paris,3\n2,Rome,4\n"
         (CSV, {"target": "price"}, r"column 'city' holds 'Paris', which is not a finite number in row 1 \(line 2\)"),
         ("a,b\n1,2\n\n3,\n", {"target": "b"}, r"column 'b' is empty in row 2 \(line 4\)"),
         ("a,b\n1,2\n3,nan\n", {"target": "b"}, r"column 'b' holds 'nan', .* in row 2 \(line 3\)"),
-        ("a,b\n1,2\n3\n", {"target": "b"}, r"row 2 \(line 3\) has 1 cells but the header 2"),
+        ("a,b\n1,2\n3\n", {"target": "b"}, r"row 2 \(line 3\) has 1 cell but the header 2"),
         ("a,a\n1,2\n", {"target": "a"}, r"more than one column named 'a'"),
         ("a,b\n1,2\n", {"target": ["a", "b"]}, r"no column is left to predict from"),
         ("a,b\n1,2\n", {"target": "b", "inputs": ["a", "b"]}, r"column 'b' is input and target"),
@@ -88,7 +88,7 @@ def test_npz_reads_x_and_y(tmp_path):
         ({"x": np.ones(3), "y": np.ones(4)}, r"x has 3 samples but y has 4"),
         ({"x": np.array(["a"]), "y": np.ones(1)}, r"array x must hold numbers of shape"),
         ({"x": np.ones((2, 2, 2)), "y": np.ones(2)}, r"array x must hold numbers of shape .* got float64 \(2, 2, 2\)"),
-        ({"x": np.array([1, np.nan]), "y": np.ones(2)}, r"array x has 1 non-finite values"),
+        ({"x": np.array([1, np.nan]), "y": np.ones(2)}, r"array x has 1 non-finite value"),
         ({"x": np.array([{}], dtype=object), "y": np.ones(1)}, r"cannot read .*pickle"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import simdrop
 from simdrop.report import write_json
 from simdrop.study.summary import plus_minus
 
@@ -31,3 +32,11 @@ def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path):
 )
 def test_plus_minus_shows_two_figures_of_the_error(value, error, text):
     assert plus_minus(value, error) == text
+
+
+def test_one_of_a_kind_is_told_in_the_singular():
+    problem = simdrop.Problem([0.5], [0.5], width=1, keep_prob=0.8)
+    table = simdrop.compare(problem, lr=0.1, steps=1, members=4, kinds=[], grid=[0.5], backend="numpy").table()
+    assert table.startswith("4 networks of 1 tanh neuron with dropout")
+    assert "1 step of learning rate 0.1 on 1 sample, against 1 prediction of their mean\n" in table
+    assert "over 1 point." in table

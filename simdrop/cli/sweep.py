@@ -10,7 +10,7 @@ import click
 
 from ..errors import InvalidInput
 from ..progress import Bars
-from ..words import check_path
+from ..words import check_path, counted
 from .common import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -80,15 +80,18 @@ def sweep(
         error.add_note(f"what was done is in {folder}, and --resume goes on with it")
         raise
     if not quiet:
-        click.echo(f"{len(found.points)} points, {int((done['diverged'] > 0).sum())} of them with members lost")
+        click.echo(
+            f"{counted(len(found.points), 'point')}, {int((done['diverged'] > 0).sum())} of them with members lost"
+        )
         click.echo(f"written to {folder}; `simdrop show {folder}` draws it")
 
 
 def _plan_text(plan: Plan) -> str:
     minutes = f"{plan.seconds / 60:.1f} min" if plan.seconds >= 60 else f"{plan.seconds:.1f} s"
     uncounted = ", stochastic equations not counted" if plan.equations else ""
+    launches = f"{plan.launches} launch{'' if plan.launches == 1 else 'es'}"
     return (
-        f"{plan.points} points in {plan.launches} launches, {plan.updates:.3g} neuron-sample updates\n"
+        f"{counted(plan.points, 'point')} in {launches}, {plan.updates:.3g} neuron-sample updates\n"
         f"about {minutes} on one worker of this machine{uncounted};"
         f" {plan.memory / 2**20:.1f} MiB of memory for networks; {plan.disk / 2**20:.2f} MiB on disk"
     )

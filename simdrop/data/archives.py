@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks import check_samples
 from ..errors import InvalidInput
+from ..words import counted
 from .samples import Array, Data
 
 #: how files begin
@@ -32,7 +33,7 @@ def read_npz(path: Path) -> Data:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InvalidInput(f"cannot read {path}: {reason}") from None
     if len(x) != len(y):
-        raise InvalidInput(f"{path}: x has {len(x)} samples but y has {len(y)}")
+        raise InvalidInput(f"{path}: x has {counted(len(x), 'sample')} but y has {len(y)}")
     return Data(path.stem, x, y, _numbered("x", x.shape[1]), _numbered("y", y.shape[1]))
 
 

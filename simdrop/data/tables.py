@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks import MOST_EXACT
 from ..errors import InvalidInput
-from ..words import check_names, listed, shown
+from ..words import check_names, counted, listed, shown
 from .samples import Array, Data
 from .text import Text, read_text
 
@@ -145,7 +145,7 @@ def _refuse_ragged(text: Text, width: int, begins: int) -> None:
             continue
         number += 1
         if len(cells) != width:
-            counts = f"{len(cells)} cells but the header {width}"
+            counts = f"{counted(len(cells), 'cell')} but the header {width}"
             raise InvalidInput(f"{text.path}, row {number} (line {line}) has {counts}")
 
 
@@ -236,7 +236,7 @@ def _numbers(table: Table, names: tuple[str, ...], reading: Reading, notes: list
                 f"{table.text.path}: column {name!r} has {len(kinds)} texts, too many for one-hot columns"
             )
         found |= {f"{name}={kind}": (texts == kind).to_numpy(np.float64) for kind in kinds}
-        notes.append(f"column {name!r} as {len(kinds)} columns of 0 and 1: {listed(tuple(kinds), 10)}")
+        notes.append(f"column {name!r} as {counted(len(kinds), 'column')} of 0 and 1: {listed(tuple(kinds), 10)}")
     return tuple(found), np.column_stack(list(found.values()))
 
 

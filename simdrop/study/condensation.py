@@ -21,6 +21,7 @@ from ..checks import check_finite, check_flag, check_number
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ..theory._input import Array, check_point, check_thetas
+from ..words import counted
 from .flatness import trajectory
 
 if TYPE_CHECKING:
@@ -271,7 +272,9 @@ def _large(problem: Problem, theta: Array, threshold: float) -> tuple[Array, NDA
     ways = directions(problem, theta)
     neurons = np.flatnonzero((amplitudes(problem, theta) >= threshold) & np.isfinite(ways).all(axis=-1))
     if len(neurons) < 2:
-        raise InvalidInput(f"{len(neurons)} neurons reach the threshold {threshold:g}: two are needed to compare")
+        raise InvalidInput(
+            f"{counted(len(neurons), 'neuron')} above the threshold {threshold:g}: two are needed to compare"
+        )
     return ways[neurons], neurons
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..checks import check_number
 from ..errors import FlowFailed, InvalidInput
 from ..problem import Problem
-from ..words import check_choice, shown
+from ..words import check_choice, counted, shown
 from ._input import Array
 from .curvature import hessian_product
 
@@ -130,7 +130,7 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
             raise FlowFailed(f"the flow has no finite derivative at time {time:g} of {end:g}: it became infinite")
         count, furthest = count + 1, max(furthest, time)
         if limit is not None and count > limit:
-            raise gave_up(time, end, f"{limit} evaluations were allowed")
+            raise gave_up(time, end, f"{counted(limit, 'evaluation')} {'was' if limit == 1 else 'were'} allowed")
         if count % every == 0:
             gained = furthest - seen
             if gained < share * (end - begin):
