@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,14 @@ def backend(request: pytest.FixtureRequest) -> registry.Backend:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes go by the argument's name: gzip and ZIP write the time, and every process of xdist must find the same."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With -n every process begins with neighbouring tests, which share kernels, and ends with some of another's."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)

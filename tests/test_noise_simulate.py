@@ -198,8 +198,9 @@ def test_numba_agrees_with_numpy_in_single_precision(step, shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize(
+    ("optimizer", "activation"), [("momentum", "relu"), ("adam", "gelu")]
+)  # a minute for each kernel
 def test_numba_agrees_for_other_optimizers_and_activations(optimizer, activation):
     step = Step(optimizer=optimizer, activation=activation, masks=2, law="gaussian", label_noise=0.1, train="input")
     _agree(step, WIDE)

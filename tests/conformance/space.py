@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,9 @@ from simdrop_kernels.activations import ACTIVATIONS
 from simdrop_kernels.spec import COMPILED, MASKS, OBJECTIVES, TRAINS
 
 STEPS, MEMBERS = 6, 5
+
+#: axis -> levels of it
+Levels = dict[str, tuple[Any, ...]]
 
 #: name of a noise -> the fields of `simdrop.Noise`; minibatches have an axis of their own
 NOISES: dict[str, dict[str, Any]] = {
@@ -148,16 +151,102 @@ def allowed(chosen: Configuration) -> bool:
     return not (noise == "connected" and chosen.get("inputs", 1) > 5)  # a sum over all masks of a neuron's inputs
 
 
-def few_kernels(chosen: Configuration) -> bool:
-    """Whether these levels belong to a sample for which few kernels are compiled; axes may be missing.
+class Kernel(NamedTuple):
+    """What Numba compiles a kernel of its own for; `kind`: one-dimensional, or parallel over members or over tiles."""
 
-    Numba compiles one for each activation, optimizer and precision, and most of a minute for steps with more noise than
-    masks and minibatches: those are taken for tanh and SGD alone, which is one kernel a precision.
+    kind: Literal["thin", "members", "tiles"]
+    activation: str
+    objectives: str
+    mask: str
+    optimizer: str
+    batches: Literal["whole", "minibatch"]
+    dtype: str
+
+
+#: kernels of which every pair of the values that they are compiled for occurs in one. The first ones are compiled for
+#: other tests anyway; a row with risk and dropout is two kernels, for an objective that changes from one to the other
+KERNELS = [
+    Kernel(*row.split())  # type: ignore[arg-type]  # seven words
+    for row in """
+    thin tanh risk,dropout step sgd whole float64
+    thin tanh risk,dropout sample adam minibatch float64
+    thin tanh dropout step adam whole float64
+    thin tanh dropout step sgd whole float32
+    thin gelu dropout step sgd whole float64
+    thin gelu risk+r1 step momentum whole float64
+    members tanh risk,dropout step sgd whole float64
+    members tanh risk,dropout sample adam whole float64
+    members tanh dropout sample sgd whole float64
+    members tanh dropout sample sgd whole float32
+    members gelu dropout step sgd whole float64
+    tiles tanh dropout step sgd whole float64
+    tiles tanh risk,dropout step sgd whole float64
+    tiles tanh risk+r1 step adam whole float64
+    tiles gelu risk sample momentum whole float32
+    members tanh risk+r1 sample momentum whole float64
+    thin tanh dropout sample sgd whole float64
+    thin tanh risk+r1 step sgd minibatch float64
+    thin gelu risk+r1 step adam minibatch float32
+    thin gelu risk,dropout step momentum minibatch float32
+    """.strip().splitlines()
+]
+
+#: inputs, bias and outputs of problems for the two kinds of kernels
+_SHAPES: dict[bool, list[Levels]] = {
+    True: [{"inputs": (1,), "outputs": (1,)}, {"inputs": (2,), "bias": (False,), "outputs": (1,)}],
+    False: [{"inputs": (5, 64)}, {"inputs": (2,), "bias": (True,)}, {"outputs": (2, 3, 17)}],
+}
+
+
+def _noisy() -> Iterator[Levels]:
+    """Levels for steps with more noise than masks and minibatches, or some frozen weights: one kernel a precision."""
+    one: Levels = {"activation": ("tanh",), "optimizer": ("sgd",)}
+    yield one | {"objective": ("dropout",), "noise": tuple(name for name in NOISES if name != "none")}
+    yield one | {"objective": ("dropout",), "svag": (3,)}
+    yield one | {"train": tuple(name for name in TRAINS if name != "both")}
+
+
+def _trained_by(kernel: Kernel) -> Iterator[Levels]:
+    """The levels that a kernel trains, on the axes on which it does not train all; each time for some of its shapes."""
+    objectives = set(kernel.objectives.split(",")) | ({"L1"} if kernel.objectives == "risk+r1" else set())
+    if kernel.objectives == "risk,dropout":
+        objectives.add("risk, then dropout")
+    thin, tiles = kernel.kind == "thin", ("pairs", "threads")
+    for shape in _SHAPES[thin]:
+        levels: Levels = {
+            "activation": (kernel.activation,), "mask": (kernel.mask,), "dtype": (kernel.dtype,),
+            "objective": tuple(objectives), "noise": ("none",), "svag": (None,), "train": ("both",),
+            "optimizer": tuple(name for name, (kind, _) in OPTIMIZERS.items() if kind == kernel.optimizer),
+        }  # fmt: skip
+        if thin:
+            levels["batch"] = tuple(name for name in BATCHES if (name == "whole") == (kernel.batches == "whole"))
+        else:
+            levels["blocks"] = tuple(name for name in BLOCKS if (name in tiles) == (kernel.kind == "tiles"))
+        yield levels | shape
+
+
+_FEW: list[Levels] = [*_noisy(), *(levels for kernel in KERNELS for levels in _trained_by(kernel))]
+_DECISIVE = {name for levels in _FEW for name in levels}
+
+
+def few_kernels(chosen: Configuration) -> bool:
+    """Whether these levels belong to a sample that needs few kernels: KERNELS, and for noise one a precision.
+
+    Axes may be missing: others are then such that a kernel is left. Numba compiles 10 to 25 s for each, a minute for
+    noise.
     """
-    noisy = chosen.get("noise", "none") != "none" or chosen.get("svag") or chosen.get("train", "both") != "both"
-    activations = ("tanh",) if noisy else ("tanh", "gelu")
-    optimizers = ("sgd",) if noisy else tuple(OPTIMIZERS)
-    return chosen.get("activation", "tanh") in activations and chosen.get("optimizer", "sgd") in optimizers
+    return _fits_one(tuple((name, level) for name, level in chosen.items() if name in _DECISIVE))
+
+
+@functools.cache
+def _fits_one(chosen: tuple[tuple[str, Any], ...]) -> bool:
+    return any(all(level in levels.get(name, (level,)) for name, level in chosen) for levels in _FEW)
+
+
+def by_kernel(chosen: Configuration) -> tuple[int, str, str]:
+    """Orders configurations such that those which one kernel trains come one after the other."""
+    places = [k for k, levels in enumerate(_FEW) if all(chosen[name] in found for name, found in levels.items())]
+    return max(places[0] - 2, 0), chosen["dtype"], repr(chosen["objective"])
 
 
 @functools.cache

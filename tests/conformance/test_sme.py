@@ -16,7 +16,6 @@ from conftest import TOLERANCE
 import simdrop
 from simdrop_kernels import registry
 
-CHUNKS = 4  # that tests run side by side
 SME = compare.Door(simdrop.sme, sme_space.call)
 
 
@@ -45,9 +44,9 @@ def test_numba_agrees_with_numpy(changes: Configuration) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_numba_agrees_with_numpy_everywhere(chunk: int) -> None:
-    _assert_agree(sme_space.covering("numba")[chunk::CHUNKS], "numba")
+@pytest.mark.parametrize("compiled", sme_space.TAKEN["numba"]["compiled"])
+def test_numba_agrees_with_numpy_everywhere(compiled: tuple[str, str, str]) -> None:
+    _assert_agree([chosen for chosen in sme_space.covering("numba") if chosen["compiled"] == compiled], "numba")
 
 
 @pytest.mark.parametrize("backend", ["numba", pytest.param("numpy", marks=pytest.mark.slow)])
