@@ -22,7 +22,8 @@ CASES: dict[str, dict[str, Any]] = {
     "risk+r1": {"objective": "risk+r1"},
     "momentum": {"optimizer": "momentum", "dtype": "float32"},
     "adam": {"optimizer": "adam", "dtype": "float32", "target": 1e25},
-    "noise": {"noise": simdrop.Noise(label=0.1), "activation": "tanh"},  # the kernel that other tests compile
+    # the kernel that other tests compile; the last rate is beyond all limits at the second step
+    "noise": {"noise": simdrop.Noise(label=0.1), "activation": "tanh", "rates": [0.01, 3.0, 3000.0, 1e150]},
     "sample": {"mask": "sample"},
 }
 
