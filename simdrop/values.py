@@ -77,8 +77,11 @@ def allowed_types(hint: Any) -> tuple[Any, ...]:
 
 
 def value_of(text: str, hint: Any) -> Any:
-    """The value that `text` from a command line stands for where a `hint` is wanted."""
-    if allowed_types(hint) == (str,):
+    """The value that `text` from a command line stands for where a `hint` is wanted.
+
+    A text stands for itself, with or without the quotes that TOML wants.
+    """
+    if allowed_types(hint) == (str,) and not (len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"):
         return text
     try:
         table = tomllib.loads(f"value = {text}")

@@ -45,6 +45,17 @@ def test_every_type_from_a_file_and_from_text(tmp_path):
     )
 
 
+@pytest.mark.parametrize("text", ["name=tanh", 'name="tanh"', "name='tanh'", 'name = "tanh"'])
+def test_texts_with_and_without_the_quotes_of_toml(text):
+    assert resolve(Small, {}, assignments=[text]).name == "tanh"
+    assert resolve(CompareSettings, {}, assignments=[text.replace("name", "activation")]).activation == "tanh"
+
+
+@pytest.mark.parametrize("text", ['"', 'a"b', 'a"', "'a", "\"a'"])
+def test_other_quotes_are_part_of_a_text(text):
+    assert resolve(Small, {}, assignments=[f"name={text}"]).name == text
+
+
 def test_hyphens_are_underscores(tmp_path):
     assert resolve(CompareSettings, {}, config=toml(tmp_path, "keep-prob = 0.5")).keep_prob == 0.5
     assert resolve(CompareSettings, {}, assignments=["keep-prob=0.4"]).keep_prob == 0.4
