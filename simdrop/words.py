@@ -53,16 +53,29 @@ def _nearest(value: str, known: tuple[str, ...]) -> str:
 
 def check_names(argument: str, value: object, known: Iterable[str]) -> tuple[str, ...]:
     """`value`, one name or several different ones, as a tuple of names that are `known`; raises InvalidInput."""
-    known = tuple(known)
+    known = dict.fromkeys(known)  # of a wide table there are very many
     given = (value,) if isinstance(value, str) else value
     try:
-        names = tuple(check_choice(argument, name, known) for name in given)  # type: ignore[attr-defined]
+        names = tuple(  # type: ignore[var-annotated]
+            name if isinstance(name, str) and name in known else check_choice(argument, name, known)
+            for name in given  # type: ignore[attr-defined]
+        )
     except TypeError:
         raise InvalidInput(f"{argument} must be one or several of {', '.join(known)}, got {shown(value)}") from None
-    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    twice = repeated(names)
     if twice is not None:
         raise InvalidInput(f"{argument} names {twice!r} twice")
     return names
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that was there before, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def check_callable(name: str, value: object) -> Callable[..., Any] | None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from simdrop import data
+from simdrop.data import tables
 from simdrop.errors import InvalidInput
 
 
@@ -179,3 +180,34 @@ def test_numbers_are_those_that_python_reads(tmp_path):
     texts = [repr(float(v)) for v in numbers] + [f"{v:.25e}" for v in numbers]
     found = load(tmp_path, "a,y\n" + "".join(f"{text},1\n" for text in texts))
     np.testing.assert_array_equal(found.x[:, 0], [float(text) for text in texts])
+
+
+def test_a_wide_table_is_read_as_a_narrow_one(tmp_path):
+    """Whole numbers, fractions and an empty cell, in more columns than are looked at one by one."""
+    count = tables.WIDE + 200
+    x = np.random.default_rng(0).normal(size=(3, count))
+    x[:, ::3] = np.rint(1000 * x[:, ::3])
+    cells = [[f"{v:.0f}" if k % 3 == 0 else repr(float(v)) for k, v in enumerate(row)] for row in x]
+    path, header = tmp_path / "wide.csv", [f"c{k}" for k in range(count)]
+
+    def write(rows):
+        path.write_text("\n".join(",".join(row) for row in (header, *rows)) + "\n")
+
+    write(cells)
+    found = data.load(path, target="c1")
+    np.testing.assert_array_equal(found.x, np.delete(x, 1, axis=1))
+    np.testing.assert_array_equal(found.y[:, 0], x[:, 1])
+    assert found.inputs == tuple(name for name in header if name != "c1")
+    for cell, told in {
+        "inf": "'c699' holds 'inf', which is not",
+        "": "'c699' is empty",
+        str(2**53 + 2): "beyond 2",
+        "a": "'c699' holds 'a'",
+    }.items():
+        write([cells[0], [*cells[1][:699], cell, *cells[1][700:]], cells[2]])
+        with pytest.raises(InvalidInput, match=told):
+            data.load(path, target="c1", inputs=["c699", "c3"])
+    header[699] = "c3"
+    write(cells)
+    with pytest.raises(InvalidInput, match="more than one column named 'c3'"):
+        data.load(path, target="c1")

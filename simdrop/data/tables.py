@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks import MOST_EXACT
 from ..errors import InvalidInput
-from ..words import check_names, counted, listed, shown
+from ..words import check_names, counted, listed, repeated, shown
 from .samples import Array, Data
 from .text import Text, read_text
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TABLES = tuple(f"{ending}{packed}" for ending in (".csv", ".tsv", ".txt") for packed in ("", ".gz"))
 #: cells that hold no value; others, such as "-" or "?", are refused as text
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "Null")
+#: columns from which they are held together: pandas would look at each for itself
+WIDE = 1000
 #: texts of a column that become a column each
 MOST_CATEGORIES = 1000
 #: names that pandas gives to columns without one
@@ -48,10 +50,11 @@ class Reading:
 
 
 class Table(NamedTuple):
-    """A table as pandas has it: `names` of its columns, and after which line of the text its rows begin."""
+    """A table as pandas has it: `names` of its columns, places by name, after which line of the text its rows begin."""
 
     text: Text
     names: tuple[str, ...]
+    places: dict[str, int]
     begins: int
     frame: pd.DataFrame
     decimal: str = "."
@@ -69,7 +72,7 @@ def read_table(path: Path, reading: Reading) -> Data:
     both = sorted(set(target) & set(inputs))
     if both:
         raise InvalidInput(f"{path}: column {both[0]!r} is input and target")
-    table = Table(text, names, begins, _frame(text, names, begins))
+    table = Table(text, names, {name: k for k, name in enumerate(names) if name}, begins, _frame(text, names, begins))
     notes: list[str] = []
     if not inputs:
         left_out = {*target, *_without_names(table, notes)}
@@ -91,7 +94,7 @@ def _header(text: Text, header: bool | None) -> tuple[tuple[str, ...], int]:
     if header is False:
         return tuple(str(k + 1) for k in range(len(cells))), 0
     names = tuple(cell.strip() for cell in cells)
-    twice = next((name for k, name in enumerate(names) if name and name in names[:k]), None)
+    twice = repeated(filter(None, names))
     if twice is not None:
         raise InvalidInput(f"{text.path} has more than one column named {twice!r}")
     numbers = [name for name in names if _NUMBER.fullmatch(name)]
@@ -125,6 +128,8 @@ def _frame(text: Text, names: tuple[str, ...], begins: int, decimal: str = ".") 
         raise InvalidInput(f"cannot read {text.path}: {error}") from None
     except MemoryError:
         raise InvalidInput(f"cannot read {text.path}: it is larger than the memory") from None
+    if frame.shape[1] > WIDE:
+        frame = frame.copy()  # columns of one type become one array
     if frame.shape[1] != len(names) or frame.iloc[:, -1].isna().any():  # pandas fills short rows up
         _refuse_ragged(text, len(names), begins)
     blank = frame.isna().all(axis=1)
@@ -175,9 +180,11 @@ def _decimal_points(table: Table, picked: tuple[str, ...], notes: list[str]) -> 
     text = table.text
     if text.separator == ",":
         return table
+    kinds = [dtype.kind for dtype in table.frame.dtypes]
     commas = [
         (name, row, cell)
         for name in picked
+        if kinds[table.places[name]] not in "iuf"
         for row, cell in _texts(table, name).items()
         if _DECIMAL_COMMA.fullmatch(cell)
     ]
@@ -192,7 +199,7 @@ def _decimal_points(table: Table, picked: tuple[str, ...], notes: list[str]) -> 
 
 
 def _column(table: Table, name: str) -> Any:
-    return table.frame.iloc[:, table.names.index(name)]
+    return table.frame.iloc[:, table.places[name]]
 
 
 def _texts(table: Table, name: str) -> Any:
@@ -206,7 +213,7 @@ def _texts(table: Table, name: str) -> Any:
 def _complete(table: Table, picked: tuple[str, ...], reading: Reading, notes: list[str]) -> Table:
     """The table without the rows that lack one of the cells of the `picked` columns; raises InvalidInput."""
     frame = table.frame
-    lacking = frame.iloc[:, [table.names.index(name) for name in picked]].isna()
+    lacking = frame.iloc[:, [table.places[name] for name in picked]].isna()
     if not lacking.any(axis=None):
         return table
     columns = [name for name, found in zip(picked, lacking.any(), strict=True) if found]
@@ -223,7 +230,11 @@ def _complete(table: Table, picked: tuple[str, ...], reading: Reading, notes: li
 def _numbers(table: Table, names: tuple[str, ...], reading: Reading, notes: list[str]) -> tuple[tuple[str, ...], Array]:
     """The columns `names` as numbers (n, k), with their k names; raises InvalidInput."""
     found: dict[str, Array] = {}
+    plain = _plain(table, names)
     for name in names:
+        if name in plain:
+            found[name] = plain[name]
+            continue
         texts = _texts(table, name)
         if not len(texts):
             found[name] = _finite(table, name)
@@ -238,6 +249,22 @@ def _numbers(table: Table, names: tuple[str, ...], reading: Reading, notes: list
         found |= {f"{name}={kind}": (texts == kind).to_numpy(np.float64) for kind in kinds}
         notes.append(f"column {name!r} as {counted(len(kinds), 'column')} of 0 and 1: {listed(tuple(kinds), 10)}")
     return tuple(found), np.column_stack(list(found.values()))
+
+
+def _plain(table: Table, names: tuple[str, ...]) -> dict[str, Array]:
+    """Those of the columns `names` that hold nothing but numbers that float64 takes: all of one type at once."""
+    kinds, found = list(table.frame.dtypes), dict[str, Array]()
+    for dtype in dict.fromkeys(kinds):
+        own = [name for name in names if kinds[table.places[name]] == dtype]
+        if dtype.kind not in "iuf" or not own:
+            continue
+        block = table.frame.iloc[:, [table.places[name] for name in own]].to_numpy()
+        good = np.isfinite(block).all(axis=0)
+        if dtype.kind in "iu":
+            good &= (block <= MOST_EXACT).all(axis=0) & (block >= -MOST_EXACT).all(axis=0)
+        columns = block.T.astype(np.float64)
+        found |= {name: column for name, column, kept in zip(own, columns, good, strict=True) if kept}
+    return found
 
 
 def _finite(table: Table, name: str) -> Array:
@@ -281,7 +308,7 @@ def _refuse(table: Table, name: str, row: Any, reason: str = "") -> NoReturn:
         place += 1
         if place == row:
             break
-    cell = cells[table.names.index(name)].strip()
+    cell = cells[table.places[name]].strip()
     holds = f"holds {shown(cell)}" if cell else "is empty"
     if cell and not reason.startswith(":"):
         holds += ", which is not a finite number"
