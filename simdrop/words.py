@@ -56,7 +56,7 @@ def check_names(argument: str, value: object, known: Iterable[str]) -> tuple[str
     known = dict.fromkeys(known)  # of a wide table there are very many
     given = (value,) if isinstance(value, str) else value
     try:
-        names = tuple(  # type: ignore[var-annotated]
+        names = tuple(
             name if isinstance(name, str) and name in known else check_choice(argument, name, known)
             for name in given  # type: ignore[attr-defined]
         )
