@@ -107,13 +107,15 @@ def _meets(theta, exact):
 
 @pytest.mark.parametrize(("lr", "steps"), [(0.1, [1, 2, 5, 10]), (0.5, [1, 2, 5, 10]), (1.5, [1, 2, 3])])
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_frozen_ensemble_meets_the_exact_moments(mask, lr, steps):
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])  # a minute to compile
+def test_frozen_ensemble_meets_the_exact_moments(backend, mask, lr, steps):
     """At lr 1.5 the spread grows a hundredfold with every step. False alarm: 1e-6; a wrong model must be found."""
     problem = _frozen(mask)
     theta0 = problem.init(seed=5)
     runs = simdrop.simulate(
-        problem, theta0, lr=lr, steps=steps[-1], members=MEMBERS, seed=1, record=steps, keep_theta=True, quantiles=()
-    )
+        problem, theta0, lr=lr, steps=steps[-1], members=MEMBERS, seed=1, record=steps, keep_theta=True, quantiles=(),
+        backend=backend,
+    )  # fmt: skip
     assert np.array_equal(runs.step, [0, *steps])
     theta = runs.theta.values[1:]
     assert (theta[..., 4:] == theta0[4:]).all(), "frozen weights moved"
