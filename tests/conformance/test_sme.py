@@ -44,7 +44,7 @@ def test_numba_agrees_with_numpy(changes: Configuration) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiled", sme_space.TAKEN["numba"]["compiled"])
+@pytest.mark.parametrize("compiled", sme_space.TAKEN["numba"]["compiled"], ids="-".join)
 def test_numba_agrees_with_numpy_everywhere(compiled: tuple[str, str, str]) -> None:
     _assert_agree([chosen for chosen in sme_space.covering("numba") if chosen["compiled"] == compiled], "numba")
 
