@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 
+#: the text for no risk_limit: TOML has no null
+NO_LIMIT = "none"
 #: samples on which a network is tried before it is trained
 _TRIED = 1000
 
@@ -63,6 +65,8 @@ _MEMBERS = {"least": 4, "most": 1 << 32}
 STEPS = {"least": 1, "most": 1 << 32}
 POINTS = {"least": 2, "most": 1_000_000}
 _THREADS = {"least": 1, "most": 1 << 16}
+RISK_LIMIT = {"least": 1}
+ABOUT_RISK_LIMIT = "times the risk at the start, beyond which a network has blown up and leaves the means; or none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)  # a sweep may have very many
@@ -122,6 +126,7 @@ class CompareSettings(ProblemSettings):
         "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
         bounds=POINTS,
     )
+    risk_limit: float | str = _comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     groups: int | None = _comparison(
         None, "groups of members for standard errors [default: 20, or members if fewer]", bounds={"least": 3}
     )
@@ -155,6 +160,7 @@ class OrderSettings(ProblemSettings):
     heat_map: bool = _comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = _comparison(None, "points at which functions are compared", bounds=POINTS)
     groups: int = _comparison(40, "groups of members for standard errors", bounds={"least": 3})
+    risk_limit: float | str = _comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     seed: int = _comparison(0, "seed of the masks", bounds=SEED)
     backend: str = _machine("auto", "kernels to run on; see `simdrop info`")
     threads: int | None = _machine(None, "processor threads [default: all cores]", bounds=_THREADS)
@@ -219,6 +225,13 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
         train=settings.train,  # type: ignore[arg-type]  # Problem checks it
     )
     return problem, data
+
+
+def risk_limit_of(value: float | str) -> float | None:
+    """A setting `risk_limit` as the argument of `simulate`; raises InvalidInput."""
+    if isinstance(value, str):
+        check_choice("risk_limit", value, (NO_LIMIT, "a number"))
+    return None if isinstance(value, str) else value
 
 
 def start_of(problem: Problem, settings: ProblemSettings) -> NDArray[np.float64]:

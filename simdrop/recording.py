@@ -93,8 +93,13 @@ class Wanted:
             quantiles=tuple(levels.tolist()),
             groups=groups,
             norms=norms,
-            risk_limit=math.inf if risk_limit is None else check_number("risk_limit", risk_limit, least=1),
+            risk_limit=check_risk_limit(risk_limit),
         )
+
+
+def check_risk_limit(value: object) -> float:
+    """`risk_limit` as in `simdrop.simulate`, infinite for None; raises InvalidInput."""
+    return math.inf if value is None else check_number("risk_limit", value, least=1)
 
 
 def _parts(

@@ -215,23 +215,24 @@ DOORS = {
     "compare": Door(
         simdrop.compare,
         TRAIN | {"record": 3, "grid": 3},
-        "object: problem; array: theta0 record grid; positive: lr; count: steps members groups threads memory;"
-        "seed: seed; names: kinds; name: spacing backend dtype; path: out; flag: overwrite; function: progress",
+        "object: problem; array: theta0 record grid; positive: lr; limit: risk_limit; count: steps members groups"
+        " threads memory; seed: seed; names: kinds; name: spacing backend dtype; path: out; flag: overwrite;"
+        "function: progress",
     ),
     "order": Door(
         study.order,
         {"problem": PROBLEM, "lrs": (0.5, 0.25, 0.125), "time": 0.5, "members": 12, "sme_members": 12, "paths": 3,
          "theories": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
-        "object: problem; array: theta0 lrs grid; positive: time; count: members sme_members paths groups threads;"
-        "seed: seed; names: theories; name: backend; function: progress",
+        "object: problem; array: theta0 lrs grid; positive: time; limit: risk_limit; count: members sme_members paths"
+        " groups threads; seed: seed; names: theories; name: backend; function: progress",
         {"theories": "theor"},
     ),
     "heat_map": Door(
         study.heat_map,
         {"problem": PROBLEM, "lrs": (0.5, 0.25), "keep_probs": (0.5, 0.8), "time": 0.5, "members": 12,
          "sme_members": 12, "theories": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
-        "object: problem; array: theta0 lrs keep_probs grid; positive: time; count: members sme_members groups threads;"
-        "seed: seed; names: theories; name: backend; function: progress",
+        "object: problem; array: theta0 lrs keep_probs grid; positive: time; limit: risk_limit; count: members"
+        " sme_members groups threads; seed: seed; names: theories; name: backend; function: progress",
         {"theories": "theor"},
     ),
     "flatness.random_directions": Door(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import simdrop
 from simdrop import scale, study
+from simdrop.cli import run as main
+from simdrop.config import CompareSettings, OrderSettings
 from simdrop.errors import Diverged, DivergenceWarning, InvalidInput
+from simdrop.scale.launch import work
 from simdrop.study.distances import root, squared_distance
 
 X = np.linspace(-1, 1, 8)
@@ -160,3 +166,38 @@ def test_a_group_that_hides_all_others_has_a_distance_with_an_error():
     np.testing.assert_allclose(found.value, exact.sum() / 380, rtol=1e-12)
     assert np.isnan(root(found.value, found.error, lost=True)).all() == (found.value[0] <= found.error[0])
     assert distance[0] <= 2 * error[0]
+
+
+#: some members of twenty have a risk above that of the start after a step
+RISING = {"lr": 3.0, "steps": 3, "members": 20, "record": 4, "backend": "numpy"}
+
+
+@pytest.mark.parametrize(("limit", "blown_up"), [("1", True), ("none", False)])
+def test_the_limit_is_a_setting_of_compare_and_sweep(limit, blown_up, tmp_path):
+    flags = [text for name, value in RISING.items() for text in (f"--{name}", str(value))]
+    flags += ["--data", "sin", "--width", "3", "--kinds", "gradient", "--out", str(tmp_path / "a")]
+    main(["compare", *flags, "--risk-limit", limit, "--quiet"])
+    lost = json.loads((tmp_path / "a" / "summary.json").read_text())["diverged"]
+    assert (lost["blown_up"] > 0) == blown_up
+    assert lost["risk_limit"] == (1.0 if limit == "1" else "none")
+    tables = {"problem": {"data": "sin", "width": 3}, "sweep": {"keep_prob": [0.5]}}
+    tables["simulate"] = RISING | {"risk_limit": 1 if limit == "1" else limit}
+    (found,) = work(scale.design(tables).points, threads=1)["diverged"]
+    assert (found > 0) == blown_up
+
+
+@pytest.mark.parametrize("value", ["0.5", "nan", "off", "-1", "true"])
+def test_a_limit_that_is_none_is_refused_by_every_command(value, capsys, tmp_path):
+    for command in ("compare", "order"):
+        assert main([command, "--risk-limit", value, "--out", str(tmp_path / "a")]) == 2
+        assert "risk" in capsys.readouterr().err
+    given = float(value) if value not in ("off", "true") else value
+    with pytest.raises(InvalidInput, match="risk_limit"):
+        scale.design({"simulate": {"risk_limit": given}, "sweep": {"lr": [0.1]}})
+
+
+def test_every_door_has_the_same_limit_unless_told():
+    doors = (simdrop.simulate, simdrop.sme, simdrop.compare, study.order, study.heat_map)
+    defaults = {inspect.signature(door).parameters["risk_limit"].default for door in doors}
+    classes = (CompareSettings, OrderSettings, scale.Point)
+    assert defaults | {one.__dataclass_fields__["risk_limit"].default for one in classes} == {1e8}

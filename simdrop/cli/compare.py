@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import CompareSettings, problem_of, start_of
+from ..config import CompareSettings, problem_of, risk_limit_of, start_of
 from ..flags import Command
 from ..progress import Bars
 from .common import FAILED, keeping, warnings_as_lines, with_settings
@@ -82,6 +82,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
         spacing=settings.spacing,
         grid=settings.grid,
         groups=settings.groups,
+        risk_limit=risk_limit_of(settings.risk_limit),
         backend=settings.backend,
         dtype=settings.dtype,
         threads=settings.threads,

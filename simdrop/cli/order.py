@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..config import OrderSettings, problem_of, start_of
+from ..config import OrderSettings, problem_of, risk_limit_of, start_of
 from ..errors import InvalidInput
 from ..flags import Command
 from ..progress import Bars
@@ -43,6 +43,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     theories = check_names("theory", settings.theories, THEORIES) or tuple(THEORIES)
     common: dict[str, Any] = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
+    common |= {"risk_limit": risk_limit_of(settings.risk_limit)}
     ladder = {"lrs": _learning_rates(settings.lrs) or LRS, "members": settings.members, "paths": settings.paths}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
     check_cases(problem, theta0, **ladder, **common)  # before a folder is made

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import InUse, OtherRun, discard
-from ..config import problem_of
+from ..config import problem_of, risk_limit_of
 from ..ensemble import lost_steps
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
@@ -101,7 +101,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
         seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, spacing=first.spacing,
         quantiles=(), norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads,
-        **first.training(),
+        risk_limit=risk_limit_of(first.risk_limit), **first.training(),
     )  # fmt: skip
     found: Arrays = {"step": np.tile(runs["step"].values, (len(points), 1))}
     found["risk_mean"], found["risk_error"] = _over_members(runs["risk"].values, count)
@@ -183,7 +183,8 @@ def _predictions(
         problem=problem, theta0=theta0, lr=point.lr, steps=point.steps // (point.svag or 1), points=problem.x,
         members=point.members, groups=groups_of(point.members), seed=point.seed, threads=threads, rtol=point.rtol,
         atol=point.atol, max_evaluations=point.max_evaluations, noise=point.noise(), sme_members=point.sme_members,
-        substeps=point.substeps, scheme=point.scheme, sme_backend=first.sme_backend,  # type: ignore[arg-type]
+        substeps=point.substeps, risk_limit=risk_limit_of(point.risk_limit),
+        scheme=point.scheme, sme_backend=first.sme_backend,  # type: ignore[arg-type]
     )  # fmt: skip
     for kind in point.kinds:
         try:

@@ -10,7 +10,7 @@ from simdrop_kernels import registry, sde
 from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
 
 from ..checks import check_keep_prob
-from ..config import POINTS, SEED, STEPS, ProblemSettings, setting
+from ..config import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, ProblemSettings, risk_limit_of, setting
 from ..errors import InvalidInput
 from ..noise import Noise
 from ..objective import ALIASES
@@ -57,6 +57,7 @@ class Point(ProblemSettings):
     backend: str = _simulation("auto", "kernels to run on")
     record: int = _simulation(11, "number of record times", bounds=POINTS)
     spacing: str = _simulation("even", "record times evenly or logarithmically spaced")
+    risk_limit: float | str = _simulation(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
     masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FEW)
     law: str = _noise("bernoulli", "law of the factors of dropout")
@@ -111,8 +112,8 @@ def groups_of(members: int) -> int:
 
 #: fields that check() looks at
 CHECKED = (
-    "keep_prob", "objective", "optimizer", "backend", "svag", "keep", "members", "steps", "spacing", "batch_size",
-    "replace", *TABLES["noise"], *TABLES["theory"],
+    "keep_prob", "objective", "optimizer", "backend", "svag", "keep", "members", "risk_limit", "steps", "spacing",
+    "batch_size", "replace", *TABLES["noise"], *TABLES["theory"],
 )  # fmt: skip
 
 
@@ -125,6 +126,7 @@ def check(point: Point) -> None:
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
     check_choice("backend", point.backend, ("auto", *registry.names()))
     check_choice("sme_backend", point.sme_backend, ("auto", *sde.names()))
+    risk_limit_of(point.risk_limit)
     check_choice("spacing", point.spacing, ("even", "log"))
     check_choice("scheme", point.scheme, sde.SCHEMES)
     point.noise()

@@ -20,7 +20,7 @@ from ..errors import InvalidInput
 from ..estimate import check_memory
 from ..interrupt import raising
 from ..problem import Problem, check_problem
-from ..recording import record_steps
+from ..recording import RISK_LIMIT, check_risk_limit, record_steps
 from ..simulation import Settings, simulate
 from ..theory.sme import sizes_of
 from ..words import check_callable, check_choice, check_names
@@ -92,6 +92,7 @@ def compare(
     spacing: Literal["even", "log"] = "even",
     grid: int | ArrayLike | None = None,
     groups: int | None = None,
+    risk_limit: float | None = RISK_LIMIT,
     backend: str = "auto",
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
@@ -105,7 +106,7 @@ def compare(
     Parameters
     ----------
     theta0 : start of all members, shape (P,); by default a draw of `problem.init()`
-    lr, steps, members, seed, record, spacing, backend, dtype, threads, memory : as in `simulate`
+    lr, steps, members, seed, record, spacing, risk_limit, backend, dtype, threads, memory : as in `simulate`
     kinds : the flows, of "gradient", "averaged" and "modified"; "gradient" is always among them
     grid : points (k,) or (k, d) at which functions are compared, or their number for one-dimensional data; by
         default 97 points over the range of one-dimensional data, and up to 200 of the data points otherwise
@@ -130,6 +131,7 @@ def compare(
         spacing=spacing,
         grid=grid,
         groups=groups,
+        risk_limit=risk_limit,
         backend=backend,
         dtype=dtype,
         threads=threads,
@@ -179,6 +181,7 @@ class Plan:
         step = Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale)
         registry.choose(common["backend"], step, np.dtype(common["dtype"]), sizes=sizes_of(problem))
         check_count("memory", common["memory"])
+        check_risk_limit(common["risk_limit"])
         if common["threads"] is not None:
             check_threads(common["threads"])
         groups = min(20, members) if groups is None else check_count("groups", groups, least=3)

@@ -19,6 +19,7 @@ from ..checks import check_count, check_finite, check_keep_prob, check_number, c
 from ..ensemble import with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from ..problem import Problem
+from ..recording import RISK_LIMIT
 from ..simulation import simulate
 from ..theory.moments import DENSE
 from ..words import check_callable, check_names, shown
@@ -66,6 +67,7 @@ def heat_map(
     groups: int = 20,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
+    risk_limit: float | None = RISK_LIMIT,
     backend: str = "auto",
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -74,7 +76,8 @@ def heat_map(
 
     A stochastic equation has `sme_members` paths in a cell, and no value where one of them goes to infinity.
 
-    A cell is compared after round(time / lr) steps, one at least. Raises InvalidInput, BackendError.
+    A cell is compared after round(time / lr) steps, one at least; risk_limit, backend and threads are as in `simulate`.
+    Raises InvalidInput, BackendError.
     """
     theta0 = check_start(problem, theta0)
     rates, kept = np.unique(check_finite("lrs", lrs)), np.unique(check_keep_prob(keep_probs, "keep_probs"))
@@ -94,7 +97,9 @@ def heat_map(
     points, tell = grid_points(problem, grid), check_callable("progress", progress) or (lambda stage, done, total: None)
     steps = np.maximum(np.rint(time / rates), 1).astype(int)
     cells = [(i, j) for i in range(len(kept)) for j in range(len(rates))]
-    runs = _train(problem, theta0, rates, kept, steps, members, groups, seed, points, backend, threads, tell)
+    runs = _train(
+        problem, theta0, rates, kept, steps, members, groups, seed, points, risk_limit, backend, threads, tell
+    )
     shape = (len(theories), len(QUANTITIES), len(kept), len(rates))
     value, error = np.full(shape, np.nan), np.full(shape, np.nan)
     alive, size = np.full(shape[2:], np.nan), np.full((2, *shape[1:]), np.nan)  # distance and standard error
@@ -111,6 +116,7 @@ def heat_map(
                 problem=replace(problem, keep_prob=float(kept[i])), theta0=theta0, lr=float(rates[j]),
                 steps=int(steps[j]),
                 points=points, members=members, groups=groups, seed=seed, threads=threads, rtol=RTOL,
+                risk_limit=risk_limit,
                 sme_members=sme_members, max_evaluations=EVALUATIONS if problem.n_params <= DENSE else None,
             )  # fmt: skip
             found = _cell(case, runs, record, own, theories)
@@ -127,7 +133,7 @@ def heat_map(
 
 def _train(
     problem: Problem, theta0: Array, rates: Array, kept: Array, steps: Any, members: int, groups: int, seed: int,
-    points: Array, backend: str, threads: int | None, tell: Callable[[str, int, int], None],
+    points: Array, risk_limit: float | None, backend: str, threads: int | None, tell: Callable[[str, int, int], None],
 ) -> xr.Dataset:  # fmt: skip
     """One ensemble: the members of all cells, one cell after the other; those that diverge are expected to."""
     cells = len(kept) * len(rates)
@@ -136,7 +142,8 @@ def _train(
         return simulate(
             problem, theta0, lr=np.repeat(np.tile(rates, len(kept)), members),
             keep_prob=np.repeat(np.repeat(kept, len(rates)), members), steps=int(steps.max()), record=np.unique(steps),
-            seed=seed, groups=groups * cells, grid=points, quantiles=(), backend=backend, threads=threads,
+            seed=seed, groups=groups * cells, grid=points, quantiles=(), risk_limit=risk_limit, backend=backend,
+            threads=threads,
             progress=lambda done, total: tell("simulate", done, total),
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ from ..ensemble import lost_steps
 from ..errors import Diverged, InvalidInput
 from ..interrupt import raising
 from ..problem import Problem
+from ..recording import RISK_LIMIT, check_risk_limit
 from ..simulation import simulate
 from ..theory.sme import sizes_of
 from ..words import check_callable, check_choice, check_names, shown
@@ -93,6 +94,7 @@ def order(
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     groups: int = 40,
+    risk_limit: float | None = RISK_LIMIT,
     backend: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -110,6 +112,7 @@ def order(
     theories : names of `theories.THEORIES`
     seed : of the masks at the largest learning rate; the next ones take the numbers that follow
     grid : as in `compare`; groups : groups of members for standard errors
+    risk_limit, backend, threads : as in `simulate`
 
     Raises
     ------
@@ -120,7 +123,7 @@ def order(
     tell, started = check_callable("progress", progress) or (lambda stage, done, total: None), clock.perf_counter()
     cases = check_cases(
         problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
-        grid=grid, groups=groups, backend=backend, threads=threads,
+        grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
     )  # fmt: skip
     steps = {case.lr: case.steps for case in cases}
     distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
@@ -139,6 +142,7 @@ def order(
         "sme_members": sme_members,
         "paths": paths,
         "groups": groups,
+        "risk_limit": risk_limit,
     }
     settings |= {"seed": seed, "lrs": list(steps), "control": [affordable(problem, count) for count in steps.values()]}
 
@@ -174,6 +178,7 @@ def check_cases(
     seed: int,
     grid: int | ArrayLike | None,
     groups: int,
+    risk_limit: float | None,
     backend: str,
     threads: int | None,
 ) -> list[Case]:
@@ -192,6 +197,7 @@ def check_cases(
         if value > members:
             raise InvalidInput(f"{name} must be at most the {members} members, got {shown(value)}")
     sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
+    check_risk_limit(risk_limit)
     check_choice("backend", backend, ("auto", *registry.names()))
     registry.choose(
         backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale),
@@ -201,7 +207,8 @@ def check_cases(
     threads = None if threads is None else check_threads(threads)
     return [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
-             seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members)
+             seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
+             risk_limit=risk_limit)
         for number, (lr, count) in enumerate(steps.items())
     ]  # fmt: skip
 
@@ -234,7 +241,7 @@ def _rung(
         runs = simulate(
             case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
             record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
-            threads=case.threads, keep_theta=list(range(paths)),
+            threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)),
         )  # fmt: skip
         simulated = controlled(group_means(runs, -1, slice(None)), case)
     except Diverged as error:

@@ -134,10 +134,11 @@ def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], 
     sentences += _closer(squared, spans)
     lost = summary["diverged"]
     if lost["members"]:
-        limit = f" ({lost['blown_up']} by a risk above {lost['risk_limit']:g} times that at the start)"
+        blown_up = lost["blown_up"]
+        limit = f" ({blown_up} by a risk above {lost['risk_limit']:g} times that at the start)" if blown_up else ""
         sentences.append(
             f"{lost['members']} of {summary['simulation']['members']} networks"
-            f"{limit if lost['blown_up'] else ''} diverged and left the"
+            f"{limit} diverged and left the"
             " means, which are therefore biased towards those that did not."
         )
     return sentences

@@ -15,6 +15,7 @@ from ..ensemble import lost_steps
 from ..errors import Diverged, DivergenceWarning, FlowFailed
 from ..noise import Noise
 from ..problem import Problem
+from ..recording import RISK_LIMIT
 from ..theory.flows import LOSSES
 from ..theory.sme import sme
 from .distances import Array, Estimate, squared_distance
@@ -70,6 +71,7 @@ class Case:
     substeps: int | None = None
     scheme: sde.Scheme = "rk4"
     sme_backend: str = "auto"
+    risk_limit: float | None = RISK_LIMIT
 
     @property
     def time(self) -> float:
@@ -106,7 +108,7 @@ def _paths(name: str, case: Case) -> Any:
         case.problem, case.theta0, lr=case.lr, times=[case.time], order=EQUATIONS[name],  # type: ignore[arg-type]
         members=2 * pairs * case.groups, antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups,
         grid=case.points, quantiles=(), threads=case.threads, noise=case.noise, substeps=case.substeps,
-        scheme=case.scheme, backend=case.sme_backend,
+        scheme=case.scheme, backend=case.sme_backend, risk_limit=case.risk_limit,
     )  # fmt: skip
 
 
