@@ -42,7 +42,7 @@ class Interruptible:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Context in which SIGTERM and SIGHUP raise, as Ctrl-C does anyway, so that what is done can be kept."""
+    """Context, or decorator, in which SIGTERM and SIGHUP raise as Ctrl-C does, so that what is done can be kept."""
     previous = _install(SIGNALS[1:], raise_stop)
     try:
         yield

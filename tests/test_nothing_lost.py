@@ -19,6 +19,8 @@ import simdrop
 from simdrop import cli, scale
 from simdrop.errors import DivergenceWarning, InvalidInput, Terminated
 from simdrop.output.folder import MARK, Folder
+from simdrop.study.benchmark import benchmark
+from simdrop.study.heatmap import heat_map
 from simdrop.study.order import Order, order
 
 X = np.linspace(-1, 1, 4)
@@ -568,3 +570,35 @@ def test_stores_open_without_a_warning(tmp_path):
     assert len(stores) == 6
     for store in stores:
         assert xr.open_zarr(store).load().identical(xr.open_dataset(store).load())
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("what", ["heat map", "benchmark", "sweep"])
+def test_signals_keep_what_a_study_had(what, name, tmp_path):
+    """Half of four cells, of the points of a benchmark, of four launches."""
+
+    def tell(*told):
+        done, total = told[-2:]
+        if told[0] != "simulate" and 2 * done >= total:
+            signal.raise_signal(getattr(signal, name))
+
+    x = np.linspace(-1, 1, 4)
+    problem = simdrop.Problem(x, np.sin(3 * x), width=3, keep_prob=0.7)
+    few = {"members": 8, "sme_members": 8, "groups": 4, "grid": 3, "backend": "numpy", "theories": ["gradient"]}
+    tables = {"problem": {"data": "sin", "width": 3}, "simulate": {"members": 4, "backend": "numpy"}}
+    work = {
+        "heat map": lambda: heat_map(problem, lrs=[0.2, 0.1], keep_probs=[0.5, 0.7], progress=tell, **few),
+        "benchmark": lambda: benchmark(backends=["numpy"], repeats=1, seconds=1e-3, progress=tell),
+        "sweep": lambda: scale.sweep(
+            scale.design(tables | {"sweep": {"steps": [1, 2, 3, 4]}}), tmp_path / "s", progress=tell
+        ),
+    }
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work[what]()
+    partial = caught.value.partial
+    if what == "heat map":
+        assert np.isfinite(partial.errors["alive"].values).sum() == 2
+    elif what == "benchmark":
+        assert partial["rows"]
+    else:
+        assert (partial["diverged"].values >= 0).sum() == 2

@@ -18,8 +18,9 @@ from simdrop_kernels.registry import BackendError
 from ..checks import check_count, check_flag, check_number, check_threads
 from ..config import problem_of, start_of
 from ..errors import InvalidInput
+from ..interrupt import raising
 from ..study.theories import EQUATIONS
-from ..words import check_path, shown
+from ..words import check_callable, check_path, shown
 from .design import Design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
@@ -114,6 +115,7 @@ def _rate(design: Design, threads: int | None) -> float:
         short = replace(short, steps=min(first.steps, 4 * short.steps))
 
 
+@raising()
 def sweep(
     design: Design,
     out: str | os.PathLike[str],
@@ -141,7 +143,8 @@ def sweep(
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler.strip()):
         raise InvalidInput(f"scheduler must be an address such as tcp://host:8786, got {shown(scheduler)}")
     path = check_path("out", out)
-    parts, tell = launches(design), progress or (lambda done, total: None)
+    tell = check_callable("progress", progress) or (lambda done, total: None)
+    parts = launches(design)
     firsts = _firsts(design, parts)  # here: a worker's choice might be another
     used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
     with Store(path, design, backends=used, resume=resume) as store:

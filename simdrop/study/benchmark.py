@@ -18,11 +18,15 @@ import numpy as np
 from simdrop_kernels import Ensemble, Step, registry
 
 from .. import provenance
+from ..checks import check_count, check_flag, check_number, check_threads
 from ..ensemble import with_partial
-from ..words import check_choice
+from ..interrupt import raising
+from ..words import check_callable, check_names
 
 #: bytes of outputs and weights beyond which the NumPy backend, which holds all members at once, is left out
 NUMPY_BYTES = 1 << 30
+#: timings of a point that end within a life
+MOST_REPEATS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +138,14 @@ def _arrays(point: Point) -> tuple[np.ndarray, np.ndarray, Ensemble]:
 
 def check_backends(names: Sequence[str]) -> list[str]:
     """The backends to measure, all that run here for none; raises InvalidInput, BackendError."""
+    names = check_names("backends", names, registry.names())
     for name in names:
-        check_choice("backend", name, registry.names())
         if reason := registry.load(name).unavailable():
             raise registry.BackendError(f"backend {name!r} cannot run: {reason}")
     return list(names) or [name for name in registry.names() if registry.load(name).unavailable() is None]
 
 
+@raising()
 def benchmark(
     *,
     backends: Sequence[str] | None = None,
@@ -159,9 +164,11 @@ def benchmark(
     """
     from simdrop_kernels.peak import peak_multiply_adds
 
-    threads = threads or provenance.cores()
-    backends = check_backends(backends or ())
-    seconds = seconds or (0.1 if full else 0.05)
+    threads = provenance.cores() if threads is None else check_threads(threads)
+    backends = check_backends(() if backends is None else backends)
+    full, repeats = check_flag("full", full), check_count("repeats", repeats, most=MOST_REPEATS)
+    seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0)
+    tell = check_callable("progress", progress) or (lambda done, total: None)
     axes = points(backends, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
     roofs: dict[tuple[str, int], float] = {}
@@ -187,8 +194,7 @@ def benchmark(
                 roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
             for point, rates in _timed(runnable, repeats, seconds):
                 rows.append(_row(axis, point, rates, roofs[point.dtype, point.threads]))
-                if progress:
-                    progress(len(rows) + len(skipped), total)
+                tell(len(rows) + len(skipped), total)
     except BaseException as error:
         if rows:
             with_partial(error, so_far(interrupted=True))

@@ -18,6 +18,7 @@ from .. import provenance
 from ..checks import check_count, check_finite, check_keep_prob, check_number, check_seed, check_threads
 from ..ensemble import with_partial
 from ..errors import Diverged, DivergenceWarning, InvalidInput
+from ..interrupt import raising
 from ..problem import Problem
 from ..recording import RISK_LIMIT
 from ..simulation import simulate
@@ -54,6 +55,7 @@ class HeatMap:
     errors: xr.Dataset
 
 
+@raising()
 def heat_map(
     problem: Problem,
     theta0: ArrayLike | None = None,
@@ -77,7 +79,8 @@ def heat_map(
     A stochastic equation has `sme_members` paths in a cell, and no value where one of them goes to infinity.
 
     A cell is compared after round(time / lr) steps, one at least; risk_limit, backend and threads are as in `simulate`.
-    Raises InvalidInput, BackendError.
+    Raises InvalidInput,
+    BackendError; what stops it on the way has as `partial` the HeatMap of the cells that were done, if it came so far.
     """
     theta0 = check_start(problem, theta0)
     rates, kept = np.unique(check_finite("lrs", lrs)), np.unique(check_keep_prob(keep_probs, "keep_probs"))
