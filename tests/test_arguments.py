@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import simdrop
-from simdrop import study, theory
+from simdrop import scale, study, theory
 from simdrop.errors import Diverged, FlowFailed, InvalidInput
 from simdrop.study import alignment, condensation, flatness
+from simdrop.study.benchmark import benchmark
 from simdrop_kernels import BackendError
 
 X = np.linspace(-1, 1, 5)
@@ -27,6 +28,12 @@ LINEAR = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.8, train="output
 THETA = PROBLEM.init(seed=1)
 P = PROBLEM.n_params
 SQUARE = np.diag(np.arange(1.0, P + 1))
+
+SWEEP: dict[str, Any] = {
+    "problem": {"data": "sin", "width": 3},
+    "simulate": {"members": 4, "steps": 2, "backend": "numpy"},
+    "sweep": {"lr": [0.1]},
+}
 
 #: name -> value; some are right for some arguments
 NASTY: dict[str, Any] = {
@@ -235,6 +242,15 @@ DOORS = {
         " sme_members groups threads; seed: seed; names: theories; name: backend; function: progress",
         {"theories": "theor"},
     ),
+    "scale.design": Door(
+        scale.design, {"tables": SWEEP}, "object: tables; any: where", {"tables": "tables|the sweep"}
+    ),
+    "scale.plan": Door(scale.plan, {"design": scale.design(SWEEP)}, "object: design; count: threads"),
+    "benchmark": Door(
+        benchmark,
+        {"backends": ["numpy"], "repeats": 1, "seconds": 1e-4},
+        "names: backends; count: threads repeats; limit: seconds; flag: full; function: progress",
+    ),
     "flatness.random_directions": Door(
         flatness.random_directions, AT, "object: problem; array: theta; count: count; seed: seed; name: normalise"
     ),
@@ -314,7 +330,7 @@ DOORS = {
     ),
 }  # fmt: skip
 #: those that take a while to run with what is right
-SLOW = ("compare", "order", "heat_map", "flow, mean-covariance", "alignment.by_direction", "sme")
+SLOW = ("compare", "order", "heat_map", "flow, mean-covariance", "alignment.by_direction", "sme", "benchmark")
 CASES = [
     pytest.param(door, name, marks=[pytest.mark.slow] * (door in SLOW), id=f"{door}-{name}")
     for door, one in DOORS.items()

@@ -69,6 +69,13 @@ def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
         raise InvalidInput(str(error) if where in str(error) else f"{where}: {error}") from None
 
 
+def check_design(value: object) -> Design:
+    """`value` where it is a design; raises InvalidInput."""
+    if isinstance(value, Design):
+        return value
+    raise InvalidInput(f"design must be what simdrop.scale.read or design returned, got {shown(value)}")
+
+
 def _design(tables: Mapping[str, Any], where: str) -> Design:
     if not isinstance(tables, Mapping):
         raise InvalidInput(f"{where} must be tables such as [simulate] and [sweep], got {shown(tables)}")

@@ -21,7 +21,7 @@ from ..errors import InvalidInput
 from ..interrupt import raising
 from ..study.theories import EQUATIONS
 from ..words import check_callable, check_path, shown
-from .design import Design
+from .design import Design, check_design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
 from .store import Store, load
@@ -60,6 +60,7 @@ class Plan:
 
 def plan(design: Design, *, threads: int | None = None) -> Plan:
     """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
+    check_design(design)
     threads = None if threads is None else check_threads(threads)
     parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
     _firsts(design, parts)  # refuses what could not be run
@@ -135,6 +136,7 @@ def sweep(
     `partial`.
     Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
     """
+    check_design(design)
     workers, resume = check_count("workers", workers, least=0, most=MOST_WORKERS), check_flag("resume", resume)
     threads = None if threads is None else check_threads(threads)
     checkpoint_seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)

@@ -32,7 +32,7 @@ from ..config import ProblemSettings, problem_of
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
 from ..storage import damage_as_invalid
-from ..words import check_path
+from ..words import check_path, shown
 from .design import Design
 from .launch import Arrays
 
@@ -279,6 +279,8 @@ def table(found: xr.Dataset) -> pd.DataFrame:
     """
     import xarray as xr
 
+    if not hasattr(found, "data_vars"):
+        raise InvalidInput(f"found must be a dataset that simdrop.scale.load returned, got {shown(found)}")
     columns = {}
     for name, values in found.data_vars.items():
         further = next((axis for axis in ("kind", "param") if axis in values.dims), None)
