@@ -211,3 +211,16 @@ def test_a_wide_table_is_read_as_a_narrow_one(tmp_path):
     write(cells)
     with pytest.raises(InvalidInput, match="more than one column named 'c3'"):
         data.load(path, target="c1")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["# c\na,y\n", "# a comment, with words\n# another\na,y\n", "# a,y\n", "#a,y\n", "# written today\n# a,y\n"],
+)
+def test_lines_of_comment_before_the_names_and_names_as_one(tmp_path, begin):
+    """numpy.savetxt marks its line of names as a comment: what stands before numbers names them."""
+    found = load(tmp_path, begin + "1,2\n3,4\n")
+    assert (found.inputs, found.x.tolist(), found.y.tolist()) == (("a",), [[1.0], [3.0]], [[2.0], [4.0]])
+    line = begin.count("\n") + 2
+    with pytest.raises(InvalidInput, match=rf"row 2 \(line {line}\)"):
+        load(tmp_path, begin + "1,2\n3,x\n")

@@ -24,6 +24,7 @@ _MARKS = {
 }
 #: separators, the one preferred first where several cut all lines into as many cells
 _SEPARATORS = ("\t", ";", ",")
+_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: lines by which the separator is found
 _LINES = 20
 
@@ -58,8 +59,7 @@ class Text:
 def read_text(path: Path) -> Text:
     """The text of the file; raises InvalidInput."""
     content = _utf8(path, unpacked(path)).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if content.startswith(b"#"):  # as numpy.savetxt writes its header
-        content = content.lstrip(b"# \t")
+    content = _without_comments(content)
     lines = [line for line in content[: 1 << 20].split(b"\n") if line.strip()][:_LINES]
     # what stands in quotes separates nothing
     unquoted = re.sub(rb'"[^"]*"', b"", b"\n".join(lines)).decode(errors="replace")
@@ -68,6 +68,23 @@ def read_text(path: Path) -> Text:
         blanks = re.sub(rb"[ \t]*\n[ \t]*", b"\n", content.strip())
         return Text(path, re.sub(rb"[ \t]+", b"\t", blanks), "\t")
     return Text(path, content, separator or ",")
+
+
+def _without_comments(content: bytes) -> bytes:
+    """The text with lines that begin with # at its start left blank: comments, unless numbers follow.
+
+    Then the last of them names the columns, as numpy.savetxt writes it.
+    """
+    begin, count, last = 0, 0, b""
+    while content.startswith(b"#", begin):
+        end = content.find(b"\n", begin)
+        end = len(content) if end < 0 else end
+        last, begin, count = content[begin:end], end + 1, count + 1
+    if not count:
+        return content
+    following = content[begin:].split(b"\n", 1)[0]
+    named = any(_NUMBER.fullmatch(cell) for cell in re.split(rb"[,;\s]+", following))
+    return b"\n" * (count - 1) + (last.lstrip(b"# \t") if named else b"") + b"\n" + content[begin:]
 
 
 def _separator(lines: list[str]) -> str | None:
