@@ -361,9 +361,11 @@ class _Training:
 
 
 def _told(settings: Settings, data: xr.Dataset) -> xr.Dataset:
-    """The results with lr, keep_prob and seeds as coordinates: numbers, or, where they were given for each member, on
-    `member`, and as kept_lr, kept_keep_prob, kept_seed on `kept`.
-    """  # fmt: skip
+    """The results with lr, keep_prob and seeds as coordinates.
+
+    They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed
+    on `kept`.
+    """
     numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
     for name, values in numbers.items():
         if name in settings.per_member:

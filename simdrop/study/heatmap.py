@@ -45,11 +45,13 @@ KINDS = ("gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2")
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What heat_map() found: over (theory, quantity, keep_prob, lr) distance and standard error, NaN where a flow
-    does not reach the time or all members diverged; `alive` (keep_prob, lr), the share of members that stayed finite;
-    `size` (quantity, keep_prob, lr), how far the ensemble's mean has moved from the start: the unit for the distances;
-    below three times `size_error` a few runaway members make the mean, and no theory is held against it.
-    """  # fmt: skip
+    """What heat_map() found.
+
+    `errors` has `distance` and its standard error `error` over (theory, quantity, keep_prob, lr), NaN where a flow does
+    not reach the time or all members diverged; `alive` (keep_prob, lr), the share of members that stayed finite; and
+    `size` (quantity, keep_prob, lr), how far the ensemble's mean has moved from the start: the unit for the distances.
+    Below three times `size_error` a few runaway members make the mean, and no theory is held against it.
+    """
 
     problem: Problem
     errors: xr.Dataset
