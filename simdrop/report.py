@@ -20,6 +20,7 @@ _FLOWS = {
     "averaged": "averaged flow  R_S + R_1",
     "modified": "modified flow  R_S + R_1 + R_2",
 }
+_PREDICTIONS = {1: "one prediction", 2: "two predictions", 3: "three predictions"}
 _LEGEND = """\
 Each flow starts where the networks start and predicts their mean. Plain gradient flow ignores dropout; the
 averaged flow adds its mean effect R_1, the modified flow also R_2, the effect of a finite learning rate.
@@ -92,7 +93,7 @@ def _plain(value: Any) -> Any:
 def table(summary: dict[str, Any]) -> str:
     """The summary of a comparison as text of at most 110 columns."""
     problem, run, time = summary["problem"], summary["simulation"], summary["time"]
-    predictions = counted(len(summary["quantities"]["risk"]["flows"]), "prediction")
+    predictions = _PREDICTIONS[len(summary["quantities"]["risk"]["flows"])]
     neurons = counted(problem["width"], f"{problem['activation']} neuron")
     lines = [
         f"{run['members']} networks of {neurons} with dropout (keep_prob"

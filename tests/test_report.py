@@ -38,5 +38,5 @@ def test_one_of_a_kind_is_told_in_the_singular():
     problem = simdrop.Problem([0.5], [0.5], width=1, keep_prob=0.8)
     table = simdrop.compare(problem, lr=0.1, steps=1, members=4, kinds=[], grid=[0.5], backend="numpy").table()
     assert table.startswith("4 networks of 1 tanh neuron with dropout")
-    assert "1 step of learning rate 0.1 on 1 sample, against 1 prediction of their mean\n" in table
+    assert "1 step of learning rate 0.1 on 1 sample, against one prediction of their mean\n" in table
     assert "over 1 point." in table
