@@ -207,7 +207,7 @@ def test_all_diverged_is_an_error(tmp_path):
         ({"dtype": "float16"}, r"unknown dtype 'float16': did you mean"),
         ({"spacing": "lin"}, r"unknown spacing 'lin'"),
         ({"grid": 1}, r"grid must be a whole number of at least 2, got 1"),
-        ({"grid": np.ones((3, 2))}, r"points must have 1 columns like the data, got 2"),
+        ({"grid": np.ones((3, 2))}, r"points must have 1 column like the data, got 2"),
         ({"theta0": np.ones((10, 15))}, r"theta0 must be one start for all members, shape \(15,\), got \(10, 15\)"),
         ({"theta0": np.ones(14)}, r"theta0 must have 15 parameters"),
         ({"threads": 0}, r"threads must be a whole number of at least 1, got 0"),

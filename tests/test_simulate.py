@@ -180,7 +180,7 @@ BAD = [
     ({"spacing": "logs"}, "unknown spacing 'logs': did you mean 'log'"),
     ({"keep_theta": [70]}, "keep_theta must be True, False or whole numbers from 0 to 69"),
     ({"covariance": [-1]}, "covariance must be True, False or whole numbers from 0 to 14"),
-    ({"grid": np.zeros((2, 3))}, "points must have 1 columns like the data, got 3"),
+    ({"grid": np.zeros((2, 3))}, "points must have 1 column like the data, got 3"),
     ({"quantiles": [1.5]}, "quantiles must lie in"),
     ({"groups": 1}, "groups must be 0 or between 2"),
     ({"memory": 10}, "memory must hold the 120 bytes of one member"),
