@@ -1,4 +1,4 @@
-"""Build of simdrop: the folder `kernels/` is installed as the package `simdrop_kernels`, with its C extension."""
+"""Build of simdrop: two packages, simdrop and the kernels in kernels/simdrop_kernels with their C extension."""
 
 import platform
 import shutil
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 
 packages = find_packages(include=["simdrop", "simdrop.*"])
-kernels = ["simdrop_kernels", *(f"simdrop_kernels.{name}" for name in find_packages("kernels"))]
+kernels = find_packages("kernels")
 
 #: instruction set -> what the compiler is told, beside its baseline; feature by feature, for older compilers
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
@@ -37,7 +38,7 @@ class BuildNative(build_ext):
             ext.extra_compile_args = self.flags()
             for name, flags in INSTRUCTION_SETS.items():
                 ext.extra_objects += self.compiler.compile(
-                    ["kernels/native/kernels.c"],
+                    ["kernels/simdrop_kernels/native/kernels.c"],
                     output_dir=f"{self.build_temp}/{name}",
                     macros=[("SIMDROP_NAME", name)],
                     extra_postargs=[*ext.extra_compile_args, *flags],
@@ -68,10 +69,25 @@ class BuildNative(build_ext):
         return CLANG_CL
 
 
+class BuildEditable(editable_wheel):
+    """`pip install -e .` by the two folders on the path: editors and type checkers follow paths, no import hooks."""
+
+    def _select_strategy(self, name, tag, build_lib):
+        try:
+            from setuptools.command.editable_wheel import _StaticPth
+        except ImportError:  # not setuptools' public interface: with its import hook all but editors works too
+            return super()._select_strategy(name, tag, build_lib)
+        root = Path(__file__).resolve().parent
+        return _StaticPth(self.distribution, name, [root, root / "kernels"])
+
+
 native = Extension(
     "simdrop_kernels._native",
-    ["kernels/native/module.c"],
-    depends=["kernels/native/kernels.c", *(f"kernels/native/{name}.h" for name in HEADERS.split())],
+    ["kernels/simdrop_kernels/native/module.c"],
+    depends=[
+        "kernels/simdrop_kernels/native/kernels.c",
+        *(f"kernels/simdrop_kernels/native/{name}.h" for name in HEADERS.split()),
+    ],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     libraries=[] if sys.platform == "win32" else ["m"],
     py_limited_api=LIMITED,
@@ -80,9 +96,9 @@ native = Extension(
 
 setup(
     packages=packages + kernels,
-    package_dir={"simdrop_kernels": "kernels"},
+    package_dir={"simdrop_kernels": "kernels/simdrop_kernels"},
     package_data={"simdrop": ["py.typed"], "simdrop_kernels": ["py.typed"]},
     ext_modules=[native],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "editable_wheel": BuildEditable},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

@@ -22,7 +22,8 @@ import common
 import numpy as np
 
 import simdrop
-from simdrop_kernels import BackendError, registry, sde
+from simdrop_kernels import BackendError, registry
+from simdrop_kernels.contract.equation import INCREMENTS
 
 #: how much slower than the best "auto" may be: the order of magnitude is what is held, timings here vary by as much
 FACTOR = 1.5
@@ -134,17 +135,22 @@ def equations() -> Iterator[Case]:
     for (samples, width), mask in product(SME_SIZES, ("step", "sample")):
         problem, theta = problem_of(samples, width, mask=mask)
         members = max(50, 40000 // (samples * width))
-        for order, increments in product((1, 2), sde.INCREMENTS):
+        for order, increments in product((1, 2), INCREMENTS):
             work = following(problem, theta, members=members, order=order, increments=increments, threads=1)
-            yield Case(f"sme {order}, {increments}, {mask} masks, n={samples} m={width}", sde.names(), 1, work)
+            yield Case(
+                f"sme {order}, {increments}, {mask} masks, n={samples} m={width}",
+                registry.names(registry.FOLLOWING),
+                1,
+                work,
+            )
     for samples, width in SME_SIZES[:1]:
         problem, theta = problem_of(samples, width)
-        for increments in sde.INCREMENTS:
+        for increments in INCREMENTS:
             for dtype, members, threads in (("float32", 2000, 1), ("float64", 1, 2), ("float64", 2, 2)):
                 options = {"order": 1, "increments": increments, "threads": threads, "dtype": dtype}
                 work = following(problem, theta, members=members, **options)
                 name = f"sme 1, {increments}, {dtype}, {members} paths, n={samples} m={width}"
-                yield Case(name, sde.names(), threads, work)
+                yield Case(name, registry.names(registry.FOLLOWING), threads, work)
 
 
 def measure(case: Case, repeats: int) -> tuple[str, dict[str, float]]:

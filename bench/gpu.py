@@ -30,9 +30,9 @@ import numpy as np
 from common import Case
 from numba import cuda  # the simulator looks for this name
 
-from simdrop_kernels import cuda as backend
-from simdrop_kernels import reference
-from simdrop_kernels.spec import Ensemble, Step
+from simdrop_kernels.contract.step import Ensemble, Step
+from simdrop_kernels.cuda.train import backend
+from simdrop_kernels.reference import train as reference
 
 #: arithmetic instructions of a neuron·sample update of the team kernel, tanh, one input and a bias: 2 of the clamp, 1
 #: for x², 8 for numerator and denominator, 3 for the quotient; 1 for w·x, 1 for a h; e h, its sum, slope (2), two sums
@@ -73,8 +73,8 @@ def start(sizes: tuple[int, int, int, int], optimizer: str, dtype: str) -> tuple
 
 def advance(step: Step, x: Any, y: Any, ensemble: Ensemble, steps: int, shape: Any = None) -> float:
     """Train on the device in place; the seconds of a run whose state was there already."""
-    from simdrop_kernels.device.program import Program
-    from simdrop_kernels.device.session import Session
+    from simdrop_kernels.cuda.train.program import Program
+    from simdrop_kernels.cuda.train.session import Session
 
     session = Session(Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=11, shape=shape), ensemble)
     begun = time.perf_counter()
@@ -107,8 +107,9 @@ def check(small: bool) -> bool:
 
 def shapes(step: Step, x: Any, y: Any, ensemble: Ensemble) -> list[Any]:
     """All shapes of the team kernel for a problem, none where the wide kernel takes it."""
-    from simdrop_kernels.device import machine, plan
-    from simdrop_kernels.device.program import Program
+    from simdrop_kernels.cuda import machine
+    from simdrop_kernels.cuda.train import plan
+    from simdrop_kernels.cuda.train.program import Program
 
     program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=0)
     found = plan.team_shapes(program.size)
@@ -145,7 +146,7 @@ def ensemble_of(case: Case, members: int) -> Ensemble:
 
 def peak() -> float:
     """Multiply-adds per second in float32 at the highest clock: 128 lanes a multiprocessor, 64 on capability 8.0."""
-    from simdrop_kernels.device import machine
+    from simdrop_kernels.cuda import machine
 
     if machine.SIMULATED:
         return float("nan")
@@ -284,7 +285,7 @@ def jax_worker(request: dict[str, Any]) -> None:
 
 def device_name() -> str:
     """The device's name; the simulator says so."""
-    from simdrop_kernels.device import machine
+    from simdrop_kernels.cuda import machine
 
     if machine.SIMULATED:
         return "simulator"

@@ -17,7 +17,7 @@ from typing import Any
 import common
 import numpy as np
 
-from simdrop.study.benchmark import Point, Stopwatch, check_backends
+from simdrop.study.throughput.measure import Point, Stopwatch, check_backends
 
 #: axis -> sizes; the lower half shows where fixed costs end
 LADDERS: dict[str, list[int]] = {
@@ -76,7 +76,7 @@ def draw(found: dict[str, Any], path: str) -> None:
     """A panel for each axis: time over size, with a line of slope 1 through the last rung."""
     from matplotlib.figure import Figure
 
-    from simdrop.plots_benchmark import COLORS, MARKERS
+    from simdrop.study.throughput.figure import COLORS, MARKERS
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     for panel, axis in zip(figure.subplots(1, len(LADDERS)), LADDERS, strict=True):

@@ -23,8 +23,8 @@ import common
 import numpy as np
 
 from simdrop import scale
-from simdrop.ensemble import Run
 from simdrop.scale import launch
+from simdrop.simulation.run import Run
 
 #: the sizes that the project's target of 5 million member-steps a second and core is stated for
 WIDTH, SAMPLES = 32, 8

@@ -5,31 +5,30 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from . import theory
-    from .dropout import masks
-    from .noise import Noise
-    from .problem import Problem
-    from .simulation import simulate
+    from .problem import Noise, Problem
+    from .problem.masks import masks
+    from .simulation.simulate import simulate
+    from .simulation.sme import sme
     from .study import compare
     from .theory import flow
-    from .theory.sme import sme
-
-__version__ = "0.1.0"
 
 #: public name -> module that holds it; loaded when first used, so that `import simdrop` stays fast
 _HOMES = {
     "compare": "simdrop.study",
     "flow": "simdrop.theory",
-    "Noise": "simdrop.noise",
-    "Problem": "simdrop.problem",
-    "masks": "simdrop.dropout",
-    "simulate": "simdrop.simulation",
-    "sme": "simdrop.theory",
+    "Noise": "simdrop.problem.noise",
+    "Problem": "simdrop.problem.problem",
+    "masks": "simdrop.problem.masks",
+    "simulate": "simdrop.simulation.simulate",
+    "sme": "simdrop.simulation.sme",
 }
-_MODULES = ("data", "errors", "noise", "plots", "reproduce", "scale", "study", "theory")
+_MODULES = ("data", "errors", "reproduce", "scale", "study", "theory")
 
-__all__ = ["Noise", "Problem", "compare", "flow", "masks", "simulate", "sme", "theory"]
+__all__ = ["Noise", "Problem", "__version__", "compare", "flow", "masks", "simulate", "sme", "theory"]
 
 
 def __getattr__(name: str) -> Any:
@@ -41,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES, "__version__"])
+    return sorted([*__all__, *_MODULES])

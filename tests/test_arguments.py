@@ -18,8 +18,8 @@ import pytest
 import simdrop
 from simdrop import scale, study, theory
 from simdrop.errors import Diverged, FlowFailed, InvalidInput
-from simdrop.study import alignment, condensation, flatness
-from simdrop.study.benchmark import benchmark
+from simdrop.study.landscape import alignment, condensation, flatness
+from simdrop.study.throughput.measure import benchmark
 from simdrop_kernels import BackendError
 
 X = np.linspace(-1, 1, 5)

@@ -12,6 +12,7 @@ import pytest
 import simdrop
 from simdrop import cli
 from simdrop_kernels import Step, native, registry
+from simdrop_kernels.contract.step import Sizes
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--members", "4", "--steps", "4", "--width", "3", "--record", "2"]
@@ -67,9 +68,9 @@ def test_nothing_is_said_where_nothing_is_missed(tmp_path, capsys, flags):
 def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
     caplog.set_level("INFO", logger="simdrop.backends")
     registry.choose("auto", Step(masks=2), np.dtype(np.float64))  # not written in C
-    registry.choose("auto", Step(), np.dtype(np.float64), sizes=registry.Sizes(100, 1000, 785, 10))  # BLAS is faster
+    registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 1000, 785, 10))  # BLAS is faster
     assert not caplog.records
-    registry.choose("auto", Step(), np.dtype(np.float64), sizes=registry.Sizes(100, 100, 2, 1))
+    registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 100, 2, 1))
     assert len(caplog.records) == 1
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from common import Case, Trainer
 
 from simdrop_kernels import registry
-from simdrop_kernels.spec import Ensemble, Step
+from simdrop_kernels.contract.step import Ensemble, Step
 
 
 def prepare(case: Case, members: int, threads: int, *, backend: str) -> Trainer:

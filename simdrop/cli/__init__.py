@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import click
 
-from .. import __version__
 from ..errors import Diverged, FlowFailed, InvalidInput, Terminated
-from ..interrupt import raising
+from ..simulation.interrupt import raising
+from ..version import __version__
 from .bench import bench
 from .common import BAD_INPUT, FAILED, SIGNALLED, fail, notes_as_lines, told
 from .compare import compare

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import as_toml
 from ..errors import DivergenceWarning
-from ..progress import Bars
+from ..settings.fields import as_toml
+from .progress import Bars
 
 if TYPE_CHECKING:
     from ..output.folder import Folder

@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import CompareSettings, problem_of, risk_limit_of, start_of
-from ..flags import Command
-from ..progress import Bars
+from ..settings.fields import (
+    ABOUT_RISK_LIMIT,
+    MEMBERS,
+    POINTS,
+    RISK_LIMIT,
+    SEED,
+    STEPS,
+    THREADS,
+    in_comparison,
+    in_machine,
+    in_output,
+    in_training,
+    risk_limit_of,
+)
+from ..settings.problem import ProblemSettings, problem_of, start_of
 from .common import FAILED, keeping, warnings_as_lines, with_settings
+from .flags import Command
+from .progress import Bars
 
 if TYPE_CHECKING:
     from ..problem import Problem
-    from ..study.comparison import Plan
+    from ..study.comparison.compare import Plan
 
 #: products of samples, parameters and steps that the default number of members may take
 DEFAULT_WORK = 200_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(ProblemSettings):
+    """Settings of `simdrop compare`."""
+
+    lr: float = in_training(0.01, "learning rate", bounds={"above": 0})
+    steps: int = in_training(5000, "training steps of each member; time is lr x step", bounds=STEPS)
+    members: int | None = in_training(
+        None,
+        "networks in the ensemble: same start, different masks [default: 1000, on large data fewer, but at least 50]",
+        bounds=MEMBERS,
+    )
+    seed: int = in_training(0, "seed of the masks", bounds=SEED)
+    kinds: tuple[str, ...] = in_comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
+    record: int = in_comparison(50, "number of record times", bounds=POINTS)
+    spacing: str = in_comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
+    grid: int | None = in_comparison(
+        None,
+        "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
+        bounds=POINTS,
+    )
+    risk_limit: float | str = in_comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
+    groups: int | None = in_comparison(
+        None, "groups of members for standard errors [default: 20, or members if fewer]", bounds={"least": 3}
+    )
+    backend: str = in_machine("auto", "kernels to run on; see `simdrop info`")
+    dtype: str = in_machine("float64", "floating-point type of the simulation", choices=":float64,float32")
+    threads: int | None = in_machine(None, "processor threads [default: all cores]", bounds=THREADS)
+    memory: int = in_machine(512, "MiB for the networks trained at one time", bounds={"least": 1, "most": 1 << 30})
+    out: str = in_output("simdrop-compare", "folder for results, summary and figure")
+    overwrite: bool = in_output(False, "replace an earlier result in that folder")
 
 
 @click.command(cls=Command, settings=CompareSettings)
@@ -44,7 +91,6 @@ def compare(context: click.Context, /, **given: Any) -> int:
     problem, data = problem_of(settings)
     plan = _plan(problem, settings)
     from ..output.folder import FILES, Folder
-    from ..report import table, write_comparison
 
     names = ("settings.toml", *FILES["compare"])
     folder = Folder(settings.out, "compare", names, overwrite=settings.overwrite)
@@ -54,9 +100,9 @@ def compare(context: click.Context, /, **given: Any) -> int:
         comparison.summary["data"] = {"name": data.name, "inputs": data.inputs, "targets": data.targets}
         comparison.summary["data"]["notes"] = data.notes
         bars("save", 0, 1)
-        write_comparison(comparison, folder)
+        comparison.write(folder)
     if not given["quiet"]:
-        click.echo("\n".join([*(f"data: {note}" for note in data.notes), table(comparison.summary), ""]))
+        click.echo("\n".join([*(f"data: {note}" for note in data.notes), comparison.table(), ""]))
         click.echo(f"written to {folder}: summary.json, figure.png, results.zarr, flows.zarr, distances.zarr")
     return FAILED if comparison.summary["diverged"]["members"] else 0
 
@@ -68,7 +114,8 @@ def _members(problem: Problem, steps: int) -> int:
 
 
 def _plan(problem: Problem, settings: CompareSettings) -> Plan:
-    from ..study.comparison import KINDS, Plan
+    from ..study.comparison.compare import Plan
+    from ..study.predictions import KINDS
 
     return Plan.check(
         problem,

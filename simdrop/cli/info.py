@@ -10,7 +10,7 @@ import click
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
 def info(as_json: bool, debug: bool) -> None:
     """Show backends, which one "auto" takes and why, processor, GPU and versions."""
-    from ..machine import information, text
+    from .machine import information, text
 
     found = information()
     if as_json:

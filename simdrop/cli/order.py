@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from ..config import OrderSettings, problem_of, risk_limit_of, start_of
+from ..checks.words import check_names, shown
 from ..errors import InvalidInput
-from ..flags import Command
-from ..progress import Bars
-from ..words import check_names, shown
+from ..settings.fields import (
+    ABOUT_RISK_LIMIT,
+    MEMBERS,
+    POINTS,
+    RISK_LIMIT,
+    SEED,
+    THREADS,
+    in_comparison,
+    in_machine,
+    in_output,
+    replace_default,
+    risk_limit_of,
+)
+from ..settings.problem import ProblemSettings, problem_of, start_of
 from .common import keeping, keeping_partial, with_settings
+from .flags import Command
+from .progress import Bars
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderSettings(ProblemSettings):
+    """Settings of `simdrop order`: by default the small problem on which second order can be seen."""
+
+    data: str = replace_default(ProblemSettings, "data", "sin")
+    width: int = replace_default(ProblemSettings, "width", 5)
+    keep_prob: float = replace_default(ProblemSettings, "keep_prob", 0.7)
+    output_scale: float | str = replace_default(ProblemSettings, "output_scale", 1.0)
+    init_seed: int = replace_default(ProblemSettings, "init_seed", 3)
+    lrs: tuple[str, ...] = in_comparison(
+        (), "learning rate of the ladder, at least three [default: 0.2, halved down to 0.00625]"
+    )
+    time: float = in_comparison(1.0, "time lr x step at which means are compared", bounds={"above": 0})
+    members: int = in_comparison(400_000, "networks of the ensemble at each learning rate", bounds=MEMBERS)
+    sme_members: int = in_comparison(
+        80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=MEMBERS
+    )
+    paths: int = in_comparison(24, "members that pathwise flows follow", bounds={"least": 3})
+    theories: tuple[str, ...] = in_comparison((), "theory to measure; repeat for several [default: all]")
+    heat_map: bool = in_comparison(False, "also map the errors over learning rate and keep_prob")
+    grid: int | None = in_comparison(None, "points at which functions are compared", bounds=POINTS)
+    groups: int = in_comparison(40, "groups of members for standard errors", bounds={"least": 3})
+    risk_limit: float | str = in_comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
+    seed: int = in_comparison(0, "seed of the masks", bounds=SEED)
+    backend: str = in_machine("auto", "kernels to run on; see `simdrop info`")
+    threads: int | None = in_machine(None, "processor threads [default: all cores]", bounds=THREADS)
+    out: str = in_output("simdrop-order", "folder for results, summary and figures")
+    overwrite: bool = in_output(False, "replace an earlier result in that folder")
 
 
 @click.command(cls=Command, settings=OrderSettings)
@@ -34,11 +78,10 @@ def order(context: click.Context, /, **given: Any) -> None:
     problem, data = problem_of(settings)
     theta0 = start_of(problem, settings)
     from ..output.folder import FILES, Folder
-    from ..report_order import write_heat_map, write_order
-    from ..study.heatmap import HeatMap, heat_map
-    from ..study.order import LRS, Order, check_cases
-    from ..study.order import order as measure
-    from ..study.theories import THEORIES
+    from ..study.convergence.heatmap import HeatMap, heat_map
+    from ..study.convergence.ladder import LRS, Order, check_cases
+    from ..study.convergence.ladder import order as measure
+    from ..study.predictions import THEORIES
 
     theories = check_names("theory", settings.theories, THEORIES) or tuple(THEORIES)
     common: dict[str, Any] = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
@@ -50,12 +93,12 @@ def order(context: click.Context, /, **given: Any) -> None:
     names = ("settings.toml", *FILES["order"], *(("heat-map.zarr", "heat-map.png") if settings.heat_map else ()))
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
-        with keeping_partial(Order, lambda partial: write_order(partial, folder)):
+        with keeping_partial(Order, lambda partial: partial.write(folder)):
             found = measure(problem, theta0, theories=theories, progress=bars, **ladder, **common)
-        write_order(found, folder)
+        found.write(folder)
         if settings.heat_map:
-            with keeping_partial(HeatMap, lambda partial: write_heat_map(partial, folder)):
-                write_heat_map(heat_map(problem, theta0, progress=bars, **common), folder)
+            with keeping_partial(HeatMap, lambda partial: partial.write(folder)):
+                heat_map(problem, theta0, progress=bars, **common).write(folder)
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = ", heat-map.png, heat-map.zarr" if settings.heat_map else ""

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import ReproduceSettings
+from ..checks.words import check_path
 from ..errors import Diverged, InvalidInput
-from ..flags import Command
-from ..progress import Bars
-from ..words import check_path
+from ..settings.fields import THREADS, in_machine, in_output, in_training
+from ..settings.problem import _data
 from .common import FAILED, fail, keeping, told
+from .flags import Command
+from .progress import Bars
 
 if TYPE_CHECKING:
     from ..output.folder import Folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceSettings:
+    """Settings of `simdrop reproduce`."""
+
+    full: bool = in_training(False, "the published sizes; tens of minutes for some, see --list")
+    seeds: int | None = in_training(
+        None,
+        "independent initialisations [default: the experiment's own, 3 to 10]",
+        bounds={"least": 2, "most": 1_000_000},
+    )
+    mnist: str | None = _data(None, "folder with MNIST's IDX files [default: the 8x8 digits of scikit-learn]")
+    backend: str = in_machine("auto", "kernels to run on; see `simdrop info`")
+    threads: int | None = in_machine(None, "processor threads [default: all cores]", bounds=THREADS)
+    out: str = in_output("simdrop-reproduce", "folder that gets a folder for each experiment")
+    overwrite: bool = in_output(False, "replace earlier results there")
 
 
 @click.command(cls=Command, settings=ReproduceSettings)
@@ -69,9 +87,9 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
     """The settings of an experiment; raises InvalidInput."""
     from simdrop_kernels import registry
 
-    from ..checks import check_count
+    from ..checks.numbers import check_count
+    from ..checks.words import check_choice
     from ..reproduce import Settings
-    from ..words import check_choice
 
     check_choice("backend", given.backend, ("auto", *registry.names()))
     mnist = None if given.mnist is None else check_path("mnist", given.mnist)

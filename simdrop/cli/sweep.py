@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..checks.words import check_path, counted
 from ..errors import InvalidInput
-from ..progress import Bars
-from ..words import check_path, counted
+from ..output import style
 from .common import warnings_as_lines
+from .progress import Bars
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,14 +110,15 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, ove
 
     DIR/figure.png is replaced if simdrop drew it. Other files that are there are replaced with --overwrite alone.
     """
-    from .. import plots, plots_sweep, scale
+    from .. import scale
     from ..output.folder import check_own, check_target, write_beside
+    from ..scale.figure import drawable, picture
 
     exported = None if export is None else check_target("--export", export, EXPORTS, overwrite=overwrite)
     named = None if figure is None else check_target("--figure", figure, FIGURES, overwrite=overwrite)
     found = scale.load(folder)
-    drawing = named is not None or (exported is None and plots_sweep.drawable(found))
-    drawn = plots_sweep.sweep(found, variable) if drawing else None
+    drawing = named is not None or (exported is None and drawable(found))
+    drawn = picture(found, variable) if drawing else None
     if drawn is not None and named is None:
         check_own(Path(folder), "figure.png")
     fields = [str(name) for name in found["diverged"].dims if name != "point"]
@@ -129,9 +131,9 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, ove
     if drawn is None:
         return
     if named is None:
-        write_beside(Path(folder), "figure.png", partial(plots.save, drawn))
+        write_beside(Path(folder), "figure.png", partial(style.save, drawn))
     else:
-        plots.save(drawn, named)
+        style.save(drawn, named)
     click.echo(f"written to {named or Path(folder) / 'figure.png'}")
 
 
@@ -150,8 +152,8 @@ def _ends(found: xr.Dataset) -> str:
 def _export(found: xr.Dataset, path: Path) -> None:
     """Write all, with attributes; as Parquet a table with a row for each point and record time. Raises InvalidInput."""
     from ..output.folder import remove
+    from ..output.storage import plain_attribute, save
     from ..scale import table
-    from ..storage import plain_attribute, save
 
     if path.suffix != ".parquet":
         save(found, path)

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..checks import check_samples
+from ..checks.numbers import check_samples
+from ..checks.words import counted
 from ..errors import InvalidInput
-from ..words import counted
 from .samples import Array, Data
 
 #: how files begin

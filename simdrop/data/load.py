@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..checks import check_count, check_flag
+from ..checks.numbers import check_count, check_flag
+from ..checks.words import check_choice, check_path, shown
 from ..errors import InvalidInput
-from ..words import check_choice, check_path, shown
 from .archives import read_npz
 from .real import REAL, real
 from .samples import Data, first, standardized

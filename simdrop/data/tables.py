@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..checks import MOST_EXACT
+from ..checks.numbers import MOST_EXACT
+from ..checks.words import check_names, counted, listed, repeated, shown
 from ..errors import InvalidInput
-from ..words import check_names, counted, listed, repeated, shown
 from .samples import Array, Data
 from .text import Text, read_text
 

@@ -21,9 +21,9 @@ from errno import EEXIST
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..checks.words import check_path
 from ..errors import InvalidInput
-from ..words import check_path
+from ..version import __version__
 
 MARK, LOCK = "simdrop.json", ".simdrop.lock"
 #: of the mark; one of another format is not read

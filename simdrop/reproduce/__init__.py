@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from ..words import check_choice
+from ..checks.words import check_choice
 from .experiment import Experiment, Outcome, Row, Settings
 
 __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experiment"]
@@ -38,5 +38,5 @@ EXPERIMENTS: dict[str, str] = {
 def experiment(name: str) -> Experiment:
     """The experiment of that name. Raises InvalidInput, with the nearest known name, where there is none."""
     check_choice("experiment", name, EXPERIMENTS)
-    found: Experiment = importlib.import_module(f".{EXPERIMENTS[name]}", __package__).EXPERIMENT
+    found: Experiment = importlib.import_module(f".papers.{EXPERIMENTS[name]}", __package__).EXPERIMENT
     return found

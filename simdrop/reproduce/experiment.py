@@ -42,7 +42,7 @@ class Settings:
 
     def train(self, what: str, problem: Problem, theta0: ArrayLike, **options: Any) -> xr.Dataset:
         """What `simdrop.simulate` records, which is kept in `done`; also of a run that is stopped."""
-        from ..simulation import simulate
+        from ..simulation.simulate import simulate
 
         given: dict[str, Any] = {"quantiles": (), "backend": self.backend, "threads": self.threads}
         given["progress"] = lambda done, total: self.progress(what, done, total)

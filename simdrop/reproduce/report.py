@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..output.numbers import plus_minus
+from ..output.storage import save, write_json
 from ..provenance import machine, versions
-from ..report import write_json
-from ..storage import save
-from ..study.summary import plus_minus
 from .experiment import Experiment, Outcome, Row, Settings
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def _ours(row: Row) -> str:
 
 def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: Folder) -> None:
     """Write summary.json, results.zarr and figure.png into `folder`."""
-    from ..plots import save as save_figure
+    from ..output.style import save as save_figure
 
     rows = [
         {

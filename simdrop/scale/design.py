@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_seed
-from ..config import checked
+from ..checks.numbers import check_count, check_seed
+from ..checks.words import check_choice, shown
 from ..errors import InvalidInput
-from ..values import allowed_types, coerce, known_name, read_toml
-from ..words import check_choice, shown
+from ..settings.fields import checked
+from ..settings.values import allowed_types, coerce, known_name, read_toml
 from .point import CHECKED, TABLES, Point, check
 
 DESIGNS = ("grid", "list", "random")

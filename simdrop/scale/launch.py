@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint import InUse, OtherRun, discard
-from ..config import problem_of, risk_limit_of
-from ..ensemble import lost_steps
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
-from ..simulation import backend_names, simulate
+from ..settings.fields import risk_limit_of
+from ..settings.problem import problem_of
+from ..simulation.checkpoint import InUse, OtherRun, discard
+from ..simulation.run import lost_steps
+from ..simulation.simulate import simulate
+from ..simulation.sme import backend_name
+from ..simulation.training import backend_names
 from ..study.distances import root
-from ..study.theories import EQUATIONS, FAILURES, Case, Means, distance, predict
-from ..theory.sme import backend_name
+from ..study.predictions import EQUATIONS, FAILURES, Case, Means, distance, predict
 from .design import Design
 from .point import Point, groups_of
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from simdrop_kernels import registry, sde
-from simdrop_kernels.spec import OBJECTIVES, OPTIMIZERS
+from simdrop_kernels import registry
+from simdrop_kernels.contract.equation import SCHEMES
+from simdrop_kernels.contract.step import OBJECTIVES, OPTIMIZERS
 
-from ..checks import check_keep_prob
-from ..config import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, ProblemSettings, risk_limit_of, setting
+from ..checks.numbers import check_keep_prob
+from ..checks.words import check_choice, check_names
 from ..errors import InvalidInput
-from ..noise import Noise
-from ..objective import ALIASES
-from ..study.theories import EQUATIONS
-from ..theory.flows import OPTIONS
-from ..words import check_choice, check_names
+from ..problem import Noise
+from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, risk_limit_of, setting
+from ..settings.problem import ProblemSettings
+from ..simulation.objective import ALIASES
+from ..study.predictions import EQUATIONS
+from ..theory.flows.flow import OPTIONS
 
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")
@@ -125,10 +127,10 @@ def check(point: Point) -> None:
     check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
     check_choice("backend", point.backend, ("auto", *registry.names()))
-    check_choice("sme_backend", point.sme_backend, ("auto", *sde.names()))
+    check_choice("sme_backend", point.sme_backend, ("auto", *registry.names(registry.FOLLOWING)))
     risk_limit_of(point.risk_limit)
     check_choice("spacing", point.spacing, ("even", "log"))
-    check_choice("scheme", point.scheme, sde.SCHEMES)
+    check_choice("scheme", point.scheme, SCHEMES)
     point.noise()
     if not point.kinds:
         return

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simdrop_kernels.registry import BackendError
+from simdrop_kernels.contract.step import BackendError
 
-from ..checks import check_count, check_flag, check_number, check_threads
-from ..config import problem_of, start_of
+from ..checks.numbers import check_count, check_flag, check_number, check_threads
+from ..checks.words import check_callable, check_path, shown
 from ..errors import InvalidInput
-from ..interrupt import raising
-from ..study.theories import EQUATIONS
-from ..words import check_callable, check_path, shown
+from ..settings.problem import problem_of, start_of
+from ..simulation.interrupt import raising
+from ..study.predictions import EQUATIONS
 from .design import Design, check_design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point

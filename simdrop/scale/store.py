@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import provenance
-from ..checkpoint import Torn, discard, refuse_other, sync_folder
-from ..checkpoint import read as read_file
-from ..checkpoint import write as write_file
-from ..config import ProblemSettings, problem_of
+from ..checks.words import check_path, shown
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
-from ..storage import damage_as_invalid
-from ..words import check_path, shown
+from ..output.storage import damage_as_invalid
+from ..settings.problem import ProblemSettings, problem_of
+from ..simulation.checkpoint import Torn, discard, refuse_other, sync_folder
+from ..simulation.checkpoint import read as read_file
+from ..simulation.checkpoint import write as write_file
 from .design import Design
 from .launch import Arrays
 

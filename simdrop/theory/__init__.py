@@ -2,12 +2,11 @@
 
 from .curvature import hessian, hessian_operator, hessian_product, hessian_trace
 from .exact import Quadratic, linear_moments
-from .flows import flow
+from .flows.closure import mean_output
+from .flows.flow import flow
 from .losses import gradient, loss, modified_loss, r1, r2, risk
-from .moments import mean_output
-from .noise import NoiseOperator, dropout_gradient
-from .sme import sme
-from .step_noise import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
+from .noise.operator import NoiseOperator, dropout_gradient
+from .noise.step import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
 
 __all__ = [
     "NoiseOperator",
@@ -31,5 +30,4 @@ __all__ = [
     "r2",
     "risk",
     "second_moment",
-    "sme",
 ]

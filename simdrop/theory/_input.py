@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import check_finite, check_keep_prob
+from ..checks.labels import check_same
+from ..checks.numbers import check_finite, check_keep_prob
+from ..checks.sizes import check_memory
+from ..checks.words import shown
 from ..errors import InvalidInput
-from ..estimate import check_memory
-from ..labels import check_same
 from ..problem import Problem, check_problem
 from ..provenance import PER_MEMBER
-from ..words import shown
 
 Array = NDArray[np.float64]
 #: the learning rate of what has none

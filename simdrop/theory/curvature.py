@@ -1,6 +1,7 @@
 """Hessians of R_S and R_S + R_1: as a product with vectors for any P, as a matrix for small P, and ∇ tr(H C).
 
-Symbols as in `simdrop_kernels.closed_form`; v = 0 leaves R_S. With the features g_ρ = ∂f_o(x_i)/∂θ of ρ = (i, o),
+Symbols as in `simdrop_kernels.mathematics.network.expected`; v = 0 leaves R_S. With the features g_ρ = ∂f_o(x_i)/∂θ
+of ρ = (i, o),
 
     H = (1/n) Σ_ρ g_ρ g_ρᵀ + blockdiag(N_1, ..., N_m)
     N_j by (a_oj, a_qj):   [o = q] (v s²/n) Σ_i h_ij²
@@ -19,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.closed_form import Adjoint, Network
-from simdrop_kernels.spec import join
+from simdrop_kernels.contract.layout import join
+from simdrop_kernels.mathematics.network.forward import Adjoint, Network
 
+from ..checks.words import check_choice
 from ..problem import Problem
-from ..words import check_choice
 from ._input import Array, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
 
 #: the losses whose Hessian is known

@@ -25,15 +25,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simdrop_kernels.spec import Law
+from simdrop_kernels.contract.step import Law
 
-from ..checks import MOST_EXACT, check_count, check_finite, check_lr, check_number, check_seed, is_one
+from ..checks.numbers import MOST_EXACT, check_count, check_finite, check_lr, check_number, check_seed, is_one
+from ..checks.words import shown
 from ..errors import InvalidInput
-from ..noise import Noise
-from ..problem import Problem, check_problem
-from ..words import shown
+from ..problem import Noise, Problem, check_problem
 from ._input import Array, check_point
-from .step_noise import Weights, checked
+from .noise.step import Weights, checked
 
 #: steps that are walked one by one, at most
 MOST_STEPS = 1 << 32

@@ -1,7 +1,7 @@
 """R_S, R_1, R_2 and their sums, with gradients: what dropout minimises on average.
 
-`simdrop_kernels.closed_form` holds the formulas and their derivation. theta may have leading axes: (..., P). Gradients
-are zero for parameters that are not trained, and R_2 is that of the trained ones.
+`simdrop_kernels.mathematics.network.expected` holds the formulas and their derivation. theta may have leading axes:
+(..., P). Gradients are zero for parameters that are not trained, and R_2 is that of the trained ones.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels import closed_form, connect
+from simdrop_kernels.mathematics.network import dropconnect, expected
 
+from ..checks.words import check_choice
 from ..errors import InvalidInput
-from ..noise import Noise, check_connect
 from ..problem import Problem
-from ..words import check_choice
+from ..problem.noise import Noise, check_connect
 from ._input import Array, check_thetas, each, keep_probs, network, rates
-from .step_noise import checked, mean_gradient, second_moment
+from .noise.step import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
 OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
@@ -75,7 +75,7 @@ def loss(
     def one(problem: Problem, theta: Array, lr: float) -> Array:
         total = theta[..., 0] * 0.0
         if terms & {"risk", "r1"}:
-            parts = closed_form.losses(problem.inputs, problem.y, theta, **network(problem))
+            parts = expected.losses(problem.inputs, problem.y, theta, **network(problem))
             if "r1" in terms:
                 parts = parts[0], _excess(problem, theta, noise, parts)
             total = total + sum(part for name, part in zip(("risk", "r1"), parts, strict=True) if name in terms)
@@ -94,7 +94,7 @@ def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Ar
     if noise.connect < 1:
         check_connect(problem, noise, "the mean loss under DropConnect is")
         known = network(problem)
-        excess = connect.mean_loss(problem.inputs, problem.y, theta, connect=noise.connect, **known) - parts[0]
+        excess = dropconnect.mean_loss(problem.inputs, problem.y, theta, connect=noise.connect, **known) - parts[0]
     return excess + problem.n_outputs * noise.label**2 / 2
 
 
@@ -118,7 +118,7 @@ def gradient(
     def one(problem: Problem, theta: Array, lr: float) -> Array:
         known = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
         if noise == Noise():
-            return problem.freeze(closed_form.gradient(objective, problem.inputs, problem.y, theta, **known))
+            return problem.freeze(expected.gradient(objective, problem.inputs, problem.y, theta, **known))
         return _noisy_gradient(problem, theta, terms, noise, known)
 
     return each(one, problem, points, keep_prob=kept, lr=lrs)
@@ -133,7 +133,7 @@ def _noisy_gradient(problem: Problem, theta: Array, terms: set[str], noise: Nois
             raise InvalidInput("part 'noise' has no R_1: the mean of its gradients is 0")
     if terms != {"risk", "r1"}:
         sign = 1.0 if "risk" in terms else -1.0
-        risk_alone = closed_form.gradient("risk", problem.inputs, problem.y, theta, **known)
+        risk_alone = expected.gradient("risk", problem.inputs, problem.y, theta, **known)
         total = total + sign * problem.freeze(risk_alone)
     return total
 

@@ -13,9 +13,9 @@ from conformance.pairwise import Configuration
 from conformance.space import FORMS
 
 import simdrop
-from simdrop.checks import MIN_KEEP_PROB
-from simdrop_kernels.activations import ACTIVATIONS
-from simdrop_kernels.spec import MASKS, PARTS, TRAINS
+from simdrop.checks.numbers import MIN_KEEP_PROB
+from simdrop_kernels.contract.step import MASKS, PARTS, TRAINS
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 MEMBERS = 6  # three groups of pairs
 

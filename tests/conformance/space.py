@@ -16,9 +16,9 @@ from conformance import pairwise
 from conformance.pairwise import Configuration
 
 import simdrop
-from simdrop.checks import MIN_KEEP_PROB
-from simdrop_kernels.activations import ACTIVATIONS
-from simdrop_kernels.spec import COMPILED, MASKS, OBJECTIVES, TRAINS
+from simdrop.checks.numbers import MIN_KEEP_PROB
+from simdrop_kernels.contract.step import COMPILED, MASKS, OBJECTIVES, TRAINS
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 STEPS, MEMBERS = 6, 5
 

@@ -10,9 +10,10 @@ from conformance.space import FORMS
 from conftest import TOLERANCE
 
 import simdrop
-from simdrop_kernels import parallel, registry
+from simdrop_kernels import registry
+from simdrop_kernels.contract.step import Step, for_kernels
+from simdrop_kernels.cpu.train import backend as parallel
 from simdrop_kernels.registry import Backend
-from simdrop_kernels.spec import Step, for_kernels
 
 SAMPLES, WIDTH = 6, 9
 

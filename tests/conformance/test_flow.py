@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 import simdrop
 from simdrop import theory
-from simdrop.checks import MIN_KEEP_PROB
-from simdrop.theory.flows import OPTIONS
-from simdrop_kernels.activations import ACTIVATIONS
-from simdrop_kernels.spec import MASKS, TRAINS
+from simdrop.checks.numbers import MIN_KEEP_PROB
+from simdrop.theory.flows.flow import OPTIONS
+from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 Array = NDArray[np.float64]
 

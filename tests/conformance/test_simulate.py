@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulator
 from conformance import compare, space
 from conformance.agreement import beyond, differences
 from conftest import TOLERANCE
+from oracles import simulator
 
 from simdrop_kernels import registry
 

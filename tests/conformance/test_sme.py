@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simulator
 from conformance import compare, sme_space
 from conformance.agreement import differences
 from conformance.pairwise import Configuration
 from conftest import TOLERANCE
+from oracles import simulator
 
 import simdrop
 from simdrop_kernels import registry

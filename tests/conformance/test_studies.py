@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 
 import simdrop
 from simdrop import cli, scale
-from simdrop.report import write_json
-from simdrop.storage import load
-from simdrop.study.comparison import KINDS
-from simdrop.study.theories import THEORIES
-from simdrop_kernels.activations import ACTIVATIONS
-from simdrop_kernels.spec import MASKS, TRAINS
+from simdrop.output.storage import load, write_json
+from simdrop.study.predictions import KINDS, THEORIES
+from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: how near a sweep comes to `compare`: it trains several points in one ensemble, which sums members in another order
 CLOSE = {"float64": {"rtol": 1e-9, "atol": 1e-9}, "float32": {"rtol": 1e-4, "atol": 1e-5}}

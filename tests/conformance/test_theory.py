@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import enumeration
-import noise_enumeration
 import numpy as np
 import pytest
 from conformance import theory_space
 from conformance.pairwise import Configuration
 from conformance.theory_space import Point
 from numpy.typing import ArrayLike, NDArray
+from oracles import enumeration, noise_enumeration
 
 import simdrop
 from simdrop import theory

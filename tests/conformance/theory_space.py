@@ -14,9 +14,9 @@ from conformance.pairwise import Configuration
 from conformance.space import FORMS
 
 import simdrop
-from simdrop.checks import MIN_KEEP_PROB
-from simdrop_kernels.activations import ACTIVATIONS
-from simdrop_kernels.spec import MASKS, TRAINS
+from simdrop.checks.numbers import MIN_KEEP_PROB
+from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: name -> leading axes of theta, and the form in which users may have it
 THETAS: dict[str, tuple[tuple[int, ...], Any]] = {

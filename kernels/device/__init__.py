@@ -1,1 +1,0 @@
-"""The kernels of backend "cuda"; nothing here loads Numba before `cuda` asks for it."""

@@ -1,0 +1,1 @@
+"""What callers and kernels agree on: a training step, a stochastic equation, and how parameters lie in theta."""

@@ -1,0 +1,1 @@
+"""Backend "numba": kernels that Numba compiles for this processor, parallel over members."""

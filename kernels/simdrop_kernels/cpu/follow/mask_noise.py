@@ -1,0 +1,188 @@
+"""The noise of a path by two draws of all that a training step draws, and the drift under DropConnect.
+
+The draws are those of `general`, the kernel that trains with every noise. A gradient is Σ_ρ g_ρj T_ρj too, with
+T_ρj = s_ρj e_ρ under factors s and their residuals e: what the stage's forward pass left serves both draws, unless
+DropConnect is there. With it gradients are those of `general`, which works on parameters as theta lies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract.equation import MASKS_KEY, Equation
+from ...contract.step import Ensemble, for_kernels
+from ...mathematics import rng
+from ...mathematics.activations.scalars import Activation
+from ..compile import inner, leaf
+from ..train.general import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
+from .normal_noise import pull
+from .workspace import add, dot, finish, load, store
+
+
+class Drawing(NamedTuple):
+    """What all paths are drawn by, beside `general.Knobs` and the chances of each path."""
+
+    x: Any  # (n, D)
+    y: Any  # (n, c)
+    batch_size: Any
+    replace: Any
+    scale: Any  # of the outputs
+    key: Any  # (2,)
+
+
+def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ensemble, seed: int) -> tuple[Any, ...]:
+    """Knobs, `Drawing` and, for every path, thresholds, 1/p, v and √v (M,); for x (n, D), y (n, c)."""
+    step, theta, keep_prob = equation.draw, ensemble.theta, ensemble.keep_prob
+    real: Any = theta.dtype.type
+    variance = (1 - keep_prob) / keep_prob
+    drawn_by = Drawing(
+        x=for_kernels(x),
+        y=for_kernels(y),
+        batch_size=step.batch_size or len(x),
+        replace=step.replace,
+        scale=real(step.output_scale),
+        key=np.array(rng.split_seed(seed ^ MASKS_KEY)),
+    )
+    chances = rng.keep_threshold(keep_prob), (1 / keep_prob).astype(real), variance.astype(real), np.sqrt(variance)
+    return Knobs.of(step, x, y, theta), drawn_by, chances
+
+
+class Others(NamedTuple):
+    """What a path works in beside its `workspace.Room`."""
+
+    theta: Any  # (P,) the stage's point
+    batch: Any  # `general.Room` for a batch
+    full: Any  # for all samples
+    path: Any  # (1,) which of the paths it is
+
+
+@leaf
+def chance_of(others, chances):
+    """What the path's masks are drawn by."""
+    path, (thresholds, factors, variances, deviations) = others.path[0], chances
+    return thresholds[path], factors[path], variances[path], deviations[path]
+
+
+@leaf
+def add_sample(room, sizes, i, factors, targets, weight):
+    """Add to T of sample i `weight` times s e under factors s (m,) and targets (c,)."""
+    width, h = sizes.width, room.h[i]
+    masked = room.rows[1][:width]
+    for j in range(width):
+        masked[j] = factors[j] * h[j]
+    for o in range(sizes.outputs):
+        t, b = room.t[i * sizes.outputs + o], room.b[o]
+        e = weight * (dot(b[:width], masked) - targets[o])
+        for j in range(width):
+            t[j] += e * factors[j]
+
+
+@leaf
+def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, member):
+    """Add to T `weight` times what draw `number` brings."""
+    real, batch = others.theta.dtype.type, others.batch
+    threshold, factor, _, deviation = chance
+    whole = batch.chosen.size == batch.order.size and not drawing.replace
+    take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing.replace, number, member, drawing.key)
+    share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
+    for r in range(knobs.masks):
+        draw_factors(batch, knobs, threshold, deviation, factor, number * knobs.masks + r, member, drawing.key)
+        for s in range(batch.chosen.size):
+            add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
+
+
+@leaf
+def add_parameter(room, others, sizes, size, root_half, knobs, drawing, number, member):
+    """Add noise on the gradient to N: room.gradient is free meanwhile."""
+    batch = others.batch
+    batch.gradient[:] = 0
+    for q in range(2):
+        draw_parameter(batch, knobs, -root_half if q else root_half, number + q, member, drawing.key)
+    load(batch.gradient, sizes, room.gradient)
+    for q in range(sizes.outputs + sizes.inputs):
+        add(room.noise[q], size, room.gradient[q])
+
+
+def make_by_masks(act: Activation) -> Any:
+    """The functions that make `Others`, begin a path, fill N, and fill k under DropConnect, returning whether it is."""
+    add_draw, add_mean = make_gradient(act)
+    root_half = math.sqrt(0.5)
+
+    @inner
+    def make_others(theta, x, y, knobs, drawing):
+        samples = drawing.x.shape[0] if knobs.connected else 1
+        return Others(
+            np.empty_like(theta),
+            make_room(theta, drawing.x, drawing.y, drawing.batch_size),
+            make_room(theta, drawing.x, drawing.y, samples),
+            np.zeros(1, np.int64),
+        )
+
+    @inner
+    def begin(others, path):
+        others.path[0] = path
+
+    @leaf
+    def parts(others, sizes):
+        """The point's a (c, m) and w (m, D)."""
+        cut = sizes.outputs * sizes.width
+        return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
+
+    @leaf
+    def fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+        """`fill` under DropConnect."""
+        real = others.theta.dtype.type
+        store(others.theta, sizes, room.point)
+        a, w = parts(others, sizes)
+        gradient = others.batch.gradient
+        gradient[:] = 0
+        chance = chance_of(others, chances)
+        for q in range(2):
+            weight = real(-root_half if q else root_half)
+            add_draw(
+                others.batch, a, w, weight, (drawing.x, drawing.y), knobs, chance,
+                2 * clock.step + q, clock.member, (drawing.key, drawing.scale, drawing.replace),
+            )  # fmt: skip
+        load(gradient, sizes, room.noise)
+        finish(room.noise, sizes, size / size, size, settings.train)
+
+    @leaf
+    def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
+        """Fill N with `size` times (G - G')/√2 at the stage's point."""
+        if knobs.connected:
+            fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
+            return
+        real, number, chance = others.theta.dtype.type, 2 * clock.step, chance_of(others, chances)
+        room.t[:] = 0
+        room.noise[:] = 0
+        for q in range(2):
+            weight = real(-root_half if q else root_half)
+            add_masks(room, others, sizes, weight, knobs, drawing, chance, number + q, clock.member)
+        pull(room, sizes, x, 0)
+        one = size / size
+        finish(room.noise, sizes, scale, size / real(sizes.samples), 0)
+        if knobs.parameter > 0:
+            add_parameter(room, others, sizes, size, real(root_half), knobs, drawing, number, clock.member)
+        finish(room.noise, sizes, one, one, settings.train)
+
+    @leaf
+    def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
+        """Fill k with minus the mean gradient."""
+        if not knobs.connected:
+            return False
+        real = others.theta.dtype.type
+        store(others.theta, sizes, room.point)
+        a, w = parts(others, sizes)
+        gradient = others.full.gradient
+        gradient[:] = 0
+        data = drawing.x, drawing.y
+        add_mean(others.full, gradient, a, w, real(-1), data, knobs, drawing.scale, numbers.variance)
+        load(gradient, sizes, room.drift)
+        finish(room.drift, sizes, real(1), real(1), settings.train)
+        return True
+
+    return make_others, begin, fill, connected

@@ -1,0 +1,361 @@
+"""CPU kernel for inputs and outputs of any dimension: BLAS on tiles of the kept neurons.
+
+A tile holds up to TILE neurons. Its work depends on the mask alone, never on the number of threads:
+results have the same bits whether members or, where those are few, tiles are spread over threads.
+
+Legend of one tile of T neurons, B samples: w (T, D), a (c, T) gathered weights; h, s (B, T) values and
+slopes, with the factors of sample masks in them; f (B, c) its part of the outputs; gw (T, D), ga (c, T)
+gradients. e (B, c) are the residuals, scaled such that no further factor is needed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from ...contract.step import limits
+from ...mathematics import optimizers
+from ...mathematics.activations import scalars
+from ...mathematics.activations.scalars import Activation
+from ..compile import inner, kernel, scalar
+from ..draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..limits import within
+
+ROWS = 256  # samples that `evaluate` looks at in one piece
+
+
+@inner
+def matrix(flat, rows, columns):
+    """The first rows · columns numbers of a flat array as a matrix."""
+    return flat[: rows * columns].reshape(rows, columns)
+
+
+@inner
+def gather(a, w, a_all, w_all, kept, width):
+    """Copy the weights of the neurons `kept` into a tile; those beyond the width are 0."""
+    zero = 0 * a_all[0, 0]
+    for j in range(w.shape[0]):
+        neuron = kept[j]
+        if neuron < width:
+            w[j, :] = w_all[neuron, :]
+            for o in range(a.shape[0]):
+                a[o, j] = a_all[o, neuron]
+        else:
+            w[j, :] = zero
+            a[:, j] = zero
+
+
+def _make_forward(act: Activation) -> Any:
+    value, slope = act.value, act.slope
+
+    @inner
+    def forward(x, a, w, h, s, f, factors):
+        """Fill h, s and f; factors (B, T), or (0, T) where all are 1."""
+        np.dot(x, w.T, h)
+        for i in range(h.shape[0]):
+            hi, si = h[i], s[i]
+            for j in range(hi.size):
+                z = hi[j]
+                hi[j] = value(z)
+                si[j] = slope(z, hi[j])
+        for i in range(factors.shape[0]):
+            hi, si, factor = h[i], s[i], factors[i]
+            for j in range(hi.size):
+                hi[j] *= factor[j]
+                si[j] *= factor[j]
+        np.dot(h, a.T, f)
+
+    return forward
+
+
+@inner
+def backward(x, a, h, s, e, ga, gw, back, penalty):
+    """Fill ga and gw; `back` (B, T) is room for ∂R/∂z. penalty: v · gain² / B where R_1 is trained, else 0."""
+    np.dot(e, a, back)
+    np.dot(e.T, h, ga)
+    if penalty != 0:
+        # R_1 adds v u_ij to the residual that neuron j sees
+        for j in range(h.shape[1]):
+            size = 0 * penalty
+            for o in range(a.shape[0]):
+                size += a[o, j] * a[o, j]
+            squares = 0 * penalty
+            for i in range(h.shape[0]):
+                back[i, j] += penalty * size * h[i, j]
+                squares += h[i, j] * h[i, j]
+            for o in range(a.shape[0]):
+                ga[o, j] += penalty * a[o, j] * squares
+    for i in range(h.shape[0]):
+        bi, si = back[i], s[i]
+        for j in range(bi.size):
+            bi[j] *= si[j]
+    np.dot(back.T, x, gw)
+
+
+def _make_apply(update: Any, sgd: bool) -> Any:
+    @inner
+    def apply(a_all, w_all, gradient, ga, gw, kept, lr):
+        """SGD: update the neurons of a tile. Else: put their gradients into the whole one (P,)."""
+        outputs, width, inputs = a_all.shape[0], w_all.shape[0], w_all.shape[1]
+        for j in range(gw.shape[0]):
+            neuron = kept[j]
+            if neuron >= width:
+                continue
+            if sgd:
+                for d in range(inputs):
+                    w_all[neuron, d] -= lr * gw[j, d]
+                for o in range(outputs):
+                    a_all[o, neuron] -= lr * ga[o, j]
+            else:
+                start = (outputs * width) + neuron * inputs
+                gradient[start : start + inputs] = gw[j]
+                for o in range(outputs):
+                    gradient[o * width + neuron] = ga[o, j]
+
+    @inner
+    def finish(theta, gradient, moments, lr, constants):
+        """The update of all parameters where the optimizer has moments; the gradient is 0 again afterwards."""
+        if not sgd:
+            last = moments.shape[0] - 1
+            u, v = moments[0], moments[last]
+            for k in range(theta.size):
+                before = v[k]
+                theta[k], u[k], after = update(theta[k], u[k], before, gradient[k], lr, constants)
+                if last > 0:
+                    v[k] = after
+                gradient[k] = 0
+
+    return apply, finish
+
+
+@inner
+def draw_tile(factors, words, lanes, first, width, mask):
+    """The sample-mask factors (B, T) of a tile whose neurons start at `first`; 0 beyond the width."""
+    threshold, factor, drawn, step, member, key = mask
+    blocks = factors.shape[1] // 4
+    ahead = LANES // blocks if width <= TILE else 1
+    for i in range(factors.shape[0]):
+        row = factors[i]
+        if drawn:
+            draw_factors(row, words, lanes, blocks, first // 4, (threshold, factor, i, i % ahead, step, member, key))
+        else:
+            row[:] = factor
+        for k in range(max(width - (first + 4 * blocks - 4), 0), 4):
+            row[k * blocks + blocks - 1] = 0
+
+
+@inner
+def residuals(parts, count, y, e, gain, share):
+    """Sum the tiles' outputs into e = (f - y) · gain · share."""
+    for i in range(e.shape[0]):
+        for o in range(e.shape[1]):
+            total = 0 * gain
+            for tile in range(count):
+                total += parts[tile, i, o]
+            e[i, o] = (gain * total - y[i, o]) * gain * share
+
+
+class Room(NamedTuple):
+    """The arrays that one member's training works in; the first axis of the larger ones is the tile."""
+
+    a: Any
+    w: Any
+    ga: Any
+    gw: Any
+    h: Any
+    s: Any
+    back: Any
+    factors: Any  # of sample masks
+    parts: Any  # (tiles, B, c) outputs
+    e: Any  # (B, c)
+    gradient: Any  # (P,), empty for SGD
+    kept: Any  # (m + 4,) numbers of the kept neurons
+    words: Any  # (tiles, 4 · LANES) drawn for masks
+    lanes: Any
+    batch_words: Any
+    batch_lanes: Any
+    chosen: Any  # (B,) the step's samples
+    order: Any  # (n,)
+    x: Any  # (B, D)
+    y: Any  # (B, c)
+
+
+@inner
+def make_room(theta, x, y, batch_size, whole, sgd, sample):
+    """The fields of Room for parameters theta (P,); the batch is the data itself where that is `whole`.
+
+    A plain tuple: only such a one passes into a parallel loop.
+    """
+    real = theta.dtype
+    samples, inputs, outputs = x.shape[0], x.shape[1], y.shape[1]
+    width = theta.size // (inputs + outputs)
+    tiles, big = (width + TILE - 1) // TILE, batch_size * TILE
+    return (
+        np.empty((tiles, outputs * TILE), real),
+        np.empty((tiles, inputs * TILE), real),
+        np.empty((tiles, outputs * TILE), real),
+        np.empty((tiles, inputs * TILE), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big), real),
+        np.empty((tiles, big if sample else 0), real),
+        np.empty((tiles, batch_size, outputs), real),
+        np.empty((batch_size, outputs), real),
+        np.zeros(0 if sgd else theta.size, real),
+        np.arange(width + 4),
+        np.empty((tiles, 4 * LANES), np.uint64),
+        lanes_over(min((width + 3) // 4, LANES), 1 if sample else 2),
+        np.empty(4 * LANES, np.uint64),
+        lanes_over(LANES, 1),
+        np.arange(batch_size),
+        np.arange(samples),
+        x if whole else np.empty((batch_size, inputs), real),
+        y if whole else np.empty((batch_size, outputs), real),
+    )
+
+
+@inner
+def take_batch(x, y, room, replace, step, member, key):
+    """Draw the step's minibatch into the room."""
+    draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, replace, step, member, key)
+    for i in range(room.chosen.size):
+        room.x[i, :] = x[room.chosen[i], :]
+        room.y[i, :] = y[room.chosen[i], :]
+
+
+def _make_tile_passes(act: Activation, sample: bool, apply: Any) -> Any:
+    forward = _make_forward(act)
+
+    @inner
+    def forward_tile(fields, tile, count, a_all, w_all, mask):
+        """Gather one tile and compute its outputs. mask: threshold, factor, drawn, step, member, key."""
+        room = Room(*fields)
+        width, inputs, outputs, samples = w_all.shape[0], w_all.shape[1], a_all.shape[0], room.e.shape[0]
+        first = tile * TILE
+        size = min(TILE, count - first)
+        a, w = matrix(room.a[tile], outputs, size), matrix(room.w[tile], size, inputs)
+        gather(a, w, a_all, w_all, room.kept[first : first + size], width)
+        factors = matrix(room.factors[tile], samples if sample else 0, size)
+        if sample:
+            draw_tile(factors, room.words[tile], room.lanes, first, width, mask)
+        h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
+        forward(room.x, a, w, h, s, room.parts[tile], factors)
+
+    @inner
+    def backward_tile(fields, tile, count, a_all, w_all, lr, penalty):
+        """The gradient of one tile, handed to the optimizer."""
+        room = Room(*fields)
+        inputs, outputs, samples = w_all.shape[1], a_all.shape[0], room.e.shape[0]
+        first = tile * TILE
+        size = min(TILE, count - first)
+        a, ga = matrix(room.a[tile], outputs, size), matrix(room.ga[tile], outputs, size)
+        gw = matrix(room.gw[tile], size, inputs)
+        h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
+        backward(room.x, a, h, s, room.e, ga, gw, matrix(room.back[tile], samples, size), penalty)
+        apply(a_all, w_all, room.gradient, ga, gw, room.kept[first : first + size], lr)
+
+    return forward_tile, backward_tile
+
+
+def _make_train_member(act: Activation, mask: str, objective: str, optimizer: str, real: type) -> Any:
+    """The plain function that trains one member; compiled by `build` in one of two ways."""
+    sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
+    apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd)
+    forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
+    (limit, largest), adam = limits(real), optimizer == "adam"
+
+    @inner
+    def good(theta, moments):
+        """Whether a member with these parameters (P,) and moments (k, P) has not diverged."""
+        return within(theta, limit) and (not adam or within(moments[1], largest))
+
+    def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
+        """All steps of one member; returns the step at which it diverged, or -1."""
+        x, y = data
+        key, first_step, constants, scale, batch_size, replace = run
+        inputs, outputs = x.shape[1], y.shape[1]
+        width = theta.size // (inputs + outputs)
+        split = outputs * width
+        a_all, w_all = theta[:split].reshape(outputs, width), theta[split:].reshape(width, inputs)
+        whole = batch_size == x.shape[0] and not replace
+        fields = make_room(theta, x, y, batch_size, whole, sgd, sample)
+        room = Room(*fields)
+        always = threshold == np.uint64(0xFFFFFFFF) or not draws
+        gain = real(scale) if sample or not draws else real(scale) * factor
+        share = real(1) / real(batch_size)
+        penalty = variance * gain * gain * share if r1 else real(0)
+        ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
+        count = order_blocks(room.kept, width) if sample else width
+        for t in range(constants.shape[0]):
+            step = first_step + t
+            if not whole:
+                take_batch(x, y, room, replace, step, member, key)
+            if not sample and not always:
+                count = draw_kept(room.kept, room.words[0], room.lanes, width, threshold, step, t % ahead, member, key)
+            tiles = (count + TILE - 1) // TILE
+            for tile in numba.prange(tiles):
+                drawn = (threshold, factor if draws else real(1), not always, step, member, key)
+                forward_tile(fields, tile, count, a_all, w_all, drawn)
+            residuals(room.parts, tiles, room.y, room.e, gain, share)
+            for tile in numba.prange(tiles):
+                backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
+            finish(theta, room.gradient, moments, lr, constants[t])
+            if not good(theta, moments):
+                return step
+        return -1
+
+    return train_member
+
+
+@cache
+def build(activation: str, mask: str, objective: str, optimizer: str, real: type, over: str) -> Any:
+    """The kernel of one configuration, parallel over "members" or over "tiles"; arguments as `fused.build`'s.
+
+    data: x (n, D) and y (n, c).
+    """
+    act = scalars.activation(activation, scalar, real)
+    plain = _make_train_member(act, mask, objective, optimizer, real)
+    train_member = kernel("training")(plain) if over == "tiles" else inner(plain)
+    many = numba.prange if over == "members" else range
+
+    def train(theta, moments, diverged, members, data, run):
+        lr, thresholds, factors, variances, numbers = members
+        for k in many(theta.shape[0]):
+            if diverged[k] < 0:
+                diverged[k] = train_member(
+                    theta[k], moments[k], lr[k], thresholds[k], factors[k], variances[k], numbers[k], data, run
+                )
+
+    return kernel("training")(train) if over == "members" else train
+
+
+@cache
+def build_evaluate(activation: str, real: type) -> Any:
+    """`evaluate(theta, x, out)`: outputs (M, n, c) of whole networks theta (M, P), without the output scale."""
+    value = scalars.activation(activation, scalar, real).value
+
+    @inner
+    def evaluate_member(theta, x, out):
+        outputs, inputs = out.shape[1], x.shape[1]
+        width = theta.size // (inputs + outputs)
+        split = outputs * width
+        a, w = theta[:split].reshape(outputs, width), theta[split:].reshape(width, inputs)
+        h = np.empty((min(ROWS, x.shape[0]), width), real)
+        for first in range(0, x.shape[0], ROWS):
+            rows = min(ROWS, x.shape[0] - first)
+            np.dot(x[first : first + rows], w.T, h[:rows])
+            for i in range(rows):
+                hi = h[i]
+                for j in range(width):
+                    hi[j] = value(hi[j])
+            np.dot(h[:rows], a.T, out[first : first + rows])
+
+    @kernel("the outputs of networks")
+    def evaluate(theta, x, out):
+        for k in numba.prange(theta.shape[0]):
+            evaluate_member(theta[k], x, out[k])
+
+    return evaluate

@@ -1,0 +1,204 @@
+"""Backend "native": the step as one C kernel, compiled for several instruction sets, chosen when it runs.
+
+SIMDROP_ISA names the instruction set (avx512, avx2, baseline); without it the best that the processor
+has is taken. Members are cut into blocks for a pool of threads; one call into C is bounded to a fraction
+of a second, so that Ctrl-C is heard.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.step import COMPILED, Ensemble, Sizes, Step
+
+_native: Any = None
+try:
+    _native = importlib.import_module("simdrop_kernels._native")
+except ModuleNotFoundError:
+    _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
+except ImportError as _error:
+    _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
+
+Array = NDArray[np.floating]
+
+name = "native"
+
+#: any machine can have it: where it is missing, what can be done is told
+expected = True
+
+#: their numbers in task.h
+_ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic")
+_MASKS = ("step", "sample")
+_OBJECTIVES = COMPILED
+_OPTIMIZERS = ("sgd", "momentum", "adam")
+
+#: input weights of a network from which the BLAS of backend "numba" is faster
+_LARGE_MATRIX = 500_000
+#: neuron·sample updates, each weighted by its inputs and outputs, that one call into C may take on:
+#: under 0.3 s on the slowest path
+_WORK_PER_CALL = 3e8
+
+
+class _Stopped(Exception):
+    """Another block failed, or Ctrl-C came."""
+
+
+def unavailable() -> str | None:
+    """Why this backend cannot run on this machine, or None."""
+    if _native is None:
+        return f"its C extension {_missing}"
+    chosen = os.environ.get("SIMDROP_ISA")
+    runs = dict(_native.instruction_sets())
+    if chosen and chosen not in runs:
+        return f"SIMDROP_ISA={chosen}: unknown; this build has {', '.join(runs)}"
+    if chosen and not runs[chosen]:
+        has = ", ".join(isa for isa, here in runs.items() if here)
+        return f"SIMDROP_ISA={chosen}: this processor lacks it; it has {has}"
+    return None
+
+
+def instruction_set() -> str:
+    """The instruction set that runs: SIMDROP_ISA, or the best one here."""
+    return os.environ.get("SIMDROP_ISA") or next(isa for isa, here in _native.instruction_sets() if here)
+
+
+def refuses(step: Step, dtype: np.dtype) -> str | None:
+    """Why this backend does not run `step`, or None."""
+    if step.extras:
+        return f"{', '.join(step.extras)} other than the default is not written for it"
+    known = {
+        "activation": _ACTIVATIONS,
+        "mask": _MASKS,
+        "objective": _OBJECTIVES,
+        "optimizer": _OPTIMIZERS,
+    }
+    for field, names in known.items():
+        if getattr(step, field) not in names:
+            return f"{field} {getattr(step, field)!r} is not written in C"
+    if dtype not in (np.float32, np.float64):
+        return f"dtype {dtype} is neither float32 nor float64"
+    return None
+
+
+def outrun(step: Step, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
+    """The backend that was measured to be faster at such sizes, with the reason, or None.
+
+    Two cores of Zen 4, both dtypes and mask modes: 1.0 to 2.4 times Numba's throughput up to 1000 neurons of 65 inputs
+    and 128 of 785, 0.72 to 1.03 times for 1000 of 785, where products of matrices too large for the cache rule.
+    """
+    if sizes.width * sizes.inputs < _LARGE_MATRIX:
+        return None
+    return "numba", f"BLAS, which 'numba' calls, is faster for weights of {sizes.width} x {sizes.inputs}"
+
+
+def advance(
+    step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int, first_step: int, steps: int, threads: int = 1
+) -> None:
+    """Train all members in place for steps first_step, ..., first_step + steps - 1, on `threads` threads."""
+    samples, inputs = x.shape
+    outputs = y.shape[1]
+    width = ensemble.theta.shape[1] // (inputs + outputs)
+    config = (
+        _ACTIVATIONS.index(step.activation),
+        _MASKS.index(step.mask),
+        _OBJECTIVES.index(step.objective),
+        _OPTIMIZERS.index(step.optimizer),
+        step.batch_size or 0,
+        step.replace,
+        step.output_scale,
+        step.momentum,
+        step.beta1,
+        step.beta2,
+        step.epsilon,
+        seed,
+    )
+    isa = instruction_set()
+    work = (step.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
+    members = len(ensemble.theta)
+
+    def train(first: int, last: int, stop: threading.Event) -> None:
+        part = slice(first, last)
+        at_once = max(1, int(_WORK_PER_CALL / (work * (last - first))))
+        arrays = (
+            ensemble.theta[part],
+            ensemble.moments[part],
+            ensemble.lr[part],
+            ensemble.keep_prob[part],
+            ensemble.member[part],
+            ensemble.diverged[part],
+        )
+        for begin in range(first_step, first_step + steps, at_once):
+            if stop.is_set():
+                raise _Stopped
+            _native.advance(isa, config, x, y, *arrays, begin, min(at_once, first_step + steps - begin))
+
+    _share(train, members, work * steps, threads)
+
+
+def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+    """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
+    out = np.empty((len(theta), len(x), outputs), dtype=theta.dtype)
+    activation, isa = _ACTIVATIONS.index(step.activation), instruction_set()
+
+    def run(first: int, last: int, stop: threading.Event) -> None:
+        if stop.is_set():
+            raise _Stopped
+        _native.evaluate(isa, activation, step.output_scale, x, theta[first:last], out[first:last])
+
+    _share(run, len(theta), len(x) * (theta.shape[1] + 8.0 * theta.shape[1] / (x.shape[1] + outputs)), threads)
+    return out
+
+
+def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
+    """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in fused.h, or None.
+
+    tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it, its square, the polynomial (2 in
+    float32, 8 in float64), numerator, denominator, quotient. Forward: products with the inputs, the bias where it
+    is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x. Signs, lookups, loads
+    and stores run on other ports. The counts are those of processors that fuse multiplication and addition.
+    """
+    if step.activation != "tanh" or outputs != 1 or inputs > 3:
+        return None
+    tanh = 5 + 1 + (2 if dtype == np.float32 else 8) + 3
+    forward = max(inputs - 1, 1) + 1 + (1 if step.mask == "sample" else 0)
+    return forward + tanh + 3 + inputs
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Kept from call to call; a forked process gets its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="simdrop")
+
+
+def _blocks(members: int, work: float, threads: int) -> Iterable[tuple[int, int]]:
+    """Members first, ..., last - 1 for each task: several tasks a thread, none longer than a call may be."""
+    size = max(1, min(-(-members // (threads * 8)), int(_WORK_PER_CALL / max(work, 1.0))))
+    return ((first, min(first + size, members)) for first in range(0, members, size))
+
+
+def _share(run: Callable[[int, int, threading.Event], Any], members: int, work: float, threads: int) -> None:
+    """Call run(first, last, stop) for blocks of all members, each of which takes `work`, on a pool of threads."""
+    stop = threading.Event()
+    if threads <= 1 or members <= 1:
+        for first, last in _blocks(members, work, 1):
+            run(first, last, stop)
+        return
+    futures = [_pool(threads, os.getpid()).submit(run, *block, stop) for block in _blocks(members, work, threads)]
+    try:
+        running = set(futures)
+        while running:  # woken now and then, for a signal that came to another thread
+            done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+    finally:
+        stop.set()
+        wait(futures)

@@ -1,0 +1,207 @@
+"""Backend "numpy": every step written as the formulas read, batched over members. The oracle of the others.
+
+Legend: f outputs, e residuals f - y, h = σ(w·x), s the dropout factor (1/p kept, 0 dropped; 1 without
+dropout; normal of mean 1 for Gaussian dropout), n samples of the batch, c outputs, m neurons, D inputs with bias,
+M members.
+
+The gradient of a step, with the noise knobs of `Step`: draw number d of all noise is a minibatch, one DropConnect
+mask, noise on its targets, `masks` dropout masks (numbers d · masks + r) whose gradients are averaged, and noise on
+the gradient. A step takes the draw of its own number; with SVAG two, of numbers 2 · step and 2 · step + 1, weighted
+(1 ± √(2l - 1)) / 2. Of that, `part` leaves the mean over all noise or the deviation from it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.layout import frozen, split, width_of
+from ..contract.step import PARAMETER_LIMIT, Ensemble, Step, svag_weights
+from ..mathematics import rng
+from ..mathematics.activations.table import ACTIVATIONS
+from ..mathematics.network import dropconnect, expected, penalized
+from ..mathematics.network.forward import dropout_gradient
+from ..threads import one_thread
+
+Array = NDArray[np.floating]
+
+name = "numpy"
+
+
+def unavailable() -> str | None:
+    """Why this backend cannot run on this machine, or None."""
+    return None
+
+
+def refuses(step: Step, dtype: np.dtype) -> str | None:
+    """Why this backend does not run `step`, or None."""
+    return None
+
+
+def advance(
+    step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int, first_step: int, steps: int, threads: int = 1
+) -> None:
+    """Train all members in place for steps first_step, ..., first_step + steps - 1.
+
+    x (n, D) and y (n, c) have theta's dtype. Members are shared out among `threads` threads, which NumPy lets run
+    beside each other.
+    """
+
+    def train(part: Ensemble) -> None:
+        _train(step, x, y, part, seed, range(first_step, first_step + steps))
+
+    with one_thread():
+        parts = [part for part in ensemble.parts(threads) if len(part.theta)]
+        if len(parts) == 1:
+            train(parts[0])
+            return
+        with ThreadPoolExecutor(len(parts)) as pool:
+            for _ in pool.map(train, parts):
+                pass
+
+
+def _train(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, numbers: range) -> None:
+    for number in numbers:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            moving = ensemble.diverged < 0
+            update(step, ensemble, _gradient(step, x, y, ensemble, seed, number), number, moving)
+            within = np.abs(ensemble.theta) <= PARAMETER_LIMIT[ensemble.theta.dtype.name]
+            good = within.all(axis=1) & np.isfinite(ensemble.moments).all(axis=(1, 2))
+            ensemble.diverged[moving & ~good] = number
+
+
+def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+    """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
+    a, w = split(theta, outputs, x.shape[1])
+    with one_thread():
+        h = ACTIVATIONS[step.activation].value(x @ w.swapaxes(-1, -2))  # (M, n, m)
+        return theta.dtype.type(step.output_scale) * (h @ a.swapaxes(-1, -2))
+
+
+def update(step: Step, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_]) -> None:
+    """One step of the optimizer for the members in `moving` (M,), in place; `number` counts from 0."""
+    real = ensemble.theta.dtype.type
+    lr = ensemble.lr.astype(real)[:, None]
+    old_theta, old_moments = ensemble.theta, ensemble.moments
+    if step.optimizer == "sgd":
+        new_theta, new_moments = old_theta - lr * gradient, old_moments
+    elif step.optimizer == "momentum":
+        speed = real(step.momentum) * old_moments[:, 0] + gradient
+        new_theta, new_moments = old_theta - lr * speed, speed[:, None]
+    else:
+        first = real(step.beta1) * old_moments[:, 0] + real(1 - step.beta1) * gradient
+        second = real(step.beta2) * old_moments[:, 1] + real(1 - step.beta2) * gradient * gradient
+        # The corrections are numbers of the step alone: computed in double, then rounded once.
+        unbias_first = real(1 / (1 - step.beta1 ** (number + 1)))
+        unbias_second = real(1 / (1 - step.beta2 ** (number + 1)))
+        size = np.sqrt(second * unbias_second) + real(step.epsilon)
+        new_theta = old_theta - lr * (first * unbias_first) / size
+        new_moments = np.stack([first, second], axis=1)
+    np.copyto(ensemble.theta, new_theta, where=moving[:, None])
+    np.copyto(ensemble.moments, new_moments, where=moving[:, None, None])
+
+
+def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
+    """Gradient (M, P) that step `number` takes."""
+    if not step.extras:
+        return draw_gradient(step, x, y, ensemble, seed, number)
+    real = ensemble.theta.dtype.type
+    gradient = np.zeros_like(ensemble.theta)
+    if step.part != "drift":
+        draws = {2 * number + q: w for q, w in enumerate(svag_weights(step.svag))} if step.svag else {number: 1.0}
+        for draw, weight in draws.items():
+            gradient += real(weight) * draw_gradient(step, x, y, ensemble, seed, draw)
+    if step.part != "both":
+        mean = mean_gradient(step, x, y, ensemble)
+        gradient = mean if step.part == "drift" else gradient - mean
+    gradient[:, frozen(step, x, y, ensemble.theta)] = 0
+    return gradient
+
+
+def mean_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array:
+    """The mean (M, P) of the gradient of objective "dropout" over all noise: that of R_S + R_1 but for DropConnect."""
+    known: dict[str, Any] = {
+        "activation": step.activation,
+        "keep_prob": ensemble.keep_prob,
+        "output_scale": step.output_scale,
+    }
+    if step.connect < 1:
+        return dropconnect.mean_gradient(x, y, ensemble.theta, connect=step.connect, **known)
+    return expected.gradient("risk+r1", x, y, ensemble.theta, mask=step.mask, lr=0.0, **known)
+
+
+def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
+    """Gradient (M, P) of the objective under draw `number` of all noise."""
+    real, member = ensemble.theta.dtype.type, ensemble.member
+    if step.batch_size is not None:
+        chosen = rng.batches(
+            seed=seed, member=member, step=number, samples=len(x), batch_size=step.batch_size, replace=step.replace
+        )
+        x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
+    if step.objective in ("risk+r1", "risk+r1+r2"):
+        return expected.gradient(
+            step.objective,
+            x,
+            y,
+            ensemble.theta,
+            activation=step.activation,
+            keep_prob=ensemble.keep_prob,
+            output_scale=step.output_scale,
+            mask=step.mask,
+            lr=ensemble.lr,
+            train=step.train,
+        )
+    samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
+    if step.objective not in ("dropout", "risk"):
+        factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number)
+        return penalized.gradient(step, x, y, ensemble, factor)
+    if step.label_noise:
+        drawn = rng.normals(rng.STREAM_LABEL, y.shape[-1], np.arange(samples), number, member[:, None], seed)
+        y = y + (step.label_noise * drawn).astype(real)  # (M, B, c)
+    kept = connect_factor(step, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
+    gradient = np.zeros_like(ensemble.theta)
+    for r in range(step.masks):
+        factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number * step.masks + r)
+        gradient = gradient + dropout_gradient(step, x, y, ensemble.theta, factor, kept)
+    gradient = gradient / real(step.masks)
+    if step.parameter_noise:
+        drawn = rng.normals(rng.STREAM_PARAMETER, gradient.shape[-1], 0, number, member, seed)
+        gradient += (step.parameter_noise * drawn).astype(real)
+    return gradient
+
+
+def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int) -> Array:
+    """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk"."""
+    real, keep_prob = ensemble.theta.dtype.type, ensemble.keep_prob
+    members = len(ensemble.theta)
+    if not step.stochastic_mask:
+        return np.ones((members, 1, width), dtype=real)
+    per_sample = step.mask == "sample"
+    if step.law == "gaussian":
+        stream = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
+        position = np.arange(samples if per_sample else 1)
+        drawn = rng.normals(stream, width, position, number, ensemble.member[:, None], seed)
+        deviation = np.sqrt((1 - keep_prob) / keep_prob)[:, None, None]
+        return np.asarray((1 + deviation * drawn).astype(real))
+    kept = rng.masks(
+        seed=seed,
+        member=ensemble.member,
+        step=np.full(members, number),
+        width=width,
+        keep_prob=keep_prob,
+        samples=samples if per_sample else None,
+    ).reshape(members, -1, width)
+    return np.where(kept, (1 / keep_prob).astype(real)[:, None, None], real(0))
+
+
+def connect_factor(step: Step, ensemble: Ensemble, *, width: int, inputs: int, seed: int, number: int) -> Array | None:
+    """DropConnect's factors (M, m, D) of the input weights in draw `number`, kept / connect; None where all are 1."""
+    if step.connect == 1:
+        return None
+    real = ensemble.theta.dtype.type
+    drawn = rng.words(rng.STREAM_CONNECT, width * inputs, 0, number, ensemble.member, seed)
+    kept = (drawn <= rng.keep_threshold(step.connect)).reshape(-1, width, inputs)
+    return np.where(kept, real(1 / step.connect), real(0))

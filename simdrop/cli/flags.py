@@ -1,0 +1,79 @@
+"""Commands of click whose flags are made from a settings class of `config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from typing import Any
+
+import click
+
+from ..settings import fields as config
+
+
+class Flag(click.Option):
+    """An option made from a field of a settings class; its help lists names and default when it is shown."""
+
+    def __init__(self, field: Field[Any]) -> None:
+        self.field = field
+        flag = config.flag_of(field)
+        if "bool" in str(field.type):
+            super().__init__([f"{flag}/--no-{flag[2:]}", field.name], default=None)
+        else:
+            super().__init__([flag, field.name], multiple=field.default == (), metavar=_metavar(field), type=str)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line of the help, with choices (which may import NumPy) and default."""
+        about, default = self.field.metadata["about"], config.default_text(self.field)
+        choices = config.choices_of(self.field)
+        if choices:
+            about += f" ({', '.join(choices)})"
+        self.help = about + (f" [default: {default}]" if default else "")
+        return super().get_help_record(ctx)
+
+
+class Command(click.Command):
+    """A command with the flags of a settings class, --config, --set, --quiet and --debug; help in sections."""
+
+    def __init__(self, *args: Any, settings: type, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.params = [Flag(field) for field in fields(settings)] + _common() + self.params
+
+    def resolve(self, given: Mapping[str, Any]) -> Any:
+        """The settings that the parameters click has `given` stand for; raises InvalidInput."""
+        flags = {field.name: given[field.name] for field in fields(self.settings)}
+        return config.resolve(self.settings, flags, config=given["config"], assignments=given["set"])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options section by section; those that no setting stands behind come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):  # the usage line shows those
+                name = parameter.field.metadata["section"] if isinstance(parameter, Flag) else "Options"
+                sections.setdefault(name, []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def _common() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE.toml",
+            help="read settings from a file; its keys are named like the flags: keep_prob = 0.5",
+        ),
+        click.Option(
+            ["--set"], multiple=True, metavar="KEY=VALUE", help="set one key as in the file; stronger than the file"
+        ),
+        click.Option(["--quiet"], is_flag=True, help="print nothing but errors and warnings"),
+        click.Option(["--debug"], is_flag=True, help="show the traceback of an error"),
+    ]
+
+
+def _metavar(field: Field[Any]) -> str:
+    """INT, NUMBER or TEXT, from the annotation of a field."""
+    hint = str(field.type)
+    return "INT" if "int" in hint else "NUMBER" if "float" in hint else "TEXT"

@@ -1,0 +1,128 @@
+"""`orientation-similarity`: condensation in ten dimensions, by the cosines of all neurons (IRD, figure 7ab)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...problem import Problem
+from ...study.landscape import condensation
+from ..experiment import Experiment, Outcome, Row, Settings
+from ..shared.dropout_pair import COLORS, Array
+from ..shared.orientations import train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ARMS = (0.5, 1.0)
+WIDTH, INPUTS, SAMPLES = 100, 10, 30
+STEPS = {False: 500_000, True: 2_000_000}
+#: the orientations that hold this share of the summed amplitude are counted
+HELD = 0.9
+#: radians: no two neurons of a cluster are further apart; in ten dimensions random directions are about π/2 apart
+DIAMETER = 0.5
+
+
+def run(settings: Settings) -> Outcome:
+    """Train both arms on fresh data for each seed; clusters and cosines at the end."""
+    import xarray as xr
+
+    seeds, steps = settings.seeds or 5, STEPS[settings.full]
+    held, opposite, two, aligned = (np.zeros((seeds, 2)) for _ in range(4))
+    matrices: list[Array] = []
+    for seed in range(seeds):
+        x = np.random.default_rng([2207, seed]).standard_normal((SAMPLES, INPUTS))
+        here = Problem(x, np.tanh(x.sum(axis=1)), width=WIDTH, keep_prob=ARMS[0], mask="sample")
+        theta0 = np.repeat(here.init(seed=seed, gamma=1.0)[None], 2, axis=0)
+        runs = train(here, theta0, settings, what=f"seed {seed}", steps=steps, keep_prob=ARMS, seed=seed)
+        for arm, theta in enumerate(runs["theta"].values[-1].astype(np.float64)):
+            found = condensation.clusters(here, theta, diameter=DIAMETER)
+            held[seed, arm] = found.holding(HELD)
+            opposite[seed, arm] = found.center[0] @ found.center[1] if len(found) > 1 else np.nan
+            two[seed, arm] = found.weight[:2].sum()
+            cosines = condensation.similarity(here, theta, threshold=condensation.THRESHOLD).matrix
+            aligned[seed, arm] = (np.abs(cosines) > condensation.COSINE).mean()
+            if seed == 0:
+                matrices.append(cosines)
+    data = xr.Dataset(
+        {
+            "orientations": (("seed", "arm"), held),
+            "cosine_of_heaviest": (("seed", "arm"), opposite),
+            "held_by_two": (("seed", "arm"), two),
+            "aligned": (("seed", "arm"), aligned),
+            **{f"cosines_{k}": ((f"row_{k}", f"column_{k}"), one) for k, one in enumerate(matrices)},
+        },
+        {"arm": list(ARMS)},
+        {
+            "width": WIDTH,
+            "inputs": INPUTS,
+            "samples": SAMPLES,
+            "steps": steps,
+            "lr": 1e-3,
+            "gamma": 1.0,
+            "seeds": seeds,
+        },
+    )
+    notes = [
+        f"tanh(Σ x_i) at {SAMPLES} points of N(0, 1)^{INPUTS}, drawn anew for every seed; width {WIDTH}, Adam at 1e-3"
+        f" for {steps} steps, sample masks, weights N(0, 1/m). Neurons above 0.1 of the largest amplitude.",
+        f"Clusters: complete linkage, no two neurons further apart than {DIAMETER:g} rad.",
+    ]
+    return Outcome(rows=_rows(held, opposite, two, aligned), data=data, notes=notes)
+
+
+def _rows(held: Array, opposite: Array, two: Array, aligned: Array) -> list[Row]:
+    count = f"orientations that hold {100 * HELD:.0f} % of the amplitude"
+    pair, share = "amplitude held by the two heaviest", "share of pairs with |cos| > 0.95"
+    most, few = two[:, 0] > 0.5, two[:, 1] < 0.5
+    return [
+        Row.over_seeds(
+            "p = 0.5: cosine between the two heaviest", opposite[:, 0], published="-1",
+            rule="below -0.95 in every seed", holds=bool((opposite[:, 0] < -0.95).all()),
+        ),
+        Row.over_seeds(f"p = 0.5: {pair}", two[:, 0], rule="more than half in every seed", holds=bool(most.all())),
+        Row.over_seeds(f"p = 0.5: {count}", held[:, 0], published="2"),
+        Row.over_seeds(f"p = 0.5: {share}", aligned[:, 0]),
+        Row.over_seeds(f"p = 1: {pair}", two[:, 1], rule="less than half in every seed", holds=bool(few.all())),
+        Row.over_seeds(f"p = 1: {count}", held[:, 1], published="many"),
+        Row.over_seeds(f"p = 1: {share}", aligned[:, 1]),
+    ]  # fmt: skip
+
+
+def draw(outcome: Outcome) -> Figure:
+    """The cosines of the neurons of one seed, ordered by similarity, for both arms, and the clusters of all seeds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from ...output.style import STYLE
+
+    data = outcome.data
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
+        *maps, last = figure.subplots(1, 3)
+        image: Any = None
+        for k, axis in enumerate(maps):
+            image = axis.imshow(data[f"cosines_{k}"], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            axis.set(xlabel="neuron, by similarity", ylabel="neuron")
+            axis.set_title(f"p = {ARMS[k]:g}" if ARMS[k] < 1 else "no dropout")
+        figure.colorbar(image, ax=maps, label="cosine of $(w_j, b_j)$", shrink=0.9)
+        for k in (0, 1):
+            values = data["orientations"].values[:, k]
+            last.plot(range(len(values)), values, "o", color=COLORS[k], label=f"p = {ARMS[k]:g}")
+        last.set(xlabel="seed", ylabel="orientations", yscale="log", title=f"Clusters that hold {100 * HELD:.0f} %")
+        last.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
+        last.minorticks_off()
+        last.legend()
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name="orientation-similarity",
+    source="IRD, figure 7a, 7b",
+    shows="in ten dimensions neurons come to lie along two opposite directions with dropout, and along many without",
+    minutes=0.7,
+    full_minutes=3.0,
+    run=run,
+    draw=draw,
+)

@@ -1,0 +1,146 @@
+"""`r2`: a larger learning rate acts as an explicit penalty (λ/4) |∇R_drop|² (IRD, figure 3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ... import theory
+from ..experiment import Experiment, Outcome, Row, Settings
+from ..shared.digits import LR, Array, Digits, digits, starts, train
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+KEEP_PROB = 0.8
+#: the small learning rate, and larger ones in its units; each is also the λ of a penalised run at the small one
+SMALL = LR / 4
+TIMES = {False: (8, 12), True: (4, 8, 12)}
+COLORS = {"large": "#0072B2", "penalty": "#E69F00", "small": "#D55E00"}
+NAMES = {"large": "lr = λ", "penalty": f"lr = {SMALL:g}, penalty λ", "small": f"lr = {SMALL:g}"}
+
+
+def run(settings: Settings) -> Outcome:
+    """Train at larger rates, at the small one with the penalty, and without, to the same time lr · step."""
+    import xarray as xr
+
+    here, seeds, times = digits(settings), settings.seeds or 5, TIMES[settings.full]
+    theta0, arms = starts(here, seeds), [KEEP_PROB]
+    time = here.steps * LR
+    slow = {"lr": SMALL, "steps": round(time / SMALL)}
+    small = train(here, theta0, arms, settings, what="small rate", **slow)[:, 0]
+    found = np.empty((len(NAMES), len(times), 3, seeds))
+    for k, factor in enumerate(times):
+        lr = factor * SMALL
+        large = train(here, theta0, arms, settings, what=f"lr {lr:g}", lr=lr, steps=round(time / lr))[:, 0]
+        other = slow | {"objective": "dropout+r2", "penalty": lr}
+        penalised = train(here, theta0, arms, settings, what=f"penalty {lr:g}", **other)[:, 0]
+        for row, theta in enumerate((large, penalised, small)):
+            found[row, k] = _measure(here, theta)
+    data = xr.Dataset(
+        {
+            name: (("run", "lr", "seed"), found[:, :, k])
+            for k, name in enumerate(("mean_loss", "mean_square", "accuracy"))
+        },
+        {"run": list(NAMES), "lr": [factor * SMALL for factor in times]},
+        {
+            "keep_prob": KEEP_PROB,
+            "time": time,
+            "width": here.problem.width,
+            "seeds": seeds,
+            "data": here.about,
+        },
+    )
+    data["ratio"] = data["mean_loss"] / data["mean_square"]
+    notes = [
+        f"{here.about}; p = {KEEP_PROB:g}, sample masks, weights N(0, m^-0.2), all runs to time lr · step = {time:g}.",
+        "E R_drop and E|∇R_drop|² are exact means over all masks at the end of a run.",
+    ]
+    return Outcome(rows=_rows(data), data=data, notes=notes + _contradiction(data))
+
+
+def _measure(here: Digits, theta: Array) -> Array:
+    """E R_drop, E|∇R_drop|² and test accuracy, (3, seeds), at theta (seeds, P)."""
+    problem = replace(here.problem, keep_prob=KEEP_PROB)
+    loss = theory.risk(problem, theta) + theory.r1(problem, theta)
+    return np.array([loss, 4 * theory.r2(problem, theta, lr=1.0), here.accuracy(theta)])
+
+
+def _contradiction(data: xr.Dataset) -> list[str]:
+    """What the papers' own diagnostic says, where the penalty does not bring it nearer to that of the larger rates."""
+    logs = {name: np.log(data["ratio"].sel(run=name).values) for name in NAMES}  # (lr, seed)
+    apart = {name: np.abs(logs[name] - logs["large"]).mean(axis=0) for name in ("penalty", "small")}
+    closer = apart["small"] - apart["penalty"]
+    if closer.mean() > 2 * closer.std(ddof=1) / np.sqrt(closer.size):
+        return []
+    return [
+        "The penalty explains what a larger rate does to the mean loss, but here not the papers' diagnostic, the ratio"
+        " E R_drop / E|∇R_drop|²: that of the larger rates stays apart from that of the penalised runs."
+    ]
+
+
+def _rows(data: xr.Dataset) -> list[Row]:
+    """The numbers: how far the penalised run and the plain one end from the run at the larger rate."""
+    rows = []
+    for k, lr in enumerate(data["lr"].values):
+        here = data.isel(lr=k)
+        for name, title in NAMES.items():
+            loss, ratio = (here[what].sel(run=name).values for what in ("mean_loss", "ratio"))
+            rows.append(Row.over_seeds(f"λ = {lr:g}: E R_drop, {title}", loss))
+            rows.append(Row.over_seeds(f"λ = {lr:g}: E R_drop / E|∇R_drop|², {title}", ratio))
+        apart = {
+            name: np.abs(np.log(here["mean_loss"].sel(run=name).values / here["mean_loss"].sel(run="large").values))
+            for name in ("penalty", "small")
+        }
+        closer = apart["small"] - apart["penalty"]
+        error = closer.std(ddof=1) / np.sqrt(closer.size) if closer.size > 1 else np.nan
+        rows.append(
+            Row.over_seeds(
+                f"λ = {lr:g}: how much nearer the penalty brings log E R_drop", closer,
+                published="they agree", rule="above 0 by 2 standard errors", holds=bool(closer.mean() - 2 * error > 0),
+            )
+        )  # fmt: skip
+    for name, title in NAMES.items():
+        rows.append(
+            Row.over_seeds(f"accuracy, {title}", 100 * data["accuracy"].sel(run=name).values.mean(axis=0), unit="%")
+        )
+    return rows
+
+
+def draw(outcome: Outcome) -> Figure:
+    """The papers' diagnostic and the mean squared gradient over λ, and the accuracy."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from ...output.style import STYLE
+
+    data = outcome.data
+    panels = {
+        "mean_loss": r"$E\,R_{drop}$",
+        "ratio": r"$E\,R_{drop}\,/\,E\|\nabla R_{drop}\|^2$",
+        "accuracy": "test accuracy",
+    }
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
+        for axis, (what, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+            for name, color in COLORS.items():
+                values = data[what].sel(run=name).values  # (lr, seed)
+                error = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+                axis.errorbar(data["lr"], values.mean(axis=1), error, fmt="o-", ms=4.5, color=color, label=NAMES[name])
+            axis.set(xscale="log", xlabel="λ", ylabel=label)
+        figure.axes[0].legend(title="± standard error")
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name="r2",
+    source="IRD, figure 3",
+    shows="dropout at a larger learning rate ends where a penalty on the gradient takes dropout at a small one",
+    minutes=2.0,
+    full_minutes=120.0,
+    run=run,
+    draw=draw,
+)

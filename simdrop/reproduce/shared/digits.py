@@ -1,0 +1,75 @@
+"""Classifying handwritten digits: what the experiments on 784-1000-10 networks share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...problem import Problem
+from ..experiment import Settings
+
+Array = NDArray[np.float64]
+
+LR = 5e-3
+#: samples to train on, neurons, steps at LR: what minutes allow, and the published sizes
+SIZES = {False: (500, 100, 2000), True: (1000, 1000, 3000)}
+
+
+class Digits(NamedTuple):
+    """A problem of classification, images to test on and their labels, and where they come from."""
+
+    problem: Problem
+    x: Array
+    labels: NDArray[np.int64]
+    steps: int
+    about: str
+
+    def accuracy(self, theta: Array) -> Array:
+        """The share (...) of test images that the whole network theta (..., P) names rightly."""
+        flat = theta.reshape(-1, theta.shape[-1])
+        found = [(self.problem.predict(one, self.x).argmax(axis=-1) == self.labels).mean() for one in flat]
+        return np.array(found).reshape(theta.shape[:-1])
+
+
+def digits(settings: Settings) -> Digits:
+    """MNIST where its files are given, else scikit-learn's 8x8 digits; raises InvalidInput.
+
+    A tanh network with sample masks, one output for each digit, mean square error, the papers' initial weights.
+    """
+    samples, width, steps = SIZES[settings.full]
+    if settings.mnist is None:
+        from ...data import load
+
+        found = load("digits")
+        x, labels = found.x, found.y.argmax(axis=1)
+        train, test = slice(samples), slice(samples, None)
+        about, images, test_labels = "scikit-learn's 8x8 digits", x[test], labels[test]
+        x, labels = x[train], labels[train]
+    else:
+        from ...data.mnist import read
+
+        x, labels = read(settings.mnist, "train")
+        x, labels = x[:samples], labels[:samples]
+        (images, test_labels), about = read(settings.mnist, "t10k"), "MNIST"
+    problem = Problem(x, np.eye(10)[labels], width=width, mask="sample", activation="tanh", keep_prob=0.5)
+    text = f"{about}, first {samples} images; {problem.x.shape[1]}-{width}-10 tanh network, mean square error"
+    return Digits(problem, images, test_labels, steps, text)
+
+
+def starts(here: Digits, seeds: int) -> Array:
+    """Initial weights N(0, m^-0.2), a variance: theta (seeds, P)."""
+    return here.problem.init(seed=0, gamma=0.2, members=seeds)
+
+
+def train(here: Digits, theta0: Array, keep_probs: ArrayLike, settings: Settings, *, what: str, **known: Any) -> Array:
+    """Gradient descent in float32 from each start with each keep probability: theta (seeds, keep_probs, P)."""
+    arms = np.atleast_1d(np.asarray(keep_probs, dtype=np.float64))
+    options: dict[str, Any] = {"lr": LR, "steps": here.steps, "record": 2} | known
+    runs = settings.train(
+        f"train: {what}", here.problem, np.repeat(theta0, len(arms), axis=0), keep_prob=np.tile(arms, len(theta0)),
+        keep_theta=True, dtype="float32", **options,
+    )  # fmt: skip
+    theta = runs["theta"].values[-1].astype(np.float64)
+    return np.asarray(theta.reshape(len(theta0), len(arms), here.problem.n_params))

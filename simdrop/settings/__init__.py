@@ -1,0 +1,1 @@
+"""Settings of commands and sweeps: defaults, TOML files and flags from one definition."""

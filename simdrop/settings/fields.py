@@ -1,0 +1,140 @@
+"""Settings of a command: one dataclass, from which its flags, its TOML keys and its documentation derive.
+
+Precedence, weakest first: the defaults here, the file of --config, each --set key=value, the flags.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..checks.words import check_choice
+from ..errors import InvalidInput
+from .values import coerce, known_name, read_toml, value_of, within
+
+Settings = TypeVar("Settings")
+
+#: the text for no risk_limit: TOML has no null
+NO_LIMIT = "none"
+
+
+def setting(
+    default: Any, about: str, *, section: str = "Settings", choices: str = "", bounds: Mapping[str, float] | None = None
+) -> Any:
+    """A field of a settings class: its default, its help, `module:NAME` of the names it may take.
+
+    `bounds` are those of `checks.check_count` or `check_number`: least, most, above, below.
+    """
+    return field(
+        default=default, metadata={"about": about, "section": section, "choices": choices, "bounds": bounds or {}}
+    )
+
+
+def replace_default(settings: type, name: str, default: Any) -> Any:
+    """The field `name` of another settings class with another default."""
+    return field(default=default, metadata=next(f.metadata for f in fields(settings) if f.name == name))
+
+
+in_training = partial(setting, section="Training")
+in_comparison = partial(setting, section="Comparison")
+in_measurement = partial(setting, section="Measurement")
+in_machine = partial(setting, section="Machine")
+in_output = partial(setting, section="Output")
+
+#: bounds of counts: what masks can number, and what a machine may ever hold
+SEED = {"least": 0, "most": (1 << 64) - 1}
+MEMBERS = {"least": 4, "most": 1 << 32}
+STEPS = {"least": 1, "most": 1 << 32}
+POINTS = {"least": 2, "most": 1_000_000}
+THREADS = {"least": 1, "most": 1 << 16}
+RISK_LIMIT = {"least": 1}
+ABOUT_RISK_LIMIT = "times the risk at the start, beyond which a network has blown up and leaves the means; or none"
+
+
+def risk_limit_of(value: float | str) -> float | None:
+    """A setting `risk_limit` as the argument of `simulate`; raises InvalidInput."""
+    if isinstance(value, str):
+        check_choice("risk_limit", value, (NO_LIMIT, "a number"))
+    return None if isinstance(value, str) else value
+
+
+def resolve(
+    cls: type[Settings],
+    flags: Mapping[str, Any],
+    *,
+    config: str | Path | None = None,
+    assignments: Iterable[str] = (),
+) -> Settings:
+    """The settings from defaults, the TOML file `config`, `key=value` texts and flags, later ones winning.
+
+    `flags` holds what was given on the command line, as text, bool or a list of texts; None was not given.
+    Raises InvalidInput for an unknown key, with the nearest known one, or a value of the wrong type.
+    """
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    chosen: dict[str, Any] = {}
+
+    def take(name: str, value: Any, where: str) -> Any:
+        return checked(coerce(value, hints[name], where), known[name], where)
+
+    if config is not None:
+        held: dict[str, Any] = {}
+        for key, value in read_toml(config, "configuration").items():
+            name = known_name(key, known, f"configuration key in {config}", held)
+            held[name] = take(name, value, f"key {key!r} in {config}")
+        chosen |= held
+    assigned: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set takes key=value, got {text!r}")
+        name = known_name(key.strip(), known, "configuration key in --set", assigned)
+        assigned[name] = take(name, value_of(value.strip(), hints[name]), f"--set {key.strip()}")
+    chosen |= assigned
+    for name, value in flags.items():
+        if value is not None and value != ():
+            given = value if isinstance(value, (bool, tuple)) else value_of(value, hints[name])
+            chosen[name] = take(name, given, flag_of(known[name]))
+    return cls(**chosen)
+
+
+def checked(value: Any, option: Field[Any], where: str) -> Any:
+    """`value` where the bounds and choices of a field allow it; raises InvalidInput."""
+    choices = choices_of(option) if isinstance(value, str) and not isinstance(option.default, float) else ()
+    if choices:
+        check_choice(option.name, value, choices)
+    return within(value, option, where)
+
+
+def as_toml(settings: Any) -> str:
+    """The settings as a TOML file that `--config` reads back; what is None is left out."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    # JSON's numbers, texts, booleans and lists of texts are TOML's.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+
+
+def flag_of(option: Field[Any]) -> str:
+    """The command-line flag of a field."""
+    return "--" + option.name.replace("_", "-")
+
+
+def choices_of(option: Field[Any]) -> tuple[str, ...]:
+    """The names that a field may take, or () where there is no such list; may import a module."""
+    module, _, name = option.metadata["choices"].partition(":")
+    if module:
+        return tuple(getattr(importlib.import_module(module), name))
+    return tuple(name.split(",")) if name else ()
+
+
+def default_text(option: Field[Any]) -> str:
+    """The default of a field as the help shows it; empty where the help says it in words."""
+    default = option.default
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "" if default is None or default == () or default is MISSING else f"{default}"

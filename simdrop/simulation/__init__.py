@@ -1,0 +1,1 @@
+"""simulate() and sme(): ensembles, from their settings to the recorded result."""

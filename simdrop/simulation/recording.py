@@ -1,0 +1,423 @@
+"""What a simulation keeps: streamed moments over members, risks, chosen trajectories, as an xarray.Dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_whole, is_one
+from ..checks.sizes import check_memory
+from ..checks.words import check_choice, counted, shown
+from ..errors import InvalidInput
+from ..problem import Problem
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[np.floating]
+Alive = NDArray[np.bool_]
+
+#: what running moments are kept of: the parameters, or the outputs at the grid
+What = Literal["theta", "values"]
+#: a member whose R_S is more than this many times that at its start has blown up: its outputs are 10^4 times as large.
+#: Losses that rise at large learning rates and come down again rise less, by up to about the width of the network
+#: (Lewkowycz et al., arXiv:2003.02218), and what grows at every step passes any bound soon
+RISK_LIMIT = 1e8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to record, at which steps.
+
+    steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
+    neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
+    consecutive, equally large groups of members whose means are kept (0: none); norms: whether the 2-norm
+    of every member's theta is; risk_limit as in `simdrop.simulate`, infinite for none.
+    """
+
+    steps: NDArray[np.int64]
+    trajectories: NDArray[np.int64]
+    points: NDArray[np.float64] | None
+    covariance: NDArray[np.int64]
+    quantiles: tuple[float, ...]
+    groups: int
+    norms: bool = False
+    risk_limit: float = math.inf
+
+    @property
+    def risk_limit_told(self) -> float | str:
+        """As attributes of results hold it: JSON has no infinity."""
+        return self.risk_limit if math.isfinite(self.risk_limit) else "none"
+
+    @classmethod
+    def check(
+        cls,
+        problem: Problem,
+        *,
+        members: int,
+        steps: NDArray[np.int64],
+        keep_theta: bool | Sequence[int],
+        grid: ArrayLike | None,
+        covariance: bool | Sequence[int],
+        quantiles: Sequence[float],
+        groups: int,
+        norms: bool = False,
+        risk_limit: float | None = RISK_LIMIT,
+        dtype: np.dtype,
+    ) -> Wanted:
+        """Validate what a run of `members` members in `dtype` is asked to record at `steps`; raises InvalidInput."""
+        levels = check_finite("quantiles", quantiles)
+        if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
+            raise InvalidInput(f"quantiles must lie in [0, 1], a list of numbers, got {shown(quantiles)}")
+        groups = check_count("groups", groups, least=0)
+        if groups == 1 or groups > members:
+            raise InvalidInput(f"groups must be 0 or between 2 and the {counted(members, 'member')}, got {groups}")
+        points = None if grid is None else problem.augment(grid, "grid")
+        values = 0 if points is None else len(points) * problem.n_outputs
+        parts = _parts(
+            problem, len(steps), members, values, groups, keep_theta=keep_theta, covariance=covariance,
+            norms=check_flag("norms", norms), itemsize=dtype.itemsize,
+        )  # fmt: skip
+        check_memory(parts)
+        return cls(
+            steps=steps,
+            trajectories=_numbers("keep_theta", keep_theta, members),
+            points=points,
+            covariance=_numbers("covariance", covariance, problem.n_params),
+            quantiles=tuple(levels.tolist()),
+            groups=groups,
+            norms=norms,
+            risk_limit=check_risk_limit(risk_limit),
+        )
+
+
+def check_risk_limit(value: object) -> float:
+    """`risk_limit` as in `simdrop.simulate`, infinite for None; raises InvalidInput."""
+    return math.inf if value is None else check_number("risk_limit", value, least=1)
+
+
+def _parts(
+    problem: Problem, times: int, members: int, values: int, groups: int, *, keep_theta: Any, covariance: Any,
+    norms: bool, itemsize: int,
+) -> dict[str, float]:  # fmt: skip
+    """Bytes of what is recorded at `times`, by what they are for; `values` on the grid, numbers of `itemsize` bytes.
+
+    The mean risks at the end take a copy of the risks in double precision, and which of them count.
+    """
+    params = problem.n_params
+    kept, crossed = (
+        limit * bool(given) if isinstance(given, (bool, np.bool_)) else len(_numbers(name, given, limit))
+        for name, given, limit in (("keep_theta", keep_theta, members), ("covariance", covariance, params))
+    )
+    return {
+        f"the risks of members={members} at {times} record times": (itemsize + 9.0) * times * members,
+        f"the norms of members={members} at {times} record times": float(norms) * itemsize * times * members,
+        f"the numbers of members={members} and the steps at which they diverged or blew up": 24.0 * members,
+        f"mean and spread of {params} parameters at {times} record times": 32.0 * times * params,
+        f"keep_theta, the {params} parameters of {kept} members at {times} record times": float(itemsize)
+        * times
+        * kept
+        * params,
+        f"the grid, {values} outputs at {times} record times": 32.0 * times * values,
+        f"covariance of {crossed} parameters at {times} record times": 16.0 * times * crossed**2,
+        f"groups={groups} of means at {times} record times": 16.0 * times * groups * (params + values),
+    }
+
+
+def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> NDArray[np.int64]:
+    """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`."""
+    check_choice("spacing", spacing, ("even", "log"))
+    if is_one("record", record):
+        count = check_count("record", record, least=2)
+        check_memory({f"record={count}": 16.0 * count})
+        if spacing == "even":
+            chosen = np.linspace(0, steps, count)
+        else:
+            chosen = np.concatenate([[0], np.geomspace(1, steps, max(count - 1, 1))])
+    else:
+        chosen = check_finite("record", record)
+        if chosen.ndim != 1 or not ((chosen >= 0) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
+            raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {shown(record)}")
+    return np.unique(np.concatenate([[0, steps], np.rint(chosen)]).astype(np.int64))
+
+
+def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.int64]:
+    """Numbers in [0, limit): all for True, none for False, else those given, sorted, without repetition."""
+    if isinstance(value, (bool, np.bool_)):
+        return np.arange(limit if value else 0)
+    words = f"{name} must be True, False or whole numbers from 0 to {limit - 1}, got {shown(value)}"
+    try:
+        given = check_whole(name, value, most=limit - 1)
+    except InvalidInput:
+        raise InvalidInput(words) from None
+    if given.ndim != 1:
+        raise InvalidInput(words)
+    return np.unique(given)
+
+
+class Seen(Protocol):
+    """Members of a block at a record step, wherever their parameters lie: here, or on a device."""
+
+    @property
+    def members(self) -> int:
+        """B."""
+        ...
+
+    @property
+    def risk(self) -> NDArray[np.floating]:
+        """R_S (B,) of the whole networks."""
+        ...
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether the risk (B,) and all parameters are finite."""
+        ...
+
+    def norms(self) -> NDArray[np.float64]:
+        """2-norms (B,) of the parameters."""
+        ...
+
+    def add(
+        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
+        m2: Array,
+    ) -> None:  # fmt: skip
+        """Add the living ones of the members `rows` to running moments, in place: see `cpu.statistics.accumulate`.
+
+        "values" are the outputs at the grid.
+        """
+
+    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
+        """Parameters `columns` (k,) of members `rows` (r,): (r, k)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Members whose parameters lie here: theta (B, P), risk (B,), outputs at the grid (B, k, c) or None."""
+
+    parameters: Array
+    risk: NDArray[np.floating]
+    values: Array | None
+
+    @property
+    def members(self) -> int:
+        """B."""
+        return len(self.parameters)
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """See `Seen`."""
+        return np.isfinite(self.risk) & np.isfinite(self.parameters).all(axis=1)
+
+    def norms(self) -> NDArray[np.float64]:
+        """See `Seen`."""
+        return _norms(self.parameters)
+
+    def add(
+        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
+        m2: Array,
+    ) -> None:  # fmt: skip
+        """See `Seen`."""
+        from simdrop_kernels.cpu.statistics import accumulate
+
+        numbers = self.parameters if what == "theta" or self.values is None else self._flat_values
+        accumulate(count, mean, m2, numbers[rows], alive[rows])
+
+    @cached_property
+    def _flat_values(self) -> Array:
+        assert self.values is not None
+        return np.ascontiguousarray(self.values).reshape(len(self.values), -1)
+
+    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
+        """See `Seen`."""
+        return self.parameters[rows[:, None], columns]
+
+
+class Moments:
+    """Running mean and, where asked for, variance over members of vectors of K numbers, at T times."""
+
+    def __init__(self, times: int, size: int, *, squares: bool) -> None:
+        self.count = np.zeros((times, 1), dtype=np.int64)
+        self.mean = np.zeros((times, size))
+        self.m2 = np.zeros((times, size if squares else 0))
+
+    def add(self, time: int, seen: Seen, what: What, rows: slice, alive: Alive) -> None:
+        """Add the living ones of the members `rows`."""
+        seen.add(what, rows, alive, self.count[time], self.mean[time], self.m2[time])
+
+    def means(self) -> Array:
+        """Means (T, K), NaN where nothing was counted."""
+        return np.where(self.count > 0, self.mean, np.nan)
+
+    def deviations(self) -> Array:
+        """Standard deviations (T, K) with M - 1 in the denominator, NaN where fewer than two were counted."""
+        return np.sqrt(np.where(self.count > 1, self.m2, np.nan) / np.maximum(self.count - 1, 1))
+
+
+class Products:
+    """Running covariance over members of chosen parameters at T times."""
+
+    def __init__(self, times: int, size: int) -> None:
+        self.count = np.zeros((times, 1), dtype=np.int64)
+        self.mean = np.zeros((times, size))
+        self.sums = np.zeros((times, size, size))
+
+    def add(self, time: int, values: Array, alive: Alive) -> None:
+        """Add the rows (B, K) of the living members."""
+        from simdrop_kernels.cpu.statistics import accumulate_products
+
+        accumulate_products(self.count[time], self.mean[time], self.sums[time], values, alive)
+
+    def covariances(self) -> Array:
+        """Covariances (T, K, K) with M - 1 in the denominator, NaN where fewer than two were counted."""
+        count = self.count[:, :, None]
+        both = (self.sums + self.sums.swapaxes(-1, -2)) / 2
+        return np.where(count > 1, both / np.maximum(count - 1, 1), np.nan)
+
+
+class Recorder:
+    """Observes blocks of members at the record steps and turns into a dataset at any moment."""
+
+    def __init__(self, wanted: Wanted, *, members: int, params: int, outputs: int, dtype: np.dtype) -> None:
+        self.wanted = wanted
+        self.members = members
+        times = len(wanted.steps)
+        self.risk = np.full((times, members), np.nan, dtype=dtype)
+        self.norm = np.full((times, members if wanted.norms else 0), np.nan, dtype=dtype)
+        self.diverged = np.full(members, -1, dtype=np.int64)
+        self.blown_up = np.full(members, -1, dtype=np.int64)
+        self.theta = Moments(times, params, squares=True)
+        grid = 0 if wanted.points is None else len(wanted.points) * outputs
+        self.outputs = outputs
+        self.values = Moments(times, grid, squares=True)
+        self.products = Products(times, len(wanted.covariance))
+        self.kept = np.full((times, len(wanted.trajectories), params), np.nan, dtype=dtype)
+        self.group_theta = [Moments(times, params, squares=False) for _ in range(wanted.groups)]
+        self.group_values = [Moments(times, grid, squares=False) for _ in range(wanted.groups)]
+        self._group_start = np.arange(wanted.groups + 1) * members // max(wanted.groups, 1)
+
+    def observe(self, time: int, first: int, seen: Seen, alive: Alive) -> None:
+        """Record members first, first + 1, ... at record time number `time`; alive (B,): whether a member counts."""
+        last, everyone = first + seen.members, slice(0, seen.members)
+        self.risk[time, first:last] = np.where(alive, seen.risk, np.nan)
+        if self.wanted.norms:
+            self.norm[time, first:last] = np.where(alive, seen.norms(), np.nan)
+        sums: list[tuple[What, Moments, list[Moments]]]
+        sums = [("theta", self.theta, self.group_theta), ("values", self.values, self.group_values)]
+        for what, running, groups in sums if self.wanted.points is not None else sums[:1]:
+            running.add(time, seen, what, everyone, alive)
+            for group in range(self.wanted.groups):
+                rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first).tolist())
+                if rows.start < rows.stop:
+                    groups[group].add(time, seen, what, rows, alive)
+        if self.wanted.covariance.size:
+            self.products.add(time, seen.theta(np.arange(seen.members), self.wanted.covariance), alive)
+        kept = np.flatnonzero((self.wanted.trajectories >= first) & (self.wanted.trajectories < last))
+        if kept.size:
+            rows_kept = self.wanted.trajectories[kept] - first
+            theta = seen.theta(rows_kept, np.arange(self.kept.shape[2]))
+            self.kept[time, kept] = np.where(alive[rows_kept, None], theta, np.nan)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
+        found: dict[str, NDArray[Any]] = {"risk": self.risk, "diverged": self.diverged, "kept": self.kept}
+        found |= {"norm": self.norm, "blown_up": self.blown_up}
+        sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
+        sums += [("products", self.products)]
+        sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
+        sums += [(f"group_values{k}", moments) for k, moments in enumerate(self.group_values)]
+        for name, running in sums:
+            found |= {f"{name}.{part}": array for part, array in vars(running).items()}
+        return found
+
+    def dataset(self, *, time: Array | None, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
+        """The dataset of everything recorded so far; `time` (T,) in units of lr · step, or None."""
+        import xarray as xr
+
+        counted = np.isfinite(self.risk)
+        variables: dict[str, Any] = {
+            "risk": (("time", "member"), self.risk, {"long_name": "risk R_S of a member, without dropout"}),
+            "risk_mean": (("time",), _over_members(np.mean, self.risk, counted, least=1)),
+            "risk_std": (("time",), _over_members(lambda r: np.std(r, ddof=1), self.risk, counted, least=2)),
+            "theta_mean": (("time", "param"), self.theta.means()),
+            "theta_std": (("time", "param"), self.theta.deviations()),
+            "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
+            "diverged": (
+                ("member",),
+                self.diverged,
+                {"long_name": "first step that took a parameter beyond its limit, or -1"},
+            ),
+            "blown_up": (
+                ("member",),
+                self.blown_up,
+                {"long_name": "first record step with a risk above its limit, or -1"},
+            ),
+        }
+        coords: dict[str, Any] = {
+            "step": ("time", self.wanted.steps),
+            "member": np.arange(self.members),
+            "param": np.arange(self.theta.mean.shape[1]),
+        }
+        if time is not None:
+            coords["time"] = ("time", time, {"long_name": "lr · step"})
+        if self.wanted.quantiles:
+            levels = np.array(self.wanted.quantiles)
+            rows = zip(self.risk, counted, strict=True)
+            quantiles = [np.quantile(r[c], levels) if c.any() else levels * np.nan for r, c in rows]
+            variables["risk_quantile"] = (("time", "quantile"), np.array(quantiles))
+            coords["quantile"] = levels
+        if self.wanted.norms:
+            variables["norm"] = (("time", "member"), self.norm, {"long_name": "2-norm of the parameters of a member"})
+        self._add_grid(variables, coords, grid)
+        self._add_groups(variables, counted)
+        if self.wanted.covariance.size:
+            variables["theta_cov"] = (("time", "param_i", "param_j"), self.products.covariances())
+            coords |= {"param_i": self.wanted.covariance, "param_j": self.wanted.covariance}
+        if self.wanted.trajectories.size:
+            everyone = len(self.wanted.trajectories) == self.members
+            variables["theta"] = (("time", "member" if everyone else "kept", "param"), self.kept)
+            if not everyone:
+                coords["kept"] = ("kept", self.wanted.trajectories, {"long_name": "numbers of the members kept"})
+        return xr.Dataset(variables, coords, attrs)
+
+    def _add_grid(self, variables: dict[str, Any], coords: dict[str, Any], grid: Array | None) -> None:
+        if grid is None:
+            return
+        shape = (len(self.wanted.steps), len(grid), self.outputs)
+        variables["f_mean"] = (("time", "point", "output"), self.values.means().reshape(shape))
+        variables["f_std"] = (("time", "point", "output"), self.values.deviations().reshape(shape))
+        coords["grid"] = (("point", "input"), grid)
+
+    def _add_groups(self, variables: dict[str, Any], counted: NDArray[np.bool_]) -> None:
+        if not self.wanted.groups:
+            return
+        spans = [slice(a, b) for a, b in zip(self._group_start[:-1], self._group_start[1:], strict=True)]
+        risks = [_over_members(np.mean, self.risk[:, s], counted[:, s], least=1) for s in spans]
+        theta = np.stack([m.means() for m in self.group_theta], axis=1)
+        variables["group_theta_mean"] = (("time", "group", "param"), theta)
+        variables["group_risk_mean"] = (("time", "group"), np.stack(risks, axis=1))
+        alive = np.concatenate([m.count for m in self.group_theta], axis=1)
+        variables["group_alive"] = (("time", "group"), alive)
+        if self.values.mean.shape[1]:
+            values = np.stack([m.means() for m in self.group_values], axis=1)
+            shape = (*values.shape[:2], -1, self.outputs)
+            variables["group_f_mean"] = (("time", "group", "point", "output"), values.reshape(shape))
+
+
+def _norms(theta: Array) -> NDArray[np.float64]:
+    """2-norms of rows, added up in double precision."""
+    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+        return np.sqrt(np.square(theta).sum(axis=1, dtype=np.float64))
+
+
+def _over_members(reduce: Callable[[Array], Any], risk: Array, counted: NDArray[np.bool_], *, least: int) -> Array:
+    """`reduce` over the counted members of every time, in double precision; NaN with fewer than `least`."""
+    rows = zip(risk.astype(np.float64), counted, strict=True)
+    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+        return np.array([reduce(r[c]) if c.sum() >= least else np.nan for r, c in rows])

@@ -1,0 +1,283 @@
+"""The loop that simulate() and sme() share: blocks of members, each taken from record step to record step.
+
+What moves a block is a `Mover`; here are the bound on memory, the length of a call, progress, interrupts, members
+that diverge.
+"""
+
+from __future__ import annotations
+
+import sys
+import time as clock
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simdrop_kernels.contract.step import Ensemble, for_kernels
+
+from ..checks.numbers import check_count
+from ..errors import Diverged, DivergenceWarning, InvalidInput
+from .interrupt import Interruptible, stop
+from .recording import Here, Recorder, Seen, Wanted
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ..output.folder import Folder
+    from .checkpoint import Checkpoint, Restored
+
+Array = NDArray[np.floating]
+Progress = Callable[[int, int], None]
+
+#: bytes of parameters and optimizer state that one block of members may take by default
+DEFAULT_MEMORY = 512 << 20
+#: neuron·sample updates of one step of one block at most, so that a kernel call stays well below a second
+BLOCK_WORK = 500_000_000
+#: seconds that one kernel call should last: long enough to cost nothing, short enough to stop soon
+CALL_SECONDS = 0.2
+#: bytes of parameters that are looked at in one piece when recording
+SLICE_BYTES = 4 << 20
+
+
+class Mover(Protocol):
+    """What moves members, on data x (n, D) and y (n, c) in the dtype of the run."""
+
+    x: Array
+    y: Array
+
+    def start(self, first: int, last: int) -> Ensemble:
+        """Members first, ..., last - 1 before their first step."""
+
+    def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
+        """Take them through steps first_step, ..., first_step + steps - 1."""
+
+    def look(self, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Seen]]:
+        """The members as they are, in parts that begin with the numbers told; `points` (k, D) or None: the grid.
+
+        The ensemble's `diverged` is current then, and may be changed; its other arrays need not be.
+        """
+        ...
+
+    def fetch(self, ensemble: Ensemble) -> None:
+        """Make all arrays of the ensemble current."""
+
+    def evaluate(self, x: Array, theta: Array) -> Array:
+        """Outputs (B, k, c) of the whole networks theta (B, P) at x (k, D)."""
+
+
+class Run:
+    """One run of `members` members of `params` parameters in blocks of `block`, and what it recorded and took."""
+
+    def __init__(self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int) -> None:
+        self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
+        dtype = mover.x.dtype
+        self.points = None if wanted.points is None else for_kernels(wanted.points, dtype)
+        outputs = mover.y.shape[1]
+        self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
+        self.call_steps = 1
+        self.seconds = self.kernel_seconds = self.compile_seconds = 0.0
+        self.updates = 0
+        self.checkpoint: Checkpoint | None = None
+
+    def go(self, progress: Progress | None = None) -> BaseException | None:
+        """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
+
+        A second signal is raised at once.
+        """
+        self.progress = progress or (lambda done, total: None)
+        started, compiled = clock.perf_counter(), _compiled()
+        error: BaseException | None = None
+        with Interruptible() as interrupt:
+            try:
+                restored = self._restored()
+                begin = restored.first if restored else 0
+                for first in range(begin, self.members, self.block):
+                    if not self._take_block(first, min(first + self.block, self.members), interrupt, restored):
+                        error = stop(interrupt.requested)
+                        break
+            except BaseException as raised:
+                if interrupt.at_once:
+                    raise
+                error = raised
+        self.seconds, self.compile_seconds = clock.perf_counter() - started, _compiled() - compiled
+        return error
+
+    def dataset(self, time: NDArray[np.float64] | None, *, grid: Array | None, attrs: dict[str, Any]) -> xr.Dataset:
+        """What was recorded; `time` (T,) of the record steps or None, grid (k, d) the points of the user or None."""
+        return self.recorder.dataset(time=time, grid=grid, attrs=attrs)
+
+    def _restored(self) -> Restored | None:
+        """What the checkpoint holds, its records in the recorder; None without one."""
+        restored = self.checkpoint.load(self.recorder.state()) if self.checkpoint else None
+        if restored is not None:
+            steps, members = self.wanted.steps, len(restored.moved["theta"])
+            self.updates = int(steps[-1]) * restored.first + int(steps[restored.number]) * members
+        return restored
+
+    def _take_block(self, first: int, last: int, interrupt: Interruptible, restored: Restored | None = None) -> bool:
+        """Take one block through all steps, or those after it was `restored`; returns whether it came to the end."""
+        ensemble, done, begin = self.mover.start(first, last), 0, 0
+        limits = self._limits(ensemble.theta)
+        if restored is not None and restored.first == first:
+            begin, done = restored.number + 1, int(self.wanted.steps[restored.number])
+            restored.into(ensemble)
+        for number, target in enumerate(self.wanted.steps[begin:], begin):
+            while done < target:
+                if interrupt.requested:
+                    return False
+                done += self._advance(ensemble, done, int(target))
+            self._observe(number, first, ensemble, limits)
+            if self.checkpoint is not None and self.checkpoint.due():
+                self.mover.fetch(ensemble)
+                self.checkpoint.save(self.recorder.state(), first, number, ensemble)
+        return True
+
+    def _advance(self, ensemble: Ensemble, done: int, target: int) -> int:
+        """One kernel call; returns the steps it took. The number of steps of a call adapts to their cost."""
+        steps = min(self.call_steps, target - done)
+        started, compiled = clock.perf_counter(), _compiled()
+        self.mover.advance(ensemble, done, steps)
+        seconds = clock.perf_counter() - started - (_compiled() - compiled)
+        self.kernel_seconds += seconds
+        if seconds < CALL_SECONDS / 2 and steps == self.call_steps:
+            self.call_steps = min(2 * self.call_steps, 1 << 24)
+        elif seconds > CALL_SECONDS:
+            self.call_steps = max(self.call_steps // 2, 1)
+        self.updates += steps * len(ensemble.theta)
+        self.progress(self.updates, int(self.wanted.steps[-1]) * self.members)
+        return steps
+
+    def _limits(self, theta: Array) -> NDArray[np.float64]:
+        """The risk (B,) above which each member, at its start theta (B, P), has blown up; infinite for none."""
+        if np.isinf(self.wanted.risk_limit):
+            return np.full(len(theta), np.inf)
+        starts = theta[:1] if (theta == theta[0]).all() else theta
+        zero = np.square(self.mover.y, dtype=np.float64).sum() / (2 * len(self.mover.y))
+        with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
+            unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
+            limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
+        return np.broadcast_to(limits, len(theta))
+
+    def _observe(self, number: int, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
+        """Hand the block to the recorder, with the members that count."""
+        step = self.wanted.steps[number]
+        blown_up = self.recorder.blown_up[first : first + len(ensemble.theta)]
+        for start, seen in self.mover.look(ensemble, self.points):
+            part = slice(start, start + seen.members)
+            diverged, blown = ensemble.diverged[part], blown_up[part]
+            blown[(blown < 0) & (diverged < 0) & ~(seen.risk <= limits[part])] = step
+            self.recorder.observe(number, first + start, seen, (diverged < 0) & (blown < 0) & seen.finite)
+        self.recorder.diverged[first : first + len(ensemble.theta)] = ensemble.diverged
+
+
+def _compiled() -> float:
+    """Seconds that this process has compiled kernels; 0 where nothing loaded what compiles."""
+    compiling = sys.modules.get("simdrop_kernels.compiling")
+    return 0.0 if compiling is None else float(compiling.seconds())
+
+
+def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Here]]:
+    """The members of a block whose arrays are current, in slices that stay small beside the state."""
+    for part in _slices(ensemble.theta):
+        theta = ensemble.theta[part]
+        with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+            risk = _risk(mover, theta)
+            values = None if points is None else mover.evaluate(points, theta)
+        yield part.start, Here(theta, risk, values)
+
+
+def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
+    """R_S (B,) of the networks theta (B, P)."""
+    f = mover.evaluate(mover.x, theta)
+    risk: NDArray[np.float64] = np.square(f - mover.y).sum(axis=(1, 2), dtype=np.float64)
+    return risk / (2 * len(mover.x))
+
+
+def _slices(theta: Array) -> Iterator[slice]:
+    """Slices of members that stay small beside the state."""
+    rows = max(1, SLICE_BYTES // theta[0].nbytes)
+    return (slice(start, start + rows) for start in range(0, len(theta), rows))
+
+
+def block_members(members: int, *, state: int, work: float, memory: int, given: int | None) -> int:
+    """Members of a block: `given`, or as many of `state` bytes and `work` updates a step as fit the bounds."""
+    if given is not None:
+        return min(check_count("block_size", given), members)
+    if check_count("memory", memory) < state:
+        raise InvalidInput(f"memory must hold the {state} bytes of one member at least, got {memory}")
+    return int(min(members, memory // state, max(64, BLOCK_WORK // work)))
+
+
+def keep(data: xr.Dataset, out: Folder | None, error: BaseException | None) -> None:
+    """Write what was recorded, of a run that `error` stopped too; the data are the `partial` of an error in writing."""
+    if out is None:
+        return
+    from ..output.storage import save
+
+    try:
+        out.write("results.zarr", lambda path: save(data, path))
+    except BaseException as failed:
+        with_partial(failed, data)
+        if error is None:
+            raise
+        error.add_note(f"what was recorded could not be written: {failed}")
+
+
+def with_partial(error: BaseException, data: object) -> BaseException:
+    """The error, with what was computed before it as `partial`, unless it carries that already."""
+    if getattr(error, "partial", None) is None:
+        with suppress(AttributeError, TypeError):  # a class of the user's that takes no attributes
+            error.partial = data  # type: ignore[attr-defined]
+    return error
+
+
+def lost_steps(data: xr.Dataset) -> NDArray[np.int64]:
+    """For each member the step at which it diverged, -1 where it did not.
+
+    It is the first that took a parameter beyond its limit, or else the record step at which its risk was above its own.
+    """
+    diverged, blown_up = data["diverged"].values, data["blown_up"].values
+    return np.where(diverged >= 0, diverged, blown_up)
+
+
+def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
+    """Raise for a run that was stopped or lost all members, with `partial`; warn if it lost some."""
+    steps = lost_steps(data)
+    lost = np.flatnonzero(steps >= 0)
+    if stopped is not None:
+        raise with_partial(stopped, data)
+    if not lost.size:
+        return
+    shown = ", ".join(f"{m} (step {steps[m]})" for m in lost[:5]) + (", ..." if lost.size > 5 else "")
+    text = f"{lost.size} of {steps.size} members {_how(data)} and left the means: {shown}"
+    if lost.size == steps.size:
+        raise with_partial(Diverged(f"all members diverged; {_remedy(data)}. {text}"), data)
+    try:
+        warnings.warn(text, DivergenceWarning, stacklevel=3)
+    except DivergenceWarning as error:  # where warnings are errors
+        raise with_partial(error, data)  # noqa: B904
+
+
+def _remedy(data: xr.Dataset) -> str:
+    """What may help where all members diverged."""
+    if np.isnan(data["risk"].values[0]).all():  # before any step
+        dtype = data["risk"].dtype
+        return f"theta0 itself has parameters or a risk too large for {dtype}: a smaller theta0 or scaled data may help"
+    if data.attrs.get("optimizer") == "adam" and data.attrs["epsilon"] == 0:
+        return (
+            "epsilon=0 divides 0 by 0 where a gradient is 0, as those of dropped neurons: a positive epsilon may help"
+        )
+    return "a smaller lr may help"
+
+
+def _how(data: xr.Dataset) -> str:
+    """What became of the members that were lost."""
+    beyond = data["diverged"].values >= 0
+    blown_up = int(((data["blown_up"].values >= 0) & ~beyond).sum())
+    if not blown_up:
+        return "diverged"
+    words = f"blew up (risk above {data.attrs['risk_limit']:g} times that at the start)"
+    return f"diverged ({beyond.sum()}) or {words}" if beyond.any() else words

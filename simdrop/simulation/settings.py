@@ -1,0 +1,201 @@
+"""The settings of a training run, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simdrop_kernels.contract.step import OPTIMIZERS, Step
+from simdrop_kernels.mathematics.rng import MAX_STEPS, MAX_WIDTH
+
+from .. import provenance
+from ..checks.labels import check_same
+from ..checks.numbers import (
+    check_count,
+    check_finite,
+    check_flag,
+    check_keep_prob,
+    check_number,
+    check_seeds,
+    check_whole,
+)
+from ..checks.words import check_choice, counted, shown
+from ..errors import InvalidInput
+from ..problem import Problem, check_problem
+from ..problem.noise import Noise, check_batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The checked numbers of a run; lr, keep_prob and seeds have shape (members,), theta0 (P,) or (members, P)."""
+
+    theta0: NDArray[np.float64]
+    lr: NDArray[np.float64]
+    keep_prob: NDArray[np.float64]
+    seeds: NDArray[np.uint64]
+    steps: int
+    members: int
+    dtype: np.dtype
+    per_member: tuple[str, ...] = ()  # what was given for each member
+
+    @cached_property
+    def theta0_sha256(self) -> str:
+        """Told with the results and with the checkpoint; theta0 of all members may be large."""
+        return provenance.fingerprint(self.theta0)
+
+    @property
+    def seed(self) -> int:
+        """That of the first member, which the kernels take; `start` tells how the others' differ."""
+        return int(self.seeds[0])
+
+    @classmethod
+    def check(
+        cls,
+        problem: Problem,
+        *,
+        theta0: ArrayLike,
+        lr: ArrayLike,
+        steps: int,
+        members: int | None,
+        seed: int | ArrayLike,
+        keep_prob: ArrayLike | None,
+        dtype: str,
+    ) -> Settings:
+        """Validate; raises InvalidInput."""
+        labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
+        check_same(labelled if getattr(theta0, "ndim", 0) < 2 else {"theta0": theta0} | labelled)
+        theta0 = check_problem(problem).check_theta(theta0, "theta0")
+        lr = check_finite("lr", lr)
+        if not (lr > 0).all():
+            raise InvalidInput(f"lr must be positive, got {shown(lr if lr.ndim else lr.item())}")
+        kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
+        seeds = check_seeds(seed)
+        lengths = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
+        if members is None:
+            members = next((len(value) for value in lengths.values() if value.ndim), None)
+            if members is None:
+                raise InvalidInput("members is missing: give it, or an array over members for theta0, lr or keep_prob")
+        members = check_count("members", members, most=1 << 32)
+        for name, value in lengths.items():
+            if value.ndim > 1 or value.shape not in ((), (members,)):
+                raise InvalidInput(
+                    f"{name} must be the same for all or given for {counted(members, 'member')}, got {value.shape}"
+                )
+        steps = check_count("steps", steps)
+        if steps > MAX_STEPS:
+            raise InvalidInput(f"steps must be at most 2**32, got {steps}")
+        with np.errstate(over="ignore"):
+            duration = lr.max() * steps
+        if not np.isfinite(duration):
+            raise InvalidInput(f"lr · steps must be finite, got lr={lr.max():g} and steps={steps}")
+        check_choice("dtype", dtype, ("float32", "float64"))
+        return cls(
+            theta0=theta0,
+            lr=np.broadcast_to(lr, members),
+            keep_prob=np.broadcast_to(kept, members),
+            steps=steps,
+            members=members,
+            seeds=np.broadcast_to(seeds, members),
+            dtype=np.dtype(dtype),
+            per_member=tuple(name for name, value in lengths.items() if value.ndim),
+        )
+
+
+def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
+    """The members' numbers (members,); raises InvalidInput."""
+    if numbers is None:
+        return None
+    array = check_whole("numbers", numbers, most=(1 << 32) - 1)
+    if array.shape != (members,):
+        raise InvalidInput(f"numbers must be {members} whole numbers from 0 to 2**32 - 1, got {shown(numbers)}")
+    return array.astype(np.uint64)
+
+
+def _check_noise(
+    problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
+) -> Noise:
+    """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
+    replace = check_flag("replace", replace)
+    if noise is None:
+        noise = Noise()
+    elif not isinstance(noise, Noise):
+        raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
+    if batch_size is not None or replace:
+        if noise.batch_size is not None or noise.replace:
+            raise InvalidInput("batch_size and replace are given twice: as arguments and in noise; leave one out")
+        noise = dataclasses.replace(
+            noise, batch_size=check_batch(problem, batch_size, replace=replace), replace=replace
+        )
+    if "risk+r1+r2" in objectives.values() and noise.batch_size is not None:
+        raise InvalidInput("objective 'risk+r1+r2' needs batch_size=None: R_2 is defined for the full batch")
+    minibatches = Noise(batch_size=noise.batch_size, replace=noise.replace)
+    others = sorted(set(objectives.values()) - {"dropout"})
+    if others and noise != minibatches:
+        raise InvalidInput(
+            f"noise beyond minibatches belongs to objective 'dropout', got {others[0]!r};"
+            " keep_prob=1 trains R_S under the other noises, part='drift' their mean alone"
+        )
+    return noise.check(problem)
+
+
+def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> dict[str, Any]:
+    """The options of the optimizer that are given; raises InvalidInput."""
+    check_choice("optimizer", optimizer, OPTIMIZERS)
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidInput(f"optimizer_options must be a dict such as {{'momentum': 0.9}}, got {shown(given)}")
+    options: dict[str, Any] = dict(given or {})
+    known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
+    for name, value in options.items():
+        if name not in known:
+            takes = ", ".join(known) or "none"
+            raise InvalidInput(f"unknown optimizer option {shown(name)}: {optimizer} takes {takes}")
+        upper = np.inf if name == "epsilon" else 1
+        options[name] = check_number(name, value)
+        if not 0 <= options[name] < upper:
+            raise InvalidInput(f"{name} must lie in [0, {upper}), got {shown(value)}")
+    return options
+
+
+def _check_step(
+    problem: Problem,
+    objectives: Mapping[int, str],
+    optimizer: str,
+    options: dict[str, Any],
+    noise: Noise,
+    svag: int | None,
+) -> Step:
+    """The step of the run, but for its objective, which may change; raises InvalidInput."""
+    if svag is not None:
+        svag = check_count("svag", svag)
+        other = next((name for name in objectives.values() if name != "dropout"), None)
+        if other:
+            raise InvalidInput(f"svag needs objective 'dropout', got {other!r}: it rescales the noise of the masks")
+        if optimizer != "sgd":
+            raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer!r}: its steps are those of no other")
+        if noise.part == "drift":
+            raise InvalidInput("svag needs noise, but part 'drift' has none; a smaller lr takes smaller steps")
+    return Step(
+        activation=problem.activation,
+        mask=problem.mask,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        output_scale=problem.scale,
+        svag=svag or 0,
+        train=problem.train,
+        **noise.fields(),
+        **options,
+    )
+
+
+def _check_draws(step: Step, steps: int, params: int) -> None:
+    """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
+    each = step.masks * (2 if step.svag else 1)
+    if steps * each > MAX_STEPS:
+        raise InvalidInput(f"steps · masks of a step must be at most 2**32, got {steps} · {each}")
+    if (step.parameter_noise or step.connect < 1) and params > MAX_WIDTH:
+        raise InvalidInput(f"noise on parameters or input weights allows at most {MAX_WIDTH} of them, got {params}")

@@ -1,0 +1,1 @@
+"""compare(): an ensemble against the flows that predict its mean."""

@@ -1,0 +1,353 @@
+"""order(): to which order in the learning rate each theory of dropout predicts an ensemble, with its uncertainty.
+
+At every learning rate ε of a ladder an ensemble is trained for the same time, and the distance D of its mean from a
+prediction is estimated without bias, with a standard error s by the jackknife over groups of members (`distances`).
+Where a theory is an ensemble itself (the SMEs), groups are paired and s holds the sampling of both. Pathwise flows
+replay the masks of simulated members: D is the root mean square over members, with common random numbers throughout.
+Errors of sampling fall like ε, not √ε: the ensemble has a control variate (`control`), the SMEs antithetic paths.
+
+Rungs are independent, each with a seed of its own. Those with D < 3 s are left out, as are those where a theory has no
+value. Through the finest `WINDOW` of the others goes the line log D = a + q log ε, weighted by (D / s)². Its standard
+error is that of the weights, or larger by the scatter about the line where that is larger (Birge's ratio): a curve not
+straight yet widens the interval of q.
+The order that an interval supports is the largest whole number at most 0.4 above its lower end, for higher terms in ε
+make slopes steeper; an interval wider than 1 supports none.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simdrop_kernels import Step, registry
+from simdrop_kernels.mathematics.rng import MAX_STEPS
+
+from ... import provenance, theory
+from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
+from ...checks.words import check_callable, check_choice, check_names, shown
+from ...errors import Diverged, InvalidInput
+from ...output.storage import texts
+from ...problem import Problem
+from ...simulation.interrupt import raising
+from ...simulation.recording import RISK_LIMIT, check_risk_limit
+from ...simulation.run import lost_steps
+from ...simulation.simulate import simulate
+from ...simulation.sme import sizes_of
+from ..comparison.compare import check_start
+from ..distances import Array, Estimate, root
+from ..predictions import (
+    FAILURES,
+    PATHWISE,
+    QUANTITIES,
+    SEEDS,
+    THEORIES,
+    Case,
+    distance,
+    grid_points,
+    group_means,
+    predict,
+)
+from ..result import Result
+from .control_variate import affordable, controlled
+from .fit import MARGIN, RESOLVED, WIDEST, WINDOW, fit_slope
+from .table import table
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+Progress = Callable[[str, int, int], None]
+
+#: on the problem of `simdrop order` the finest show the asymptotic slopes, the largest how far those reach
+LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
+#: SME 1, whose error is the larger one, has this many times fewer paths than SME 2
+FEWER = 4
+
+
+@dataclass(frozen=True)
+class Order(Result):
+    """What order() found.
+
+    errors   over (theory, quantity, lr): distance, its standard error `error`, `resolved`; diverged (lr): members lost
+    summary  the same in short, with slopes, intervals, verdicts, settings and machine: plain values
+    """
+
+    study = "order"
+
+    problem: Problem
+    errors: xr.Dataset
+    summary: dict[str, Any]
+
+    def table(self) -> str:
+        """The summary as text: a block for each quantity, a column for each theory."""
+        return table(self.summary)
+
+    def figure(self) -> Figure:
+        """A panel for each quantity: distances with their errors over lr."""
+        from . import figure
+
+        return figure.order(self.errors, self.summary)
+
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """The distances."""
+        return {"errors": self.errors}
+
+
+def order(
+    problem: Problem,
+    theta0: ArrayLike | None = None,
+    *,
+    lrs: Sequence[float] = LRS,
+    time: float = 1.0,
+    members: int = 400_000,
+    sme_members: int = 80_000,
+    paths: int = 24,
+    theories: Sequence[str] = tuple(THEORIES),
+    seed: int = 0,
+    grid: int | ArrayLike | None = None,
+    groups: int = 40,
+    risk_limit: float | None = RISK_LIMIT,
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Order:
+    """Measure the error of every theory over a ladder of learning rates, and its order.
+
+    Parameters
+    ----------
+    theta0 : start of all members, shape (P,); by default a draw of `problem.init()`
+    lrs : learning rates, at least three; each must divide `time` into whole steps
+    time : at which means are compared
+    members : networks of the ensemble at every learning rate
+    sme_members : paths of SME 2, in pairs; SME 1 has a quarter
+    paths : members that pathwise flows follow
+    theories : names of `theories.THEORIES`
+    seed : of the masks at the largest learning rate; the next ones take the numbers that follow
+    grid : as in `compare`; groups : groups of members for standard errors
+    risk_limit, backend, threads : as in `simulate`
+
+    Raises
+    ------
+    InvalidInput, simdrop_kernels.BackendError, Diverged, KeyboardInterrupt : as `simulate`. Whatever stops the study
+        has as `partial` the Order of the learning rates that were done, the largest first
+    """
+    theories = check_names("theory", theories, THEORIES)
+    tell, started = check_callable("progress", progress) or (lambda stage, done, total: None), clock.perf_counter()
+    cases = check_cases(
+        problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
+        grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
+    )  # fmt: skip
+    steps = {case.lr: case.steps for case in cases}
+    distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
+    lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
+    failures: list[str] = []
+    done, total = 0, (1 + len(theories)) * sum(steps.values())
+
+    def advance(case: Case) -> None:
+        nonlocal done
+        done += case.steps
+        tell("rungs", done, total)
+
+    settings: dict[str, Any] = {
+        "time": time,
+        "members": members,
+        "sme_members": sme_members,
+        "paths": paths,
+        "groups": groups,
+        "risk_limit": risk_limit,
+    }
+    settings |= {"seed": seed, "lrs": list(steps), "control": [affordable(problem, count) for count in steps.values()]}
+
+    def so_far(measured: int) -> Order:
+        errors = _dataset(distances, theories, list(steps)).assign(diverged=("lr", lost))
+        summary = _summary(problem, errors, settings, failures, clock.perf_counter() - started)
+        lrs = list(steps)[:measured]
+        return Order(problem, errors, summary | {"interrupted": measured < len(steps), "measured_lrs": lrs})
+
+    with raising():
+        for column, case in enumerate(cases):
+            try:
+                found, lost[column] = _rung(case, theories, paths, failures, advance)
+            except BaseException as error:
+                if column:
+                    error.partial = so_far(column)  # type: ignore[attr-defined]
+                raise
+            for row, name in enumerate(theories):
+                for k, quantity in enumerate(QUANTITIES):
+                    distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
+    return so_far(len(cases))
+
+
+def check_cases(
+    problem: Problem,
+    theta0: ArrayLike | None,
+    *,
+    lrs: ArrayLike,
+    time: float,
+    members: int,
+    sme_members: int,
+    paths: int,
+    seed: int,
+    grid: int | ArrayLike | None,
+    groups: int,
+    risk_limit: float | None,
+    backend: str,
+    threads: int | None,
+) -> list[Case]:
+    """The rungs of the ladder, from the largest learning rate down; arguments as in `order`.
+
+    Raises InvalidInput and BackendError.
+    """
+    theta0 = check_start(problem, theta0)
+    if theta0.ndim != 1:
+        raise InvalidInput(f"theta0 must be one start for all members, ({problem.n_params},), got {theta0.shape}")
+    steps = check_ladder(lrs, time)
+    members = check_count("members", members, least=3, most=1 << 32)
+    groups = check_count("groups", groups, least=3)
+    paths = check_count("paths", paths, least=3)
+    for name, value in {"groups": groups, "paths": paths}.items():
+        if value > members:
+            raise InvalidInput(f"{name} must be at most the {members} members, got {shown(value)}")
+    sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
+    check_risk_limit(risk_limit)
+    check_choice("backend", backend, ("auto", *registry.names()))
+    registry.choose(
+        backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale),
+        np.dtype("float64"), sizes=sizes_of(problem),
+    )  # fmt: skip
+    points, seed = grid_points(problem, grid), check_seed(seed)
+    threads = None if threads is None else check_threads(threads)
+    return [
+        Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
+             seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
+             risk_limit=risk_limit)
+        for number, (lr, count) in enumerate(steps.items())
+    ]  # fmt: skip
+
+
+def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
+    """The learning rates and the steps that each takes to `time`, from the largest down; raises InvalidInput."""
+    given = check_finite("lrs", lrs)
+    values = np.unique(given)[::-1]
+    if given.ndim != 1 or values.size < WINDOW:
+        raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {shown(lrs)}")
+    time = check_number("time", time)
+    if values[-1] <= 0 or time <= 0:
+        raise InvalidInput(f"lrs and time must be positive, got {shown(lrs)} and {time!r}")
+    with np.errstate(over="ignore"):
+        steps = np.rint(time / values)
+        off = np.abs(steps * values - time) > 1e-9 * time
+    if steps[-1] > MAX_STEPS:
+        raise InvalidInput(f"lrs must reach time {time:g} in at most 2**32 steps, {values[-1]:g} takes {steps[-1]:.3g}")
+    if off.any() or (steps < 1).any():
+        raise InvalidInput(f"every lr must divide time {time:g} into whole steps, {values[off][0]:g} does not")
+    return {float(lr): int(count) for lr, count in zip(values, steps, strict=True)}
+
+
+def _rung(
+    case: Case, theories: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
+) -> tuple[dict[tuple[str, str], Any], int]:
+    """Distances and their standard errors at one learning rate, (theory, quantity) -> (D, s), and members lost."""
+    found: dict[tuple[str, str], Any] = {}
+    try:
+        runs = simulate(
+            case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
+            record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
+            threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)),
+        )  # fmt: skip
+        simulated = controlled(group_means(runs, -1, slice(None)), case)
+    except Diverged as error:
+        failures.append(f"lr {case.lr:g}: {error}")
+        for _ in range(1 + len(theories)):
+            advance(case)
+        return found, case.members
+    lost = int((lost_steps(runs) >= 0).sum())
+    for name in theories:
+        advance(case)
+        try:
+            if name in PATHWISE:
+                estimates = _along_paths(name, case, runs["theta"].values[-1])
+            else:
+                fewer = FEWER if name == "sme1" else 1
+                prediction = predict(name, replace(case, sme_members=(case.sme_members or case.members) // fewer))
+                estimates = {quantity: distance(simulated, prediction, quantity) for quantity in QUANTITIES}
+        except FAILURES as error:
+            failures.append(f"{name} at lr {case.lr:g}: {error}")
+            continue
+        for quantity, estimate in estimates.items():
+            found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
+    advance(case)
+    return found, lost
+
+
+def _along_paths(name: str, case: Case, theta: Array) -> dict[str, Estimate]:
+    """Mean squared distances of members theta (paths, P) from their own flows; replicates leave one member out."""
+    problem, away = case.problem, {quantity: np.empty(len(theta)) for quantity in QUANTITIES}
+    for member, own in enumerate(theta):
+        if not np.isfinite(own).all():
+            raise Diverged(f"member {member}, whose path is followed, diverged")
+        flow = theory.flow(
+            problem, case.theta0, lr=case.lr, times=[case.time], kind="pathwise", seed=case.seed, member=member,
+            corrected=name == "pathwise",
+        )["theta"].values[-1]  # fmt: skip
+        f = problem.predict(own, case.points) - problem.predict(flow, case.points)
+        away["parameters"][member] = np.square(own - flow).sum()
+        away["function"][member] = np.square(f).mean()
+        away["risk"][member] = np.square(theory.risk(problem, own) - theory.risk(problem, flow))
+    return {quantity: _mean(values) for quantity, values in away.items()}
+
+
+def _mean(values: Array) -> Estimate:
+    return Estimate(values.mean(), (values.sum() - values) / (len(values) - 1))
+
+
+def _dataset(distances: Array, theories: Sequence[str], lrs: list[float]) -> xr.Dataset:
+    import xarray as xr
+
+    value, error = distances[..., 0], distances[..., 1]
+    axes = ("theory", "quantity", "lr")
+    with np.errstate(invalid="ignore"):
+        resolved = value >= RESOLVED * error
+    coords = {"theory": texts(theories), "quantity": texts(QUANTITIES), "lr": lrs}
+    return xr.Dataset({"distance": (axes, value), "error": (axes, error), "resolved": (axes, resolved)}, coords)
+
+
+def _summary(
+    problem: Problem, errors: xr.Dataset, settings: dict[str, Any], failures: list[str], seconds: float
+) -> dict[str, Any]:
+    lrs = errors["lr"].values
+    found: dict[str, Any] = {}
+    for name in map(str, errors["theory"].values):
+        rows = {}
+        for quantity in QUANTITIES:
+            row = errors.sel(theory=name, quantity=quantity)
+            slope = fit_slope(lrs, row["distance"].values, row["error"].values)
+            rows[quantity] = {
+                "distance": row["distance"].values.tolist(),
+                "error": row["error"].values.tolist(),
+                "resolved": row["resolved"].values.tolist(),
+                "slope": None if slope is None else slope.value,
+                "slope_error": None if slope is None else slope.error,
+                "slope_interval_95": None if slope is None else list(slope.interval),
+                "slope_from_lrs": None if slope is None else list(slope.lrs),
+                "order": "not resolved" if slope is None or slope.order is None else slope.order,
+            }
+        found[name] = rows
+    return {
+        "problem": provenance.of_problem(problem),
+        "settings": settings,
+        "rule": f"rungs count where the distance is at least {RESOLVED:g} standard errors; the line goes through the"
+        f" finest {WINDOW} of them; order: the largest whole number at most {MARGIN} above the lower end of the 95 %"
+        f" interval, none where that is wider than {WIDEST:g}",
+        "theories": found,
+        "failures": failures,
+        "diverged": {f"{lr:g}": int(count) for lr, count in zip(lrs, errors["diverged"].values, strict=True)},
+        "seconds": seconds,
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }

@@ -1,0 +1,70 @@
+"""The table that `simdrop order` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ...output.numbers import concise
+from ..predictions import THEORIES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_TITLES = {"parameters": "mean parameters", "function": "mean function on the grid", "risk": "mean risk"}
+_LEGEND = """\
+Distance of the ensemble's mean from the prediction, with the standard error of its last digits; brackets: below three
+of them, left out. Slope: of log distance over log lr; order: the whole number that its 95 % interval supports.
+Pathwise flows: root mean square over members, each with its own masks."""
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The summary of an order study as text: a block for each quantity, a column for each theory."""
+    settings, theories = summary["settings"], summary["theories"]
+    lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}"]
+    if summary.get("interrupted"):
+        lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
+    for quantity, title in _TITLES.items():
+        columns = [[name, *_column(rows[quantity])] for name, rows in theories.items()]
+        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "order"]
+        widths = [max(map(len, column)) + 2 for column in columns]
+        lines += ["", title]
+        for label, *cells in zip(first, *columns, strict=True):
+            lines.append(f"{label:>8}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
+    lines += ["", *(f"{name:<16}{THEORIES[name]}" for name in theories), _LEGEND]
+    lines += [
+        f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
+        for lr, count in summary["diverged"].items()
+        if count
+    ]
+    lines += [f"no value: {failure}" for failure in summary["failures"]]
+    return "\n".join(lines)
+
+
+def heat_map_table(errors: xr.Dataset) -> str:
+    """A heat map as text: distances of mean parameters over how far the ensemble moved, lr across, keep_prob down."""
+    chosen = errors.sel(quantity="parameters")
+    lines = [f"distance of theory from ensemble / distance moved by ensemble, t = {errors.attrs['time']:g}"]
+    across = "".join(f"{lr:>9g}" for lr in errors["lr"].values)
+    for name in map(str, errors["theory"].values):
+        lines += ["", f"{THEORIES[name]}, over lr (across) and keep_prob (down)", f"{'':>8}{across}"]
+        for keep_prob in errors["keep_prob"].values:
+            cells = chosen.sel(theory=name, keep_prob=keep_prob)
+            shares = cells["distance"].values / cells["size"].values
+            lines.append(
+                f"{keep_prob:>8g}" + "".join(f"{'–' if math.isnan(s) else format(s, '.2g'):>9}" for s in shares)
+            )
+    return "\n".join(lines)
+
+
+def _column(row: dict[str, Any]) -> list[str]:
+    """Distances, slope, its interval and order of one theory."""
+    cells = []
+    for value, error, resolved in zip(row["distance"], row["error"], row["resolved"], strict=True):
+        text = "–" if math.isnan(value) else concise(value, error)
+        cells.append(text if resolved or math.isnan(value) else f"[{text}]")
+    if row["slope"] is None:
+        return [*cells, "–", "–", "–"]
+    low, high = row["slope_interval_95"]
+    order = "–" if row["order"] == "not resolved" else str(row["order"])
+    return [*cells, f"{row['slope']:.2f}", f"{low:.2f}…{high:.2f}", order]

@@ -1,0 +1,323 @@
+"""Flatness of a minimum: the loss along random directions, planes and lines between minima, and its curvature.
+
+Every function takes any parameters theta (P,) of any problem, minima or not, and an objective: "risk" (R_S) or
+"risk+r1" (R_S + R_1). Parameters that are not trained stay where they are. For relu the Hessian is that almost
+everywhere, from which the kinks are missing.
+
+Filter normalisation: Li, Xu, Taylor, Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*,
+arXiv:1712.09913, section 4. Rise of the loss in a ball: Foret, Kleiner, Mobahi & Neyshabur, *Sharpness-Aware
+Minimization*, arXiv:2010.01412, eq. 1; in a ball scaled by the parameters: Kwon, Kim, Park & Choi, *ASAM*,
+arXiv:2102.11600, eq. 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ... import theory
+from ...checks.numbers import check_count, check_finite, check_flag, check_number, check_seed
+from ...checks.sizes import check_memory
+from ...checks.words import check_choice
+from ...errors import InvalidInput
+from ...problem import Problem
+from ...theory._input import Array, check_point
+from ...theory.curvature import OBJECTIVES
+from .trajectory import MOST, trajectory
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Normalise = Literal["filter", "layer", "none"]
+Ball = Literal["l2", "adaptive"]
+#: where the loss is taken by default: along a direction, along each of a plane's two, on the line between two minima
+LINE, PLANE, BETWEEN = np.linspace(-1, 1, 41), np.linspace(-1, 1, 21), np.linspace(-0.5, 1.5, 81)
+#: numbers of the arrays over (point, sample, neuron), or (point, parameter), that are worked on at once
+_ROWS = 1 << 21
+#: up to this P all eigenvalues cost less than a few by Lanczos
+DENSE = 300
+#: random directions at most
+MOST_DIRECTIONS = 10**6
+
+
+def random_directions(
+    problem: Problem, theta: ArrayLike, *, count: int = 10, seed: int = 0, normalise: Normalise = "filter"
+) -> Array:
+    """Independent normal directions (count, P) in units of theta (P,).
+
+    "filter" gives the incoming weights of every unit (w_j with its bias for a hidden neuron, the row a_o for an output)
+    the norm that they have in theta; "layer" does so for a and for w as a whole; "none" leaves N(0, 1).
+    Raises InvalidInput where theta is zero, except for "none".
+    """
+    theta = check_point(problem, theta)
+    check_choice("normalise", normalise, ("filter", "layer", "none"))
+    count = check_count("count", count, most=MOST_DIRECTIONS)
+    check_memory({f"count={count} directions of {problem.n_params} parameters": 24.0 * count * problem.n_params})
+    drawn = problem.freeze(np.random.default_rng(check_seed(seed)).standard_normal((count, problem.n_params)))
+    if normalise == "none":
+        return drawn
+    if not theta.any():
+        raise InvalidInput("theta is zero: directions in its units do not exist; normalise='none' needs none")
+    axes = -1 if normalise == "filter" else (-2, -1)
+    parts = []
+    for part, weights in zip(problem.split(drawn), problem.split(theta), strict=True):
+        norm = np.sqrt(np.square(part).sum(axis=axes, keepdims=True))
+        wanted = np.sqrt(np.square(weights).sum(axis=axes, keepdims=True))
+        parts.append(part * wanted / np.where(norm > 0, norm, 1))
+    return problem.join(*parts)
+
+
+def lines(
+    problem: Problem,
+    theta: ArrayLike,
+    directions: ArrayLike | None = None,
+    *,
+    alphas: ArrayLike = LINE,
+    objective: str = "risk",
+    count: int = 10,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The loss at theta + α d for directions d (K, P), `count` filter-normalised random ones by default.
+
+    Dataset: loss (direction, alpha), and over the directions its mean, standard deviation and standard error (alpha).
+    """
+    import xarray as xr
+
+    theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
+    if directions is None:
+        directions = random_directions(problem, theta, count=count, seed=seed)
+    ways = _directions(problem, directions)
+    loss = np.array([_losses(problem, theta + alphas[:, None] * way, objective) for way in ways])
+    spread = loss.std(axis=0, ddof=1) if len(ways) > 1 else np.full(len(alphas), np.nan)
+    variables = {
+        "loss": (("direction", "alpha"), loss),
+        "mean": ("alpha", loss.mean(axis=0)),
+        "std": ("alpha", spread),
+        "error": ("alpha", spread / np.sqrt(len(ways)), {"long_name": "standard error of mean over directions"}),
+    }
+    return xr.Dataset(variables, {"alpha": alphas}, {"objective": objective})
+
+
+def plane(
+    problem: Problem,
+    theta: ArrayLike,
+    directions: ArrayLike | None = None,
+    *,
+    alphas: ArrayLike = PLANE,
+    betas: ArrayLike | None = None,
+    objective: str = "risk",
+    seed: int = 0,
+) -> xr.Dataset:
+    """The loss (alpha, beta) at theta + α d_1 + β d_2, for directions (2, P), by default two random ones."""
+    import xarray as xr
+
+    theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
+    betas = alphas if betas is None else _axis("betas", betas)
+    if directions is None:
+        directions = random_directions(problem, theta, count=2, seed=seed)
+    ways = _directions(problem, directions)
+    if len(ways) != 2:
+        raise InvalidInput(f"directions of a plane must be two, got {len(ways)}")
+    cosine = abs(ways[0] @ ways[1]) / np.sqrt((ways[0] @ ways[0]) * (ways[1] @ ways[1]))
+    if cosine > 1 - 1e-12:
+        raise InvalidInput("directions span no plane: one is a multiple of the other")
+    rows = [theta + alpha * ways[0] + betas[:, None] * ways[1] for alpha in alphas]
+    loss = np.array([_losses(problem, row, objective) for row in rows])
+    return xr.Dataset({"loss": (("alpha", "beta"), loss)}, {"alpha": alphas, "beta": betas}, {"objective": objective})
+
+
+def interpolate(
+    problem: Problem,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    alphas: ArrayLike = BETWEEN,
+    objective: str = "risk",
+) -> xr.Dataset:
+    """The loss (alpha) on the line (1 - α) first + α second through two parameter vectors, first at 0, second at 1.
+
+    `attrs["barrier"]`: how far the loss rises, at those of `alphas` in [0, 1], above the straight line between the
+    losses of the two, 0 where it does not (Frankle, Dziugaite, Roy & Carbin, arXiv:1912.05671).
+    """
+    import xarray as xr
+
+    one, two = check_point(problem, first, "first"), check_point(problem, second, "second")
+    alphas = _axis("alphas", alphas)
+    loss = _losses(problem, one + alphas[:, None] * (two - one), objective)
+    ends = _losses(problem, np.array([one, two]), objective)
+    rise = loss - (1 - alphas) * ends[0] - alphas * ends[1]
+    between = rise[(alphas >= 0) & (alphas <= 1)]
+    attrs = {"objective": objective, "barrier": float(np.max(between, initial=0.0))}
+    return xr.Dataset({"loss": ("alpha", loss)}, {"alpha": alphas}, attrs)
+
+
+def top_eigenvalues(
+    problem: Problem,
+    theta: ArrayLike,
+    *,
+    count: int = 1,
+    objective: str = "risk",
+    end: Literal["largest", "smallest"] = "largest",
+    method: Literal["auto", "lanczos", "dense"] = "auto",
+) -> Array:
+    """The `count` outermost eigenvalues (count,) of the Hessian at theta (P,), from the end of the spectrum inwards.
+
+    "lanczos" is SciPy's `eigsh` on Hessian-vector products, to a relative 1e-9, "dense" all eigenvalues of the matrix;
+    "auto" takes the latter up to P = 300. Raises InvalidInput; scipy's ArpackNoConvergence.
+    """
+    theta = check_point(problem, theta)
+    check_choice("end", end, ("largest", "smallest"))
+    check_choice("method", method, ("auto", "lanczos", "dense"))
+    count, params = check_count("count", count), problem.n_params
+    if count > params:
+        raise InvalidInput(f"count must be at most the {params} parameters, got {count}")
+    if method == "dense" or count == params or (method == "auto" and params <= DENSE):
+        if params > MOST:
+            raise InvalidInput(f"all eigenvalues need a matrix of {params} x {params}: at most {MOST} parameters")
+        found = np.linalg.eigvalsh(theory.hessian(problem, theta, objective=objective))
+        return np.array(found[::-1][:count] if end == "largest" else found[:count], dtype=np.float64)
+    values, _ = _lanczos(theory.hessian_operator(problem, theta, objective=objective), params, count, end)
+    return np.sort(values)[::-1] if end == "largest" else np.sort(values)
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The highest loss found near a theta: `rise` above the loss there, at theta + `move` (P,)."""
+
+    rise: float
+    move: Array
+
+
+def sharpness(
+    problem: Problem,
+    theta: ArrayLike,
+    *,
+    radius: float,
+    objective: str = "risk",
+    ball: Ball = "l2",
+    starts: int = 8,
+    iterations: int = 60,
+    seed: int = 0,
+) -> Sharpness:
+    """max L(theta + δ) - L(theta) over |δ| <= radius ("l2"), or over |δ / |theta|| <= radius ("adaptive").
+
+    Searched by u <- radius g/|g|, g the gradient by u at δ = T u, T = 1 or |theta|, from both ends of the sharpest axis
+    of T H T and from `starts` random points: on a convex loss it never falls, and on a quadratic one it is the power
+    iteration, with radius² λ_max / 2 as its end at a minimum. The best point visited counts: a lower bound of the
+    maximum.
+    """
+    theta = check_point(problem, theta)
+    check_choice("ball", ball, ("l2", "adaptive"))
+    size = check_number("radius", radius)
+    if size <= 0:
+        raise InvalidInput(f"radius must be a positive number, got {radius!r}")
+    starts, iterations = check_count("starts", starts, least=0), check_count("iterations", iterations)
+    if ball == "adaptive" and not theta.any():
+        raise InvalidInput("theta is zero: a ball in its units is a point; ball 'l2' needs none")
+    unit = problem.freeze(np.abs(theta) if ball == "adaptive" else np.ones_like(theta))
+    base = _losses(problem, theta[None], objective)[0]
+    u = size * _starts(problem, theta, unit, objective, starts, seed)
+    best, move = 0.0, np.zeros_like(theta)
+
+    def gradient(points: Array) -> Array:
+        return theory.gradient(problem, points, objective=objective)
+
+    for left in range(iterations, -1, -1):
+        rise = _losses(problem, theta + unit * u, objective) - base
+        top = int(np.argmax(rise))
+        if rise[top] > best:
+            best, move = float(rise[top]), unit * u[top]
+        if left:
+            slope = unit * _by_rows(problem, theta + unit * u, gradient)
+            norm = np.linalg.norm(slope, axis=1, keepdims=True)
+            u = np.where(norm > 0, size * slope / np.where(norm > 0, norm, 1), u)
+    return Sharpness(best, move)
+
+
+def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "risk", top: bool = True) -> xr.Dataset:
+    """Trace and, with `top`, largest eigenvalue of the Hessian along a run, NaN where a member has diverged.
+
+    theta: what `simulate(..., keep_theta=...)` returned, or parameters (..., P). The trace is exact and costs as much
+    as a loss, `theory.hessian_trace`; the eigenvalue some tens of Hessian-vector products.
+    """
+    import xarray as xr
+
+    check_choice("objective", objective, OBJECTIVES)
+    check_flag("top", top)
+    dims, coords, values = trajectory(problem, theta)
+    flat = values.reshape(-1, problem.n_params)
+    alive = np.isfinite(flat).all(axis=1)
+    trace, largest = np.full(len(flat), np.nan), np.full(len(flat), np.nan)
+    trace[alive] = theory.hessian_trace(problem, flat[alive], objective=objective)
+    found = {"trace": (dims, trace.reshape(values.shape[:-1]))}
+    if top:
+        for k in np.flatnonzero(alive):
+            largest[k] = top_eigenvalues(problem, flat[k], objective=objective)[0]
+        found["top_eigenvalue"] = (dims, largest.reshape(values.shape[:-1]))
+    return xr.Dataset(found, coords, {"objective": objective})
+
+
+def _starts(problem: Problem, theta: Array, unit: Array, objective: str, count: int, seed: int) -> Array:
+    """Unit vectors (2 + count, P): both ends of the sharpest axis of T H T, and random ones."""
+    product, params = theory.hessian_operator(problem, theta, objective=objective), problem.n_params
+    if params <= DENSE:
+        matrix = unit * theory.hessian(problem, theta, objective=objective) * unit[:, None]
+        axis = np.linalg.eigh(matrix)[1][:, -1]
+    else:
+        axis = _lanczos(lambda v: unit * product(unit * v), params, 1, "largest", tolerance=1e-4)[1][:, -1]
+    drawn = problem.freeze(np.random.default_rng(check_seed(seed)).standard_normal((count, params)))
+    rows = problem.freeze(np.concatenate([[axis, -axis], drawn]))
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norm > 0, norm, 1)
+
+
+def _lanczos(
+    product: Callable[[Array], Array], params: int, count: int, end: str, tolerance: float = 1e-9
+) -> tuple[Array, Array]:
+    """Eigenvalues (count,) and eigenvectors (P, count) of the symmetric operator at one end of its spectrum."""
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    start = np.random.default_rng(0).standard_normal(params)
+    if not np.any(product(start)):  # almost surely no operator but 0 does that
+        return np.zeros(count), np.eye(params, count)
+    operator = LinearOperator((params, params), matvec=lambda v: product(np.ravel(v)), dtype=np.float64)
+    known: dict[str, Any] = {"k": count, "which": "LA" if end == "largest" else "SA", "v0": start, "tol": tolerance}
+    basis = min(params, max(2 * count + 1, 20))
+    try:
+        return eigsh(operator, ncv=basis, **known)
+    except ArpackNoConvergence:
+        return eigsh(operator, ncv=min(params, 8 * basis), maxiter=100 * params, **known)
+
+
+def _losses(problem: Problem, points: Array, objective: str) -> Array:
+    """The loss (K,) at points (K, P)."""
+    return _by_rows(problem, points, lambda some: theory.loss(problem, some, objective=objective))
+
+
+def _by_rows(problem: Problem, points: Array, function: Callable[[Array], Array]) -> Array:
+    """A function of points (K, P), of some at a time."""
+    rows = max(1, _ROWS // max(problem.n_samples * problem.width, problem.n_params))
+    return np.concatenate([function(points[k : k + rows]) for k in range(0, len(points), rows)])
+
+
+def _axis(name: str, values: ArrayLike) -> Array:
+    """Numbers (K,) along a direction; raises InvalidInput."""
+    values = check_finite(name, values)
+    if values.ndim != 1 or not values.size:
+        raise InvalidInput(f"{name} must be a list of numbers, got shape {values.shape}")
+    return values
+
+
+def _directions(problem: Problem, directions: ArrayLike) -> Array:
+    """Directions (K, P), finite and none of them zero, as the trained parameters see them; raises InvalidInput."""
+    ways = np.atleast_2d(problem.freeze(problem.check_theta(directions, "directions")))
+    if ways.ndim != 2:
+        raise InvalidInput(f"directions must have shape (directions, {problem.n_params}), got {np.shape(directions)}")
+    still = ~ways.any(axis=1)
+    if still.any():
+        raise InvalidInput(f"directions has a zero vector, at index {int(np.flatnonzero(still)[0])}")
+    return ways

@@ -1,0 +1,72 @@
+"""What studies return: objects of one family, with a summary, a table, a figure and a folder of files."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..checks.numbers import check_flag
+from ..output import style
+from ..output.storage import save, write_json
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from ..output.folder import Folder
+
+
+class Result(ABC):
+    """The result of a study.
+
+    Subclasses say what their numbers are, draw them and put them into words; files are written here.
+    """
+
+    #: the study, by which a folder with an earlier result of it is known
+    study: ClassVar[str]
+    #: name of the figure's file
+    drawn: ClassVar[str] = "figure"
+    #: the study in plain numbers and texts
+    summary: dict[str, Any]
+    #: by which a folder that holds a part of the result already is known
+    run_id: str = ""
+
+    @abstractmethod
+    def table(self) -> str:
+        """The summary as text."""
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """The figure, drawn without pyplot."""
+
+    @abstractmethod
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """All numbers, by the names of the Zarr stores that they are written to."""
+
+    def files(self) -> tuple[str, ...]:
+        """The names of all files that `write` writes."""
+        summary = ("summary.json",) if self.summary else ()
+        return (*summary, *(f"{name}.zarr" for name in self.datasets()), f"{self.drawn}.png")
+
+    def write(self, folder: Folder) -> None:
+        """Write the summary, the stores and the figure into an open folder."""
+        if self.summary:
+            folder.write("summary.json", partial(write_json, self.summary))
+        for name, dataset in self.datasets().items():
+            folder.write(f"{name}.zarr", partial(save, dataset))
+        folder.write(f"{self.drawn}.png", partial(style.save, self.figure()))
+
+    def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write summary, Zarr stores and figure to the folder `out`.
+
+        A folder with another result is refused, or with `overwrite` that result is replaced; files that simdrop did
+        not write stay in any case. Raises InvalidInput.
+        """
+        from ..output.folder import Folder
+
+        with Folder(
+            out, self.study, self.files(), overwrite=check_flag("overwrite", overwrite), run=self.run_id or None
+        ) as folder:
+            self.write(folder)

@@ -1,0 +1,1 @@
+"""benchmark(): how fast each backend is on this machine."""

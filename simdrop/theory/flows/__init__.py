@@ -1,0 +1,1 @@
+"""Flows of the parameters, of paths and of moments, integrated by SciPy."""

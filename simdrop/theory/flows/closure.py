@@ -1,0 +1,74 @@
+"""What mean and covariance of an ensemble determine to second order: mean slope, mean loss, mean output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simdrop_kernels.mathematics.network.forward import Network
+
+from ...checks.numbers import check_finite
+from ...errors import InvalidInput
+from ...problem import Problem
+from .._input import Array, check_point
+from ..curvature import Curvature
+
+
+def check_covariance(problem: Problem, value: ArrayLike) -> Array:
+    """A variance, (P,) variances, or a (P, P) covariance, as given; raises InvalidInput."""
+    array, params = check_finite("covariance0", value), problem.n_params
+    if array.shape not in ((), (params,), (params, params)):
+        raise InvalidInput(
+            f"covariance0 must be a variance, {params} variances or a ({params}, {params}) matrix, got {array.shape}"
+        )
+    lowest = np.linalg.eigvalsh(array).min() if array.ndim == 2 else array.min()
+    if array.ndim == 2 and not np.allclose(array, array.T, rtol=1e-10, atol=1e-12 * np.abs(array).max()):
+        raise InvalidInput("covariance0 must be symmetric")
+    moving = problem.freeze(np.ones(params)) > 0
+    if array.any() and (array.ndim == 0 or array[~moving].any()) and not moving.all():
+        raise InvalidInput("covariance0 must be zero for the parameters that are not trained: all members share them")
+    if lowest < -1e-10 * np.abs(array).max():
+        raise InvalidInput(f"covariance0 must not be negative in any direction, got {lowest:.3g}")
+    return array
+
+
+def mean_slope(curvature: Curvature, applied: Array, blocks: Array, lr: float) -> Array:
+    """The derivative m' (P,), for C as `Curvature.trace_gradient` takes it."""
+    net = curvature.net
+    gradient = curvature.problem.freeze(net.mean_gradient(net.e, curvature.v))
+    return -gradient - lr / 2 * curvature.product(gradient) - curvature.trace_gradient(applied, blocks) / 2
+
+
+def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> float:
+    """E R_S to second order in the spread: R_S(m) + ½ tr(∇²R_S C)."""
+    curvature = Curvature.at(problem, theta, objective="risk")
+    return float(np.square(curvature.net.e).sum() / (2 * problem.n_samples)) + curvature.trace(applied, blocks) / 2
+
+
+def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> Array:
+    """E f(x) (k, c) to second order in the spread, f(m) + ½ tr(∇²f C): only the blocks (m, b, b) of C matter."""
+    theta, blocks = check_point(problem, theta), check_finite("blocks", blocks)
+    points, c = problem.augment(x), problem.n_outputs
+    shape = (problem.width, c + problem.n_inputs, c + problem.n_inputs)
+    if blocks.shape != shape:
+        raise InvalidInput(f"blocks must have shape {shape}, got {blocks.shape}")
+    net = Network.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
+    mixed = np.einsum("joq,iq->ioj", blocks[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
+    own = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)
+    bend: Array = net.scale * np.einsum("ij,ioj->io", net.h1, mixed) + (net.h2 * own) @ net.b.T / 2
+    return net.e + bend
+
+
+def variables(std: Array, risk: Array, blocks: Array) -> dict[str, Any]:
+    """What the result holds beside the mean."""
+    return {
+        "theta_std": (("time", "param"), std),
+        "risk_mean": ("time", risk, {"long_name": "E R_S to second order in the spread"}),
+        "neuron_covariance": (
+            ("time", "neuron", "own_i", "own_j"),
+            blocks,
+            {"long_name": "covariance of each neuron's (a_1, ..., a_c, w)"},
+        ),
+    }

@@ -1,0 +1,186 @@
+"""flow(): what each theory of dropout predicts for the parameters, as a path that SciPy integrates.
+
+kind "gradient"   θ' = -∇R_S                    training without dropout
+     "averaged"   θ' = -∇(R_S + R_1)            dropout's mean gradient
+     "modified"   θ' = -∇(R_S + R_1 + R_2)      with the lr/4 E|∇R_drop|² of a finite learning rate (arXiv:2207.05952)
+     "mean-covariance"   mean and covariance of the ensemble, to second order in lr (`moments`)
+     "pathwise"          the flow under the masks that one simulated member drew (`pathwise`)
+
+Time is t = lr · step. Wide networks are stiff: "auto" takes the explicit DOP853, unless its steps would be limited by
+the largest eigenvalue of the Hessian more than by accuracy, and then BDF with structured linear algebra (`stiff`).
+"""
+
+from __future__ import annotations
+
+import time as clock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simdrop_kernels.mathematics.network import expected
+
+from ... import provenance
+from ...checks.labels import check_time
+from ...checks.numbers import check_count, check_finite, check_flag, check_lr
+from ...checks.sizes import check_memory
+from ...checks.words import check_choice
+from ...errors import InvalidInput
+from ...problem import Problem
+from .._input import Array, check_point, network
+from ..losses import r1, r2, risk
+from . import mean_covariance, pathwise
+from .integration import Path, Slope, check_tolerances, choose, integrate, workplace
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: kind -> the loss that it descends
+LOSSES = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}
+#: kind -> the options that belong to it alone
+OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(LOSSES, ("max_evaluations",)),
+    "mean-covariance": ("covariance0", "rank", "max_evaluations"),
+    "pathwise": ("seed", "member", "corrected"),
+}
+
+
+def flow(
+    problem: Problem,
+    theta0: ArrayLike,
+    *,
+    lr: float,
+    times: ArrayLike,
+    kind: str = "gradient",
+    method: str = "auto",
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    covariance0: ArrayLike | None = None,
+    rank: int | None = None,
+    seed: int | None = None,
+    member: int | None = None,
+    corrected: bool | None = None,
+    max_evaluations: int | None = None,
+) -> xr.Dataset:
+    """Follow a flow that starts from theta0 at time 0, and report it at `times`.
+
+    Parameters
+    ----------
+    theta0 : start, shape (P,)
+    lr : learning rate ε of the dropout run that the flow stands for; R_2 is proportional to it
+    times : increasing, 0 or more; compare with a simulation at lr · step
+    kind : "gradient", "averaged", "modified", "mean-covariance" or "pathwise"
+    method : integrator, "auto", "DOP853", "RK45", "LSODA" or "BDF" (stiff; exact Jacobian but for R_2's)
+    rtol, atol : tolerances of the integrator, per step
+    covariance0 : of "mean-covariance": the spread of the initial ensemble, a variance, (P,) variances or a (P, P)
+        matrix; 0 by default
+    rank : of "mean-covariance": that of the covariance beyond the blocks of the neurons; without it the
+        covariance is a matrix up to 600 parameters, beyond them the rank is 32
+    seed, member, corrected : of "pathwise": whose masks (both 0 by default), and whether with its term of order lr
+        (the default)
+    max_evaluations : of all but "pathwise", and of a covariance without a rank: the right-hand side is evaluated so
+        often at most; unbounded by default
+
+    Returns
+    -------
+    xarray.Dataset with theta(time, param) and risk, r1, r2 (time) at theta; attrs tell method, tolerance and work.
+    "mean-covariance" adds the spread: theta_std, neuron_covariance, theta_cov where it is a matrix, and risk_mean.
+
+    Cost of an evaluation, for n samples, m neurons, c outputs, D inputs: O(n m (c + D)) for "gradient", "averaged" and
+    the masks of one step of "pathwise"; O(n² c² m) for "modified"; P such gradients and P² numbers for
+    "mean-covariance" as a matrix, `rank` of them and P (1 + rank) numbers without. `bench/theory_cost.py` measures it.
+
+    Raises
+    ------
+    InvalidInput : an argument is wrong
+    FlowFailed : the integrator gave up, or the flow became infinite
+    """
+    theta0, lr, times = check_point(problem, theta0, "theta0"), check_lr(lr), check_times(times)
+    check_choice("kind", kind, OPTIONS)
+    check_tolerances(rtol, atol)
+    check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
+    given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
+    if corrected is not None:
+        check_flag("corrected", corrected)
+    given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
+    options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}
+    started = clock.perf_counter()
+    with workplace(problem):
+        if kind == "pathwise":
+            path = pathwise.follow(problem, theta0, times, **options)
+        elif kind == "mean-covariance":
+            path = mean_covariance.follow(problem, theta0, times, **options)
+        else:
+            path = _descend(problem, theta0, times, kind=kind, **options)
+    attrs = {"kind": kind, "lr": lr, "rtol": rtol, "atol": atol, "seconds": clock.perf_counter() - started}
+    return _dataset(problem, times, path, lr=lr, attrs=attrs)
+
+
+def check_times(times: ArrayLike) -> Array:
+    """`times` as increasing numbers, 0 or more, at least one; raises InvalidInput."""
+    check_time("times", times)
+    array = np.atleast_1d(check_finite("times", times))
+    if array.ndim != 1 or array.size == 0:
+        raise InvalidInput(f"times must be a number or a list of numbers, got shape {array.shape}")
+    if array[0] < 0:
+        raise InvalidInput(f"times must be 0 or more (theta0 is at time 0), got {array[0]:g}")
+    falls = np.flatnonzero(np.diff(array) <= 0)
+    if falls.size:
+        k = falls[0]
+        raise InvalidInput(f"times must increase, got {array[k]:g} and then {array[k + 1]:g} at index {k + 1}")
+    return array
+
+
+def _dataset(problem: Problem, times: Array, path: Path, *, lr: float, attrs: dict[str, Any]) -> xr.Dataset:
+    """The result of a flow: theta (time, param), the losses along it, and where it comes from."""
+    import xarray as xr
+
+    data = {
+        "theta": (("time", "param"), path.theta),
+        "risk": ("time", risk(problem, path.theta)),
+        "r1": ("time", r1(problem, path.theta)),
+        "r2": ("time", r2(problem, path.theta, lr=lr)),
+    }
+    attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
+    return xr.Dataset(
+        data | path.variables, coords={"time": times, "lr": lr, "keep_prob": problem.keep_prob}, attrs=attrs
+    )
+
+
+def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the given options that are not None; raises InvalidInput for one that belongs to another kind."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen:
+        if name not in OPTIONS[kind]:
+            owners = " or ".join(repr(k) for k, names in OPTIONS.items() if name in names)
+            raise InvalidInput(f"{name} is an option of kind {owners}, not of {kind!r}")
+    return chosen
+
+
+def _descend(
+    problem: Problem, theta0: Array, times: Array, *, kind: str, lr: float, method: str, rtol: float, atol: float,
+    max_evaluations: int | None = None,
+) -> Path:  # fmt: skip
+    """The gradient flow of the loss that `kind` names."""
+    name, reason, options = choose(
+        problem,
+        theta0,
+        method,
+        objective="risk" if kind == "gradient" else "risk+r1",
+        square=lr / (2 * problem.keep_prob) if kind == "modified" else 0.0,
+        duration=times[-1],
+    )
+    theta, work = integrate(
+        descent(problem, LOSSES[kind], lr), theta0, times, rtol=rtol, atol=atol, limit=max_evaluations, **options
+    )
+    return Path(theta, {"method": name, "method_reason": reason} | work)
+
+
+def descent(problem: Problem, objective: str, lr: float) -> Slope:
+    """Minus the gradient of a loss, as a right-hand side."""
+    x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
+
+    def slope(_: float, theta: Array) -> Array:
+        return -problem.freeze(expected.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, **known))
+
+    return slope

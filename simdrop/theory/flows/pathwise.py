@@ -1,0 +1,112 @@
+"""The flow along one realised sequence of masks: backward error analysis path by path.
+
+During step t of a simulated member, for a time lr, with the mask η_t that the member drew,
+
+    θ' = -∇R_drop(θ, η_t)                                                plain
+    θ' = -∇(R_drop(θ, η_t) + (lr/4) |∇R_drop(θ, η_t)|²)                  corrected
+
+The step of SGD differs from the plain flow by lr²/2 H ∇R_drop + O(lr³), from the corrected one by O(lr³): after a time
+of order 1 the iterate lies O(lr) from the plain flow and O(lr²) from the corrected one, with the same masks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simdrop_kernels.mathematics import rng
+from simdrop_kernels.mathematics.network.forward import Network
+
+from ...checks.numbers import check_count, check_seed
+from ...checks.words import check_choice
+from ...errors import InvalidInput
+from ...problem import Problem
+from .._input import Array
+from .integration import Path, Slope, gave_up, watched
+
+METHODS = ("DOP853", "RK45")
+
+#: steps that a flow may go through: some hours' work
+MOST_STEPS = 10**8
+#: masks drawn at a time
+_STEPS = 256
+#: of a step: how near a time must be to a step's end to count as it
+_NEAR = 1e-9
+
+
+def follow(
+    problem: Problem,
+    theta0: Array,
+    times: Array,
+    *,
+    lr: float,
+    method: str,
+    rtol: float,
+    atol: float,
+    seed: int = 0,
+    member: int = 0,
+    corrected: bool = True,
+) -> Path:
+    """The path at `times` under the masks of (seed, member). Raises InvalidInput and FlowFailed."""
+    from scipy import integrate
+
+    check_choice("method of a pathwise flow", method, ("auto", *METHODS))
+    method = "DOP853" if method == "auto" else method
+    seed, member = check_seed(seed), check_count("member", member, least=0, most=(1 << 32) - 1)
+    solver_class = getattr(integrate, method)
+    where = times / lr  # in steps
+    if where[-1] > MOST_STEPS:
+        raise InvalidInput(
+            f"a pathwise flow goes step by step: lr={lr:g} makes {where[-1]:.3g} steps of time {times[-1]:g}, more than"
+            f" {MOST_STEPS:.0e}"
+        )
+    path, theta, nfev, ahead = np.empty((len(times), theta0.size)), theta0, 0, lr
+    done = np.searchsorted(where, _NEAR, side="right")
+    path[:done] = theta0
+    drawn: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
+    for step in range(int(np.ceil(where[-1] - _NEAR))):
+        if step % _STEPS == 0:
+            drawn = _masks(problem, seed=seed, member=member, first=step)
+        begin, end = step * lr, (step + 1) * lr
+        right = watched(slope(problem, drawn[step % _STEPS], lr=lr, corrected=corrected), theta, begin, times[-1])
+        solver = solver_class(right, begin, theta, end, rtol=rtol, atol=atol, first_step=min(ahead, end - begin))
+        ahead = 0.0
+        while solver.status == "running":
+            message = solver.step()
+            if solver.status == "failed":
+                raise gave_up(solver.t, times[-1], message)
+            ahead = max(ahead, solver.step_size)
+            due = np.searchsorted(where, solver.t / lr + _NEAR, side="right")
+            if due > done:
+                path[done:due] = solver.dense_output()(np.minimum(times[done:due], solver.t)).T
+                done = due
+        theta, nfev = solver.y, nfev + solver.nfev + 1  # one by `watched`
+    attrs = {"method": method, "method_reason": "explicit, begun anew with the mask of each step"}
+    whose = {"seed": seed, "member": member, "corrected": int(corrected)}
+    return Path(path, attrs | whose | {"nfev": nfev, "njev": 0, "success": 1})
+
+
+def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bool) -> Slope:
+    """The right-hand side during a step under `mask`, (m,) or (n, m)."""
+    x, y, factor = problem.inputs, problem.y, mask / problem.keep_prob
+
+    def descent(_: float, theta: Array) -> Array:
+        net = Network.at(x, y, theta, problem.activation, problem.scale, order=1 + corrected, factor=factor)
+        gradient = problem.freeze(net.mean_gradient(net.e, 0.0))
+        if corrected:
+            gradient = gradient + lr / 2 * problem.freeze(net.mean_gradient_along(gradient, 0.0))
+        return -gradient
+
+    return descent
+
+
+def _masks(problem: Problem, *, seed: int, member: int, first: int) -> NDArray[np.bool_]:
+    """The masks of steps first, first + 1, ...: (steps, m), or (steps, n, m) for sample masks."""
+    return rng.masks(
+        seed=seed,
+        member=member,
+        step=np.arange(first, first + _STEPS),
+        width=problem.width,
+        keep_prob=problem.keep_prob,
+        samples=problem.n_samples if problem.mask == "sample" else None,
+    )

@@ -1,0 +1,325 @@
+"""The noise of a step with all knobs of `simdrop.Noise`: mean, second moment and covariance of its gradient G.
+
+A step draws one DropConnect mask κ, a minibatch of B samples, noise ξ on its targets, and k dropout masks, alone or for
+each sample. With φ_i the gradient of sample i under κ and a dropout mask, ψ_i = E[φ_i | κ] its mean over the latter,
+μ_i = E φ_i, and bars for means over all n samples, the laws of total covariance give for step masks
+
+    Cov G = (1 - r) Cov ψ̄ + r ((1/n) Σ_i Cov ψ_i + M) + (1/k) E_κ[(1 - r) Cov φ̄ + (r/n) Σ_i Cov φ_i] + L + τ_p² 1
+    r = f/B,   f = (n - B)/(n - 1) without replacement, 1 with it,   M = (1/n) Σ_i μ_i μ_iᵀ - μ̄ μ̄ᵀ
+
+(the inner covariances over dropout masks alone, given κ) and for sample masks 1/(k B n) Σ_i E_κ Cov φ_i in the place of
+(1/k) E_κ[...]. By E_κ Cov(φ | κ) = Cov φ - Cov ψ only covariances over independent states of the neurons are left: with
+operators T for φ, P for ψ over one mask for all samples, T', P' = n⁻² Σ_i over one for each,
+
+    step     (1 - r)/k T + r n/k T' + (1 - r)(1 - 1/k) P + r n (1 - 1/k) P' + r M
+    sample            n/(k B) T'    + (1 - r) P          + (r n - n/(k B)) P'  + r M
+
+P and P' vanish without DropConnect, where T and T' are `operator.NoiseOperator`; with it all four are matrices by
+`states`. Noise on the targets meets the factors of the neurons,
+
+    L = τ_l²/(B n) Σ_ρ E[g_ρ g_ρᵀ],   blocks j ≠ l: g_ρj g_ρlᵀ,   block j: (1 + v/k) g_ρj g_ρjᵀ
+
+with means over κ of g_ρj, and of g_ρj g_ρjᵀ, in their places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simdrop_kernels.mathematics.network import dropconnect, expected
+
+from ...checks.words import shown
+from ...errors import InvalidInput
+from ...problem import Problem, check_problem
+from ...problem.noise import Noise, check_connect
+from .._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
+from ..curvature import features
+from ..neurons import apply_blocks, by_neuron, indices
+from . import states
+from .operator import NoiseOperator
+
+
+def mean_gradient(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
+) -> Array:
+    """E G, shape (..., P): ∇(R_S + R_1) under dropout. Of the other noises DropConnect alone changes it.
+
+    `keep_prob` as in `loss`.
+    """
+    points, noise = check_thetas(problem, theta), checked(problem, noise)
+
+    def one(problem: Problem, theta: Array, _: float) -> Array:
+        if noise.part == "noise":
+            return np.zeros_like(theta)
+        x, y, known = problem.inputs, problem.y, network(problem)
+        if noise.connect < 1:
+            check_connect(problem, noise, "the mean gradient under DropConnect is")
+            return problem.freeze(dropconnect.mean_gradient(x, y, theta, connect=noise.connect, **known))
+        return problem.freeze(expected.gradient("risk+r1", x, y, theta, mask=problem.mask, lr=0.0, **known))
+
+    return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
+
+
+def second_moment(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
+) -> Array:
+    """E|G|², shape (...); its excess over |mean gradient|² is the trace of the covariance. `keep_prob` as in `loss`."""
+    points, noise = check_thetas(problem, theta), checked(problem, noise)
+
+    def one(problem: Problem, theta: Array, _: float) -> Array:
+        if noise == Noise():
+            known = {"mask": problem.mask, "train": problem.train, **network(problem)}
+            return expected.second_moment(problem.inputs, problem.y, theta, **known)
+        square = np.square(mean_gradient(problem, theta, noise=noise)).sum(axis=-1)
+        traces = [StepNoise.at(problem, row, noise).trace() for row in theta.reshape(-1, problem.n_params)]
+        found: Array = square + np.reshape(traces, theta.shape[:-1])
+        return found
+
+    return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
+
+
+def noise_covariance(
+    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: float | None = None
+) -> Array:
+    """Cov G, shape (P, P), at theta (P,). `keep_prob` as in `loss`."""
+    problem, point = check_kept_point(problem, theta, keep_prob)
+    check_matrix(problem)
+    return StepNoise.at(problem, point, noise).covariance()
+
+
+def covariance_product(
+    problem: Problem,
+    theta: ArrayLike,
+    direction: ArrayLike,
+    *,
+    noise: Noise | None = None,
+    keep_prob: float | None = None,
+) -> Array:
+    """Cov G times direction (..., P), at theta (P,); without the matrix unless there is DropConnect.
+
+    `keep_prob` as in `loss`.
+    """
+    problem, point = check_kept_point(problem, theta, keep_prob)
+    return StepNoise.at(problem, point, noise).product(problem.check_theta(direction, "direction"))
+
+
+def checked(problem: Problem, noise: Noise | None) -> Noise:
+    """`noise`, the default where it is None, checked for `problem`; raises InvalidInput."""
+    check_problem(problem)
+    if noise is not None and not isinstance(noise, Noise):
+        raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
+    return Noise() if noise is None else noise.check(problem)
+
+
+class Part(Protocol):
+    """A part of the covariance, apart from its weight."""
+
+    def product(self, direction: Array) -> Array:
+        """Times direction (..., P)."""
+
+    def covariance(self) -> Array:
+        """As a matrix (P, P)."""
+
+    def trace(self) -> float:
+        """Of the matrix."""
+
+    def sample(self, random: np.random.Generator, count: int) -> Array:
+        """Normal vectors (count, P) with this covariance."""
+
+
+class Weights(NamedTuple):
+    """What T, T', P, P' and M count for, and 1/(B n) of L."""
+
+    shared: float
+    single: float
+    shared_mean: float
+    single_mean: float
+    means: float
+    label: float
+
+    @classmethod
+    def of(cls, problem: Problem, noise: Noise) -> Weights:
+        """The factors of the formulas above."""
+        n, k = problem.n_samples, noise.masks
+        batch = noise.batch_size or n
+        left = 1.0 if noise.replace else (n - batch) / max(n - 1, 1)
+        r = left / batch
+        if problem.mask == "step":
+            masks = (1 - r) / k, r * n / k, (1 - r) * (1 - 1 / k), r * n * (1 - 1 / k)
+        else:
+            masks = 0.0, n / (k * batch), 1 - r, r * n - n / (k * batch)
+        return cls(*masks, r, 1 / (batch * n))
+
+
+@dataclass(frozen=True, slots=True)
+class StepNoise:
+    """The noise of a step at one theta: a sum of independent parts, with their weights. `draw` samples it."""
+
+    problem: Problem
+    parts: tuple[tuple[float, Part], ...]
+
+    @classmethod
+    def at(cls, problem: Problem, theta: Array, noise: Noise | None = None) -> StepNoise:
+        """The noise at theta (P,); none for part "drift"."""
+        noise = checked(problem, noise)
+        if noise.part == "drift":
+            return cls(problem, ())
+        weights = Weights.of(problem, noise)
+        build = _with_connect if noise.connect < 1 else _plain
+        parts = build(problem, theta, noise, weights)
+        if noise.parameter:
+            parts.append((noise.parameter**2, _Identity(problem)))
+        return cls(problem, tuple((weight, part) for weight, part in parts if weight))
+
+    def product(self, direction: Array) -> Array:
+        """Covariance times direction (..., P)."""
+        total = np.zeros_like(direction)
+        for weight, part in self.parts:
+            total += weight * part.product(direction)
+        return total
+
+    def covariance(self) -> Array:
+        """The covariance as a matrix (P, P)."""
+        total = np.zeros((self.problem.n_params,) * 2)
+        for weight, part in self.parts:
+            total += weight * part.covariance()
+        return total
+
+    def trace(self) -> float:
+        """Of the covariance."""
+        return sum(weight * part.trace() for weight, part in self.parts)
+
+    def draw(self, random: np.random.Generator, count: int) -> Array:
+        """Normal vectors (count, P) of mean 0 with exactly this covariance; no P × P matrix unless DropConnect."""
+        total = np.zeros((count, self.problem.n_params))
+        for weight, part in self.parts:
+            total += np.sqrt(weight) * part.sample(random, count)
+        return total
+
+
+def _plain(problem: Problem, theta: Array, noise: Noise, weights: Weights) -> list[tuple[float, Part]]:
+    """The parts without DropConnect."""
+    single = NoiseOperator.at(problem, theta, law=noise.law, mask="sample")
+    parts: list[tuple[float, Part]] = []
+    if problem.keep_prob < 1:
+        if weights.shared:
+            parts.append((weights.shared, NoiseOperator.at(problem, theta, law=noise.law, mask="step")))
+        parts.append((weights.single, single))
+    if weights.means:
+        residuals = single.net.e[:, :, None] + problem.variance * single.net.h[:, None, :] * single.net.b
+        means = single.pull(residuals, problem.n_samples) * problem.n_samples
+        parts.append((weights.means, _Rows(problem, _scatter(means), 0.0)))
+    if noise.label:
+        rows = problem.freeze(features(single.net))
+        parts.append((noise.label**2 * weights.label, _Rows(problem, rows, problem.variance / noise.masks)))
+    return parts
+
+
+def _with_connect(problem: Problem, theta: Array, noise: Noise, weights: Weights) -> list[tuple[float, Part]]:
+    """The sum of the parts with DropConnect, as one matrix."""
+    check_connect(problem, noise, "the noise of DropConnect is")
+    full, given = states.Neurons.at(problem, theta, noise), states.Neurons.at(problem, theta, noise, dropout=False)
+    total = np.zeros((problem.n_params,) * 2)
+    for weight, neurons, mask in (
+        (weights.shared, full, "step"),
+        (weights.single, full, "sample"),
+        (weights.shared_mean, given, "step"),
+        (weights.single_mean, given, "sample"),
+    ):
+        if weight:
+            total += weight * neurons.covariance(mask)
+    if weights.means:
+        rows = _scatter(given.sample_means())
+        total += weights.means * rows.T @ rows
+    if noise.label:
+        total += noise.label**2 * weights.label * given.feature_moment(1 + problem.variance / noise.masks)
+    return [(1.0, _Matrix(problem.freeze(problem.freeze(total).T)))]
+
+
+def _scatter(means: Array) -> Array:
+    """Rows of which Σ row rowᵀ is M, from the means (n, P) of the samples."""
+    return np.asarray((means - means.mean(axis=0)) / np.sqrt(len(means)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Σ_r row_r row_rᵀ + own · its blocks of single neurons, for rows (r, P)."""
+
+    problem: Problem
+    rows: Array
+    own: float
+
+    def product(self, direction: Array) -> Array:
+        flat = direction.reshape(-1, direction.shape[-1])
+        found = flat @ self.rows.T @ self.rows
+        if self.own:
+            found += self.own * apply_blocks(self.problem, self._blocks(), flat)
+        return np.asarray(found.reshape(direction.shape))
+
+    def covariance(self) -> Array:
+        found = self.rows.T @ self.rows
+        if self.own:
+            own = indices(self.problem)
+            found[own[:, :, None], own[:, None, :]] *= 1 + self.own
+        return np.asarray(found)
+
+    def trace(self) -> float:
+        return float((1 + self.own) * np.square(self.rows).sum())
+
+    def sample(self, random: np.random.Generator, count: int) -> Array:
+        found = random.standard_normal((count, len(self.rows))) @ self.rows
+        if self.own:
+            each = random.standard_normal((count, len(self.rows), self.problem.width))
+            a, w = self.problem.split(self.rows)  # (r, c, m), (r, m, D)
+            found += np.sqrt(self.own) * self.problem.join(
+                np.einsum("krj,roj->koj", each, a), np.einsum("krj,rjd->kjd", each, w)
+            )
+        return np.asarray(found)
+
+    def _blocks(self) -> Array:
+        rows = by_neuron(self.problem, self.rows)
+        return np.asarray(np.einsum("rja,rjb->jab", rows, rows, optimize=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """1 on the trained parameters."""
+
+    problem: Problem
+
+    def product(self, direction: Array) -> Array:
+        return self.problem.freeze(direction)
+
+    def covariance(self) -> Array:
+        return np.diag(self.problem.freeze(np.ones(self.problem.n_params)))
+
+    def trace(self) -> float:
+        return float(self.problem.freeze(np.ones(self.problem.n_params)).sum())
+
+    def sample(self, random: np.random.Generator, count: int) -> Array:
+        return self.problem.freeze(random.standard_normal((count, self.problem.n_params)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A covariance held as a matrix (P, P)."""
+
+    matrix: Array
+
+    def product(self, direction: Array) -> Array:
+        return np.asarray(direction @ self.matrix)
+
+    def covariance(self) -> Array:
+        return self.matrix
+
+    def trace(self) -> float:
+        return float(np.trace(self.matrix))
+
+    def sample(self, random: np.random.Generator, count: int) -> Array:
+        values, axes = np.linalg.eigh(self.matrix)
+        drawn = random.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0))
+        return np.asarray(drawn @ axes.T)

@@ -1,0 +1,110 @@
+"""simdrop.settings.fields: one definition of settings for flags, files and --set."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+
+from simdrop.cli.compare import CompareSettings
+from simdrop.errors import InvalidInput
+from simdrop.settings import fields as config
+from simdrop.settings.fields import resolve, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    count: int = setting(3, "")
+    rate: float = setting(0.5, "")
+    name: str = setting("x", "")
+    names: tuple[str, ...] = setting((), "")
+    on: bool = setting(True, "")
+    limit: int | None = setting(None, "")
+    scale: float | str = setting(1.0, "")
+
+
+def toml(tmp_path, text):
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_flags_win_over_set_over_file_over_defaults(tmp_path):
+    path = toml(tmp_path, 'count = 10\nrate = 1\nname = "file"\n')
+    found = resolve(Small, {"count": "30", "rate": None}, config=path, assignments=["count=20", "rate=2", "limit=7"])
+    assert found == Small(count=30, rate=2.0, name="file", limit=7)
+
+
+def test_every_type_from_a_file_and_from_text(tmp_path):
+    path = toml(tmp_path, 'count = 1e3\nrate = 2\nnames = ["a", "b"]\non = false\nscale = "1/m"\n')
+    expected = Small(count=1000, rate=2.0, names=("a", "b"), on=False, scale="1/m")
+    assert resolve(Small, {}, config=path) == expected
+    texts = ["count=1e3", "rate=2", 'names=["a", "b"]', "on=false", "scale=1/m"]
+    assert resolve(Small, {}, assignments=texts) == expected
+    flags = {"count": "1e3", "rate": "2.", "names": ("a", "b"), "on": False, "scale": "1/m"}
+    assert resolve(Small, flags) == expected
+    assert resolve(Small, {}, assignments=["names=a", "name=12", "scale=.5"]) == Small(
+        names=("a",), name="12", scale=0.5
+    )
+
+
+@pytest.mark.parametrize("text", ["name=tanh", 'name="tanh"', "name='tanh'", 'name = "tanh"'])
+def test_texts_with_and_without_the_quotes_of_toml(text):
+    assert resolve(Small, {}, assignments=[text]).name == "tanh"
+    assert resolve(CompareSettings, {}, assignments=[text.replace("name", "activation")]).activation == "tanh"
+
+
+@pytest.mark.parametrize("text", ['"', 'a"b', 'a"', "'a", "\"a'"])
+def test_other_quotes_are_part_of_a_text(text):
+    assert resolve(Small, {}, assignments=[f"name={text}"]).name == text
+
+
+def test_hyphens_are_underscores(tmp_path):
+    assert resolve(CompareSettings, {}, config=toml(tmp_path, "keep-prob = 0.5")).keep_prob == 0.5
+    assert resolve(CompareSettings, {}, assignments=["keep-prob=0.4"]).keep_prob == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "cuont = 1",
+            r"unknown configuration key in .*run\.toml 'cuont': did you mean 'count'\? known are count, rate",
+        ),
+        ("count = 1.5", r"key 'count' in .*run\.toml must be a whole number, got 1\.5"),
+        ("count = true", r"key 'count' in .* must be a whole number, got True"),
+        ('rate = "fast"', r"key 'rate' in .* must be a number, got 'fast'"),
+        ("name = 1", r"key 'name' in .* must be text, got 1"),
+        ("names = [1]", r"key 'names' in .* must be text or a list of texts, got \[1\]"),
+        ("on = 1", r"key 'on' in .* must be true or false, got 1"),
+        ("scale = []", r"key 'scale' in .* must be a number or text, got \[\]"),
+        ("count 1", r"configuration .*run\.toml is not valid TOML: .*line 1"),
+    ],
+)
+def test_files_refused(tmp_path, text, message):
+    with pytest.raises(InvalidInput, match=message):
+        resolve(Small, {}, config=toml(tmp_path, text))
+
+
+def test_command_line_values_refused(tmp_path):
+    with pytest.raises(InvalidInput, match=r"unknown configuration key in --set 'rte': did you mean 'rate'\?"):
+        resolve(Small, {}, assignments=["rte=1"])
+    with pytest.raises(InvalidInput, match=r"--set takes key=value, got 'rate'"):
+        resolve(Small, {}, assignments=["rate"])
+    with pytest.raises(InvalidInput, match=r"--set rate must be a number, got 'fast'"):
+        resolve(Small, {}, assignments=["rate=fast"])
+    with pytest.raises(InvalidInput, match=r"--count must be a whole number, got 'many'"):
+        resolve(Small, {"count": "many"})
+    with pytest.raises(InvalidInput, match=r"cannot read configuration .*none\.toml: No such file"):
+        resolve(Small, {}, config=tmp_path / "none.toml")
+
+
+def test_settings_written_are_settings_read(tmp_path):
+    settings = CompareSettings(target=("a b", 'c"d'), samples=None, lr=1e-5, bias=False, output_scale="1/m", memory=7)
+    assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(settings))) == settings
+    assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(CompareSettings()))) == CompareSettings()
+
+
+def test_every_setting_is_documented_and_its_default_is_one_of_its_choices():
+    for option in fields(CompareSettings):
+        assert option.metadata["about"]
+        choices = config.choices_of(option)
+        assert not choices or option.default in choices

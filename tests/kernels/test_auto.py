@@ -1,0 +1,56 @@
+"""Which backend "auto" takes by size, and that its reason says what was measured, no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import simdrop
+from simdrop.simulation.sme import backend_name, sizes_of
+from simdrop_kernels import Step, registry
+from simdrop_kernels.contract.equation import INCREMENTS, Equation
+from simdrop_kernels.contract.step import Sizes
+
+DOUBLE = np.dtype("float64")
+
+
+def _problem(width, samples, mask="step"):
+    x = np.linspace(-1, 1, samples)
+    return simdrop.Problem(x, np.sin(3 * x), width=width, mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("samples", "width", "mask", "order", "members", "taken"),
+    [
+        (4, 5, "step", 1, 2000, "numpy"),
+        (4, 5, "step", 1, 2, "numba"),
+        (4, 5, "step", 2, 2000, "numba"),
+        (4, 5, "sample", 1, 2000, "numba"),
+        (8, 10, "step", 1, 2000, "numba"),
+        (8, 20, "step", 1, 2000, "numba"),
+        (16, 32, "step", 1, 2000, "numba"),
+        (15, 50, "step", 1, 2000, "numba"),
+    ],
+)
+@pytest.mark.parametrize("increments", INCREMENTS)
+def test_paths_take_numpy_only_where_it_was_measured_faster(samples, width, mask, order, members, increments, taken):
+    problem = _problem(width, samples, mask)
+    equation = Equation(mask=mask, order=order, increments=increments)
+    backend, reason = registry.choose_follower("auto", equation, DOUBLE, sizes_of(problem, members))
+    assert backend.name == taken
+    assert ("not 'numba': 'numpy' was measured to be" in reason) == (taken == "numpy")
+    assert "fastest" not in reason
+    known = {"order": order, "noise": None, "scheme": "rk4", "antithetic": False, "backend": "auto"}
+    assert backend_name(problem, **known, members=members) == taken
+
+
+def test_sme_tells_why_numpy():
+    problem = _problem(5, 4)
+    paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0.2], members=2000, order=1)
+    assert paths.attrs["backend"] == "numpy"
+    assert "2000 paths of 5 neurons on 4 samples" in paths.attrs["backend_reason"]
+
+
+def test_reason_claims_an_order_and_not_a_measurement_of_this_run():
+    _, reason = registry.choose("auto", Step(masks=2), DOUBLE, sizes=Sizes(4, 5, 2, 1))
+    assert reason.startswith("'numba' comes first of those that run here, in the order of measured speed")

@@ -1,0 +1,195 @@
+"""Backend "native" against backend "numpy", on every instruction set of this processor."""
+
+import itertools
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from simdrop_kernels import native, registry
+from simdrop_kernels.contract.step import PARAMETER_LIMIT, BackendError, Ensemble, Sizes, Step
+from simdrop_kernels.reference import train as reference
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+
+RUNNING = [name for name, here in native._native.instruction_sets() if here] if native._native else []
+
+#: (samples, inputs, outputs, width): fused code with and without bias, general code, less than a vector,
+#: whole vectors and more, one neuron, one sample
+SHAPES = [(5, 2, 1, 7), (7, 3, 1, 33), (4, 1, 1, 16), (9, 4, 1, 40), (6, 12, 3, 21), (13, 2, 5, 50), (1, 2, 1, 1)]
+
+#: relative to the largest parameter: float64 is the contract; float32 is rounding, amplified by 20 steps
+TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5}
+
+
+@pytest.fixture(params=RUNNING)
+def isa(request, monkeypatch):
+    monkeypatch.setenv("SIMDROP_ISA", request.param)
+    return request.param
+
+
+def setting(shape, *, members=4, dtype=np.float64, optimizer="sgd", lr=0.05, seed=0, keep_prob=(0.5, 0.8, 0.95, 1.0)):
+    """Data x, y and an ensemble for one of SHAPES; inputs end in a bias where there is more than one."""
+    samples, inputs, outputs, width = shape
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((samples, inputs)).astype(dtype)
+    if inputs > 1:
+        x[:, -1] = 1
+    y = random.standard_normal((samples, outputs)).astype(dtype)
+    theta = (random.standard_normal((members, width * (inputs + outputs))) / np.sqrt(width)).astype(dtype)
+    return x, y, lambda: Ensemble.start(theta, optimizer=optimizer, lr=lr, keep_prob=np.resize(keep_prob, members))
+
+
+def trained(backend, step, x, y, ensemble, *, steps=20, first_step=3, threads=1):
+    backend.advance(step, x, y, ensemble, seed=2**40 + 5, first_step=first_step, steps=steps, threads=threads)
+    return ensemble
+
+
+def distance(one, other):
+    """Largest difference of any array of two ensembles, relative to its largest number."""
+    pairs = [(one.theta, other.theta), (one.moments, other.moments)]
+    return max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-300) for a, b in pairs if a.size)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("activation", native._ACTIVATIONS)
+def test_equals_numpy(isa, activation, dtype):
+    for shape, mask, objective in itertools.product(SHAPES, ("step", "sample"), native._OBJECTIVES):
+        if activation == "quadratic" and shape[1] > 4:
+            continue  # diverges within the steps: rounding differences become large ones
+        step = Step(activation=activation, mask=mask, objective=objective, output_scale=0.7)
+        x, y, start = setting(shape, dtype=dtype)
+        expected, found = trained(reference, step, x, y, start()), trained(native, step, x, y, start())
+        assert distance(expected, found) < TOLERANCE[dtype], (shape, mask, objective)
+        np.testing.assert_array_equal(expected.diverged, -1)
+        np.testing.assert_array_equal(found.diverged, -1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(("batch_size", "replace"), [(None, False), (3, False), (3, True), (8, False), (12, True)])
+def test_optimizers_and_minibatches_equal_numpy_after_100_steps(isa, optimizer, batch_size, replace):
+    for mask, shape in itertools.product(("step", "sample"), [(8, 2, 1, 19), (8, 6, 3, 37)]):
+        step = Step(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
+        x, y, start = setting(shape, optimizer=optimizer, lr=0.01)
+        expected = trained(reference, step, x, y, start(), steps=100)
+        found = trained(native, step, x, y, start(), steps=100)
+        assert distance(expected, found) < TOLERANCE[np.float64], (mask, shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_evaluate_equals_numpy(isa, dtype):
+    for activation, shape in itertools.product(native._ACTIVATIONS, [*SHAPES, (700, 2, 1, 9), (300, 5, 2, 9)]):
+        x, _, start = setting(shape, dtype=dtype)
+        theta = start().theta
+        step = Step(activation=activation, output_scale=0.3)
+        expected = reference.evaluate(step, x, theta, shape[2])
+        found = native.evaluate(step, x, theta, shape[2], threads=2)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=16 * np.finfo(dtype).eps * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("mask", ["step", "sample"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_keeping_all_is_the_risk_bit_for_bit(isa, mask, dtype):
+    for shape, activation in itertools.product(SHAPES, ("tanh", "gelu")):
+        x, y, start = setting(shape, dtype=dtype, keep_prob=1.0)
+        dropout = trained(native, Step(activation=activation, mask=mask), x, y, start())
+        risk = trained(native, Step(activation=activation, objective="risk"), x, y, start())
+        np.testing.assert_array_equal(dropout.theta, risk.theta)
+
+
+@pytest.mark.parametrize("step", [Step(), Step(mask="sample", batch_size=3, optimizer="adam")], ids=["step", "adam"])
+def test_threads_blocks_and_pauses_change_nothing(isa, step, monkeypatch):
+    x, y, start = setting((6, 2, 1, 40), members=23, optimizer=step.optimizer)
+    once = trained(native, step, x, y, start(), steps=12)
+    monkeypatch.setattr(native, "_WORK_PER_CALL", 1e4)  # many calls for one run
+    for threads in (1, 2, 5):
+        again = trained(native, step, x, y, start(), steps=12, threads=threads)
+        np.testing.assert_array_equal(again.theta, once.theta)
+    paused = trained(native, step, x, y, start(), steps=5)
+    trained(native, step, x, y, paused, steps=7, first_step=8)
+    np.testing.assert_array_equal(paused.theta, once.theta)
+    np.testing.assert_array_equal(paused.moments, once.moments)
+    alone = start()
+    part = slice(17, 18)
+    one = Ensemble(
+        *(np.ascontiguousarray(getattr(alone, name)[part]) for name in ("theta", "moments", "lr", "keep_prob")),
+        alone.member[part],
+        alone.diverged[part],
+    )
+    np.testing.assert_array_equal(trained(native, step, x, y, one, steps=12).theta, once.theta[part])
+
+
+@pytest.mark.parametrize("objective", native._OBJECTIVES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_diverging_member_trains_no_more(isa, objective, dtype):
+    step = Step(activation="linear", objective=objective)
+    x, y, start = setting((5, 2, 1, 40), dtype=dtype)
+    ensemble = start()
+    ensemble.lr[:] = [0.01, 300.0, 0.01, 3000.0]
+    expected = Ensemble.start(ensemble.theta, optimizer="sgd", lr=ensemble.lr, keep_prob=ensemble.keep_prob)
+    trained(reference, step, x, y, expected, steps=200)
+    trained(native, step, x, y, ensemble, steps=200)
+    np.testing.assert_array_equal(ensemble.diverged, expected.diverged)
+    assert (ensemble.diverged >= 0).tolist() == [False, True, False, True]
+    assert np.isfinite(ensemble.theta[[0, 2]]).all()
+    held = ensemble.theta.copy()
+    trained(native, step, x, y, ensemble, steps=5, first_step=203)
+    np.testing.assert_array_equal(ensemble.theta[[1, 3]], held[[1, 3]])
+    assert not np.array_equal(ensemble.theta[[0, 2]], held[[0, 2]])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_start_beyond_the_limit_has_diverged(dtype):
+    limit = PARAMETER_LIMIT[dtype]
+    for value, begun in ((limit, True), (np.nextafter(np.array(limit, dtype), np.inf), False), (np.nan, False)):
+        theta = setting((5, 2, 1, 40), keep_prob=0.3, dtype=np.dtype(dtype).type)[2]().theta
+        theta[0, 43] = value
+        ensemble = Ensemble.start(theta, optimizer="sgd", lr=1e-3, keep_prob=0.3)
+        assert ensemble.diverged.tolist() == [-1 if begun else 0, *[-1] * (len(theta) - 1)]
+
+
+def test_large_matrices_are_left_to_blas():
+    """What was measured decides; nothing else than speed may: by name the backend runs them all the same."""
+    large, step = Sizes(256, 1000, 785, 10), Step()
+    chosen, reason = registry.choose("auto", step, np.dtype("float32"), sizes=large)
+    if chosen.name == "cuda":
+        pytest.skip("the device takes it")
+    assert chosen.name == "numba"
+    assert "not 'native': BLAS, which 'numba' calls, is faster for weights of 1000 x 785" in reason
+    assert registry.choose("auto", step, np.dtype("float32"), sizes=large._replace(inputs=2))[0].name == "native"
+    assert registry.choose("native", step, np.dtype("float32"), sizes=large)[0].name == "native"
+
+
+def test_refusals_name_the_reason(monkeypatch):
+    assert "risk+r1+r2" in native.refuses(Step(objective="risk+r1+r2"), np.dtype(np.float64))
+    assert "float16" in native.refuses(Step(), np.dtype(np.float16))
+    assert native.refuses(Step(), np.dtype(np.float32)) is None
+    monkeypatch.setenv("SIMDROP_ISA", "avx1024")
+    with pytest.raises(BackendError, match=r"SIMDROP_ISA=avx1024: unknown; this build has .*baseline"):
+        registry.choose("native", Step(), np.dtype(np.float64))
+    monkeypatch.setenv("SIMDROP_ISA", RUNNING[0])
+    monkeypatch.setattr(native._native, "instruction_sets", lambda: ((RUNNING[0], False), ("baseline", True)))
+    with pytest.raises(BackendError, match="this processor lacks it; it has baseline"):
+        registry.choose("native", Step(), np.dtype(np.float64))
+
+
+def test_a_build_without_the_extension_says_so(monkeypatch):
+    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(native, "_missing", "was not built: install GCC", raising=False)
+    with pytest.raises(BackendError, match="cannot run this: its C extension was not built: install GCC"):
+        registry.choose("native", Step(), np.dtype(np.float64))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_interrupts_are_heard_within_a_second(threads):
+    x, y, start = setting((400, 3, 1, 2000), members=2, lr=1e-4)
+    timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    begun = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        trained(native, Step(mask="sample"), x, y, start(), steps=100_000, threads=threads)
+    assert time.perf_counter() - begun < 1.3
+    timer.join()

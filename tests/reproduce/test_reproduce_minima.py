@@ -1,0 +1,143 @@
+"""Experiments on minima and noise: that they run and draw at a toy size, and that their rules can fail."""
+
+import numpy as np
+import pytest
+from oracles import enumeration
+
+from simdrop.errors import Diverged
+from simdrop.problem import Noise
+from simdrop.reproduce import Settings
+from simdrop.reproduce.papers import flatness, noise_alignment, noises, relu_fit, sme
+from simdrop.reproduce.report import table
+from simdrop.reproduce.shared import dropout_pair
+
+TOY = Settings(seeds=3, backend="numpy")
+
+
+def drawn(module, settings=TOY):
+    """The outcome of a run, after its table and its figure were made."""
+    outcome = module.run(settings)
+    text = table(module.EXPERIMENT, outcome)
+    assert all(row.quantity in text for row in outcome.rows)
+    module.draw(outcome).canvas.draw()
+    return outcome
+
+
+def test_relu_fit_at_a_toy_size(monkeypatch):
+    """Thirty steps smooth nothing: the rules must fail."""
+    monkeypatch.setattr(relu_fit, "SIZES", {False: {"steps": 30, "lr": 1e-3}})
+    monkeypatch.setattr(relu_fit, "WIDTH", 30)
+    outcome = drawn(relu_fit)
+    assert not outcome.passed
+    assert outcome.data["f"].shape == (2, 3, 2, 401)
+    assert {row.holds for row in outcome.rows if row.rule} <= {True, False}
+
+
+def test_total_change_of_slope_of_the_target_is_one():
+    x = np.linspace(-5 / 3, 5 / 3, 401)
+    target = relu_fit.TARGETS["relu-fit"].function(x)
+    f = np.array([[target, 2 * target]]) + 1e-9
+    loss = np.ones((1, 2, 1, len(flatness.flatness.LINE)))
+    loss[..., flatness.flatness.LINE == 0] = 0.5
+    rows = {row.quantity: row.ours for row in relu_fit._rows("step", f, target, x, loss, np.ones((1, 2)))}
+    assert rows["step masks: total change of slope, with dropout"] == pytest.approx(1, rel=1e-10)
+    assert rows["step masks: total change of slope, with/without"] == pytest.approx(0.5)
+    assert rows["step masks: rise of R_S along random directions, without"] == 0.5
+
+
+def test_flatness_at_a_toy_size(monkeypatch):
+    monkeypatch.setattr(flatness, "STEPS", {False: {"relu-fit": 20, "condensation": 20}})
+    monkeypatch.setattr(flatness, "WIDTH", 20)
+    outcome = drawn(flatness)
+    assert not outcome.passed
+    assert (outcome.data["value"].sel(measure=["sharpness risk", "sharpness risk+r1"]) > 0).all()
+
+
+def test_noise_alignment_at_a_toy_size(monkeypatch):
+    monkeypatch.setattr(noise_alignment, "SIZES", {False: {"width": 4, "steps": 20}})
+    monkeypatch.setattr(noise_alignment, "SAMPLES", 40)
+    monkeypatch.setattr(noise_alignment, "DRAWS", 19)
+    outcome = drawn(noise_alignment)
+    data = outcome.data
+    assert data["variance"].sizes == {"mask": 2, "seed": 3, "source": 3, "direction": 12}
+    exact, sampled = (data["variance"].sel(source=s).sum("direction") for s in ("exact", "sampled"))
+    np.testing.assert_allclose(sampled, exact, rtol=1)  # 40 gradients
+    assert ((data["p_value_end"] >= 0.05) & (data["p_value_end"] <= 1)).all()
+
+
+def test_noises_at_a_toy_size(monkeypatch):
+    """Ten steps from a random start condense nothing."""
+    monkeypatch.setattr(noises, "SIZES", {False: {"width": 12, "lr": 0.01, "steps": 40}})
+    outcome = drawn(noises)
+    assert not outcome.passed
+    assert list(outcome.data["arm"].values) == list(noises.LOOKS)
+    start = outcome.data["trace"].isel(point=0)
+    np.testing.assert_allclose(start, np.tile(start[:1], (6, 1)), rtol=1e-12)  # the same networks in all arms
+
+
+def test_noises_have_the_trace_of_dropout():
+    """Against covariances by all masks, and with the smallest batch where even that is too quiet."""
+    problem = enumeration.problem(width=3)
+    path = np.stack([problem.init(seed=k, members=2) for k in range(3)])
+    found, traces = noises.matched(problem, path)
+    expected = [np.mean([np.trace(enumeration.moments(problem, row[k])[3]) for row in path[1:]]) for k in range(2)]
+    np.testing.assert_allclose(traces["dropout"], expected, rtol=1e-10)
+    for name in ("label", "parameter"):
+        assert traces[name].mean() == pytest.approx(np.mean(expected), rel=1e-12)
+    for size in range(1, 5):
+        other = noises._traces(theory_problem(problem), path, Noise(batch_size=size, replace=True)).mean()
+        chosen = traces["minibatch"].mean()
+        assert abs(np.log(chosen / np.mean(expected))) <= abs(np.log(other / np.mean(expected))) + 1e-12
+    assert 1 <= found["minibatch"].batch_size <= 4
+    assert found["label"].label == pytest.approx(
+        np.sqrt(np.mean(expected) / noises._traces(theory_problem(problem), path, Noise(label=1.0)).mean())
+    )
+
+
+def theory_problem(problem):
+    """The problem without dropout."""
+    from dataclasses import replace
+
+    return replace(problem, keep_prob=1.0)
+
+
+def test_lost_networks_are_told():
+    with pytest.raises(Diverged, match="tanh: networks diverged"):
+        dropout_pair.finite(np.array([1.0, np.nan]), "tanh")
+
+
+def test_a_ratio_is_geometric_and_its_rule_counts_errors():
+    below = np.array([1.0, 2.0, 4.0])
+    row = dropout_pair.ratio("half", [0.5, 1.0, 2.0], below)
+    assert (row.ours, row.error, row.holds) == (pytest.approx(0.5), pytest.approx(0), True)
+    wide = dropout_pair.ratio("unclear", below * [0.1, 1.5, 1.5], below)
+    assert wide.ours == pytest.approx((0.1 * 1.5 * 1.5) ** (1 / 3))
+    assert wide.holds is False
+    assert dropout_pair.ratio("one seed", [0.1], [1.0]).holds is False
+    lost = dropout_pair.ratio("below zero", [-0.1, 0.5, 0.5], below)
+    assert np.isnan(lost.ours)
+    assert lost.holds is False
+    same = dropout_pair.ratio("same", below, below)
+    assert same.holds is False
+
+
+@pytest.mark.parametrize("module", [sme, noise_alignment])
+def test_rules_of_sign_count_errors(module):
+    values = np.array([1.0, 1.2, 0.8])
+    if module is sme:
+        rows = [sme._bound("", values, bound, sign, "") for bound, sign in ((0.7, 1), (0.95, 1), (1.3, -1), (1.0, -1))]
+    else:
+        rows = [
+            noise_alignment._sign("", v, s, "")
+            for v, s in ((values, 1), (values - 0.95, 1), (-values, -1), (values, -1))
+        ]
+    assert [row.holds for row in rows] == [True, False, True, False]
+
+
+@pytest.mark.slow
+def test_sme_at_a_toy_size(monkeypatch):
+    size = {"lrs": (0.05, 0.1, 0.2), "keep_probs": (0.05, 0.5, 0.7, 0.9), "members": 200, "sme_members": 40}
+    monkeypatch.setattr(sme, "SIZES", {False: size})
+    outcome = drawn(sme, Settings(seeds=2))
+    relative = outcome.data["relative"].sel(quantity="parameters", keep_prob=0.9, lr=0.05).mean("seed")
+    assert float(relative.sel(theory="sme1")) < float(relative.sel(theory="gradient"))

@@ -1,0 +1,159 @@
+"""order() and heat_map(): slopes and verdicts from numbers with a known answer, and small runs from end to end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simdrop
+from simdrop.cli import run
+from simdrop.errors import Diverged, InvalidInput
+from simdrop.output.numbers import concise
+from simdrop.study import heat_map, order
+from simdrop.study.convergence.fit import Slope, fit_slope
+from simdrop.study.predictions import Case, predict
+
+LRS = np.array([0.2, 0.1, 0.05, 0.025])
+
+
+@pytest.fixture(scope="module")
+def problem() -> simdrop.Problem:
+    """The small problem on which the orders are known."""
+    x = np.linspace(-1, 1, 4)
+    return simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 3])
+def test_a_power_law_has_its_order(power: int) -> None:
+    slope = fit_slope(LRS, 0.3 * LRS**power, np.full(4, 1e-7))
+    assert slope is not None
+    assert slope.value == pytest.approx(power, abs=1e-6)
+    assert slope.order == power
+    assert slope.lrs == (0.1, 0.05, 0.025)
+
+
+def test_rungs_below_three_standard_errors_are_left_out() -> None:
+    error = np.array([1e-5, 1e-5, 1e-5, 1.0])
+    slope = fit_slope(LRS, LRS**2, error)
+    assert slope is not None
+    assert slope.lrs == (0.2, 0.1, 0.05)
+    assert fit_slope(LRS, LRS**2, np.array([1e-5, 1e-5, 1.0, 1.0])) is None
+    assert fit_slope(LRS, np.full(4, np.nan), error) is None
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    """2000 noisy power laws: 95 % ± 4 standard errors (1.9 %) for coverage, or more: Birge's ratio only widens."""
+    random, covered = np.random.default_rng(0), 0
+    true = 0.5 * LRS**2
+    error = 0.05 * true
+    for _ in range(2000):
+        slope = fit_slope(LRS, true + error * random.standard_normal(4), error)
+        assert slope is not None
+        covered += slope.interval[0] < 2 < slope.interval[1]
+    assert 0.931 < covered / 2000 < 1.0
+
+
+def test_what_an_interval_supports() -> None:
+    assert Slope(1.13, 0.04, ()).order == 1
+    assert Slope(2.4, 0.05, ()).order == 2
+    assert Slope(0.01, 0.01, ()).order == 0
+    assert Slope(1.5, 0.3, ()).order is None  # too wide
+    assert Slope(1.62, 0.05, ()).order == 1  # its lower end is too far below 2
+    assert Slope(1.75, 0.05, ()).order == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.28855, 0.00023, "0.28855(23)"),
+        (1.109, 0.0009, "1.1090(9)"),
+        (0.000414, 0.000013, "4.14(13)e-4"),
+        (0.0, 0.0002, "0.0(2.0)e-4"),
+        (12.3, 1.5, "12.3(1.5)"),
+        (123.0, 40.0, "123(40)"),
+        (0.5, 0.0, "0.5(0)"),
+    ],
+)
+def test_a_number_is_written_with_its_error(value: float, error: float, text: str) -> None:
+    assert concise(value, error) == text
+
+
+def test_an_equation_whose_paths_are_lost_has_no_value(problem: simdrop.Problem) -> None:
+    case = Case(
+        problem=replace(problem, keep_prob=0.05), theta0=problem.init(seed=3), lr=2.0, steps=10, groups=10, seed=0,
+        points=np.zeros((1, 1)), members=200,
+    )  # fmt: skip
+    with pytest.raises(Diverged, match="paths diverged"):
+        predict("sme2", case)
+
+
+def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -> None:
+    """Gradient flow does not converge, the averaged flow is off by about lr, second order lies far below both."""
+    found = order(
+        problem, problem.init(seed=3), members=20_000, paths=10, lrs=(0.1, 0.05, 0.025),
+        theories=("gradient", "averaged", "mean-covariance", "pathwise-plain", "pathwise"),
+    )  # fmt: skip
+    parameters = {name: rows["parameters"] for name, rows in found.summary["theories"].items()}
+    assert parameters["gradient"]["order"] == 0
+    assert parameters["averaged"]["order"] == 1
+    assert parameters["pathwise-plain"]["slope_interval_95"][1] < 1.5
+    assert parameters["pathwise"]["slope_interval_95"][0] > 1.5
+    # 4e6 members gave 0.973, 0.289 and 0.0469 at lr = 0.1
+    errors = found.errors.sel(quantity="parameters", lr=0.1)
+    for name, known in (("gradient", 0.973), ("averaged", 0.289), ("mean-covariance", 0.0469)):
+        one = errors.sel(theory=name)
+        assert abs(float(one["distance"]) - known) < 5 * float(one["error"]) + 5e-4, name
+    assert "order" in found.table()
+
+
+def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "order"
+    arguments = ["order", "--members", "400", "--paths", "3", "--theories", "averaged", "--theories", "pathwise"]
+    arguments += ["--lrs", "0.2", "--lrs", "0.1", "--lrs", "0.05"]
+    assert run([*arguments, "--out", str(out)]) == 0
+    assert "averaged flow R_S + R_1" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["theories"]) == {"averaged", "pathwise"}
+    assert (out / "figure.png").stat().st_size > 10_000
+    assert run([*arguments, "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    untouched = tmp_path / "untouched"
+    assert run(["order", "--lrs", "0.3", "--lrs", "0.1", "--lrs", "0.05", "--out", str(untouched)]) == 2
+    assert "0.3 does not" in capsys.readouterr().err
+    assert not untouched.exists()
+
+
+def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop.Problem) -> None:
+    found = heat_map(
+        problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000, sme_members=200,
+        theories=("averaged", "mean-covariance", "sme2"),
+    )  # fmt: skip
+    errors = found.errors.sel(quantity="parameters")
+    assert errors["alive"].sel(keep_prob=0.7, lr=0.1) == 1
+    assert errors["alive"].sel(keep_prob=0.05, lr=20.0) <= 1
+    one = errors.sel(theory="averaged", keep_prob=0.7, lr=0.1)
+    assert abs(float(one["distance"]) - 0.289) < 5 * float(one["error"]) + 5e-4
+    assert float(one["size"]) > float(one["distance"])
+    second = errors.sel(theory="sme2", keep_prob=0.7, lr=0.1)
+    assert abs(float(second["distance"]) - 0.027) < 5 * float(second["error"])
+    assert np.isnan(errors["distance"].sel(theory="sme2", keep_prob=0.05, lr=20.0)), "its paths go to infinity"
+    assert errors["size"].sel(keep_prob=0.05, lr=0.1) < 3 * errors["size_error"].sel(keep_prob=0.05, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lrs": (0.1, 0.05)}, "lrs must be at least 3 different learning rates"),
+        ({"lrs": (0.3, 0.1, 0.05)}, "every lr must divide time 1 into whole steps, 0.3 does not"),
+        ({"lrs": (0.1, 0.05, -0.1)}, "lrs and time must be positive"),
+        ({"theories": ("averged",)}, "did you mean 'averaged'"),
+        ({"members": 100, "paths": 200}, "paths must be at most the 100 members"),
+    ],
+)
+def test_bad_input_is_refused(problem: simdrop.Problem, changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        order(problem, **changed)  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""Mean, second moment and covariance of a step under every noise, against the enumeration of all of it."""
+
+import numpy as np
+import pytest
+from oracles import noise_enumeration
+
+from simdrop import theory
+from simdrop.problem import Noise
+
+EXACT = {"rtol": 1e-11, "atol": 1e-13}
+
+#: knobs, settings of the problem
+CASES = [
+    ({}, {"outputs": 2, "width": 3, "samples": 3}),
+    ({}, {"mask": "sample", "outputs": 2, "samples": 3}),
+    ({"masks": 2}, {"width": 3, "samples": 3}),
+    ({"masks": 3}, {"mask": "sample", "samples": 1}),
+    ({"masks": 2}, {"mask": "sample", "outputs": 2}),
+    ({"law": "gaussian"}, {"width": 3, "samples": 3, "outputs": 2}),
+    ({"law": "gaussian"}, {"mask": "sample"}),
+    ({"law": "gaussian", "masks": 2}, {"samples": 3}),
+    ({"batch_size": 2}, {"width": 3, "samples": 4}),
+    ({"batch_size": 2, "replace": True, "masks": 2}, {"samples": 3}),
+    ({"batch_size": 2}, {"mask": "sample", "samples": 3}),
+    ({"batch_size": 3, "replace": True}, {"mask": "sample"}),
+    ({"batch_size": 1, "masks": 2}, {"mask": "sample", "samples": 3}),
+    ({"batch_size": 2, "replace": True}, {"keep_prob": 1.0, "samples": 4, "width": 4}),
+    ({"label": 0.3}, {"width": 3, "outputs": 2}),
+    ({"label": 0.3, "masks": 2}, {"mask": "sample"}),
+    ({"label": 0.3, "law": "gaussian", "batch_size": 2}, {"samples": 3}),
+    ({"label": 0.5}, {"keep_prob": 1.0, "outputs": 2, "samples": 3}),
+    ({"parameter": 0.4, "label": 0.2}, {}),
+    ({"connect": 0.6}, {"keep_prob": 1.0, "width": 3, "samples": 3, "outputs": 2}),
+    ({"connect": 0.6}, {"width": 2, "samples": 3, "inputs": 2}),
+    ({"connect": 0.6}, {"mask": "sample"}),
+    ({"connect": 0.6, "masks": 2}, {"outputs": 2}),
+    ({"connect": 0.6, "masks": 2, "batch_size": 2, "replace": True}, {"samples": 2}),
+    ({"connect": 0.6, "masks": 2, "batch_size": 1, "label": 0.4}, {"mask": "sample"}),
+    ({"connect": 0.6, "batch_size": 2}, {"mask": "sample", "samples": 3}),
+    ({"connect": 0.8, "law": "gaussian", "label": 0.3, "parameter": 0.1}, {"samples": 2}),
+    ({"masks": 2, "batch_size": 2, "label": 0.3}, {"train": "output", "samples": 3}),
+    ({"connect": 0.6, "label": 0.3, "parameter": 0.1}, {"train": "input"}),
+    ({"law": "gaussian"}, {"train": "input", "samples": 3}),
+]
+
+
+@pytest.mark.parametrize(("knobs", "settings"), CASES, ids=[f"{k} {s}" for k, s in CASES])
+def test_by_enumeration(knobs, settings):
+    problem, noise = noise_enumeration.problem(**settings), Noise(**knobs)
+    theta = problem.init(seed=4)
+    loss, mean, covariance = noise_enumeration.moments(problem, theta, noise)
+    assert np.trace(covariance) > 1e-3, "no noise: the comparison would be empty"
+    np.testing.assert_allclose(theory.loss(problem, theta, objective="risk+r1", noise=noise), loss, **EXACT)
+    np.testing.assert_allclose(theory.gradient(problem, theta, objective="risk+r1", noise=noise), mean, **EXACT)
+    np.testing.assert_allclose(theory.mean_gradient(problem, theta, noise=noise), mean, **EXACT)
+    np.testing.assert_allclose(theory.noise_covariance(problem, theta, noise=noise), covariance, **EXACT)
+    moment = mean @ mean + np.trace(covariance)
+    np.testing.assert_allclose(theory.second_moment(problem, theta, noise=noise), moment, **EXACT)
+    directions = np.random.default_rng(1).standard_normal((3, theta.size))
+    found = theory.covariance_product(problem, theta, directions, noise=noise)
+    np.testing.assert_allclose(found, directions @ covariance, **EXACT)
+    assert not np.allclose(theory.noise_covariance(problem, theta), covariance) or not knobs
