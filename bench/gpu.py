@@ -236,7 +236,7 @@ def sme(small: bool, left: Any) -> list[dict[str, Any]]:
 JAX = {
     "vmap, autodiff": {"structure": "vmap", "gradient": "autodiff"},
     "vmap, manual gradient": {"structure": "vmap"},
-    "tuned by hand": {"structure": "block", "prng": "unrolled", "hoist": 8},
+    "tuned by hand": {"structure": "block", "prng": "unrolled", "hoist": 20},
 }
 
 
@@ -248,7 +248,7 @@ def jax(small: bool, left: Any) -> list[dict[str, Any]]:
         for name, options in JAX.items():
             if left() < 60:
                 return rows
-            case = {"width": width, "samples": samples, "dtype": dtype, "steps": 2 if small else 100}
+            case = {"width": width, "samples": samples, "dtype": dtype, "steps": 20 if small else 100}
             blocks = {"block": members} if options["structure"] == "block" else {}
             request = {"case": case, "members": members, "options": options | blocks}
             environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -259,7 +259,8 @@ def jax(small: bool, left: Any) -> list[dict[str, Any]]:
                     command, capture_output=True, text=True, timeout=55, env=environment, check=True
                 ).stdout  # fmt: skip
             except subprocess.SubprocessError as error:
-                print(f"JAX, {name}, m={width} did not run: {error}", file=sys.stderr)
+                said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+                print(f"JAX, {name}, m={width} did not run: {said}", file=sys.stderr)
                 continue
             row = {"name": name, "width": width, "samples": samples, "members": members} | json.loads(done)
             rows.append(row)
