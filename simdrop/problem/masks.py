@@ -26,29 +26,42 @@ def masks(
     keep_prob: ArrayLike,
     samples: int | None = None,
 ) -> NDArray[np.bool_]:
-    """The masks of dropout that every backend draws: True where a neuron is kept.
+    """The dropout masks that every backend draws: True where a neuron is kept.
 
     Parameters
     ----------
-    seed : of the run, a whole number below 2**64
-    member, step : numbers from 0 to 2**32 - 1, or arrays of them that broadcast; a run's first step is 0, and one that
-        takes k masks a step has those of step s at k s, ..., k s + k - 1
-    width : number of hidden neurons
-    keep_prob : probability that a neuron is kept, a number or an array that broadcasts against member and step
-    samples : None for one mask for all samples of a step, or the number of samples that have a mask each
+    seed : int
+        Seed of the run, below 2**64.
+    member, step : int or array_like of int
+        Numbers below 2**32, or arrays of them that broadcast. The first step of a run is 0. A run that takes k masks a
+        step has those of step s at k s, ..., k s + k - 1.
+    width : int
+        Number m of hidden neurons.
+    keep_prob : float or array_like
+        Probability to keep a neuron, in (0, 1]; an array broadcasts against member and step.
+    samples : int, optional
+        Number n of samples that have a mask each; by default one mask serves all samples of a step.
 
     Returns
     -------
-    bool array (..., width), or (..., samples, width); the leading axes are those of member, step and keep_prob.
+    ndarray of bool, shape (..., width) or (..., samples, width)
+        The leading axes are those of member, step and keep_prob.
 
     Raises
     ------
-    InvalidInput : an argument is wrong; the message names it
+    InvalidInput
+        An argument is wrong.
+
+    Notes
+    -----
+    Philox4x32-10 (Salmon et al., SC'11) on counters: bits depend on the arguments alone.
 
     Examples
     --------
     >>> simdrop.masks(seed=0, member=3, step=[0, 1], width=8, keep_prob=0.5).shape
     (2, 8)
+    >>> simdrop.masks(seed=0, member=3, step=0, width=8, keep_prob=0.5, samples=4).shape
+    (4, 8)
     """
     seed, width = check_seed(seed), check_count("width", width, most=rng.MAX_WIDTH)
     kept, member, step = check_keep_prob(keep_prob), _numbers("member", member), _numbers("step", step)

@@ -16,20 +16,47 @@ from .problem import Problem, check_problem
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The noise of one step, for simulation and for theory alike. The default is dropout as the problem has it.
+    """The noise of one training step, for simulation and theory alike; by default the dropout of the problem.
 
-    masks       k: the gradient of a step is averaged over k masks, which divides dropout's covariance by k and leaves
-                the mean alone (Wei, Kakade & Ma, arXiv:2002.12915)
-    law         "bernoulli" dropout, factors kept / p, or "gaussian", factors N(1, (1 - p) / p)
-    batch_size  samples of a step's minibatch, None for all; `replace` draws them with replacement
-    label       standard deviation of independent normal noise on every target, drawn anew at every step
-    parameter   standard deviation of independent normal noise on every component of the gradient: a step moves each
-                parameter by lr times it
-    connect     DropConnect: the probability to keep an input weight (the bias's too); those kept are divided by it;
-                one mask for all samples of a step
-    part        "both"; "drift" takes the mean of the step alone; "noise" its deviation from the mean alone
+    Parameters
+    ----------
+    masks : int
+        k: the gradient of a step is averaged over k masks, which divides the covariance of dropout by k and leaves the
+        mean as it is (Wei, Kakade & Ma, arXiv:2002.12915).
+    law : {"bernoulli", "gaussian"}
+        Law of the dropout factors: kept / p, or N(1, (1 - p) / p).
+    batch_size : int, optional
+        Samples of the minibatch of a step; all samples by default.
+    replace : bool
+        Whether minibatches are drawn with replacement.
+    label : float
+        Standard deviation of independent normal noise on every target, drawn at every step.
+    parameter : float
+        Standard deviation of independent normal noise on every component of the gradient: a step moves each parameter
+        by lr times this noise.
+    connect : float
+        DropConnect: probability to keep an input weight, the bias included. Kept weights are divided by it; one mask
+        serves all samples of a step.
+    part : {"both", "drift", "noise"}
+        "drift" takes the mean of the step alone, "noise" its deviation from the mean alone.
 
-    keep_prob = 1 in the problem leaves dropout out, so that the others can be had alone.
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+
+    Notes
+    -----
+    `keep_prob=1` in the problem switches dropout off, so that the other noises can be studied by themselves.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> one = simdrop.theory.noise_covariance(problem, theta)
+    >>> two = simdrop.theory.noise_covariance(problem, theta, noise=simdrop.Noise(masks=2))
+    >>> bool(np.allclose(one, 2 * two))
+    True
     """
 
     masks: int = 1
@@ -60,7 +87,23 @@ class Noise:
             object.__setattr__(self, name, value)
 
     def check(self, problem: Problem) -> Noise:
-        """This noise for `problem`, its batch_size None where a batch is all samples; raises InvalidInput."""
+        """Check that a problem allows this noise.
+
+        Parameters
+        ----------
+        problem : Problem
+            Data, network and dropout.
+
+        Returns
+        -------
+        Noise
+            This noise, with batch_size None where a minibatch has all samples.
+
+        Raises
+        ------
+        InvalidInput
+            The minibatch is larger than the data, or DropConnect has too many inputs for `part`.
+        """
         check_problem(problem)
         if self.connect < 1 and self.part != "both":
             check_connect(problem, self, f"part {self.part!r} needs the mean over DropConnect's masks")

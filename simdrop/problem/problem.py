@@ -41,24 +41,47 @@ class Problem:
 
     Parameters
     ----------
-    x : inputs, shape (n,) or (n, d)
-    y : targets, shape (n,) or (n, c)
-    width : number m of hidden neurons
-    keep_prob : probability p in (0, 1] that a neuron is kept; the complement of `torch.nn.Dropout`'s p
-    activation : σ, one of tanh, relu, sigmoid, softplus, gelu, erf, sin, linear, quadratic
-    mask : "step", one mask for all samples of a step (the setting of the theory), or "sample", each
-        sample its own mask (what the layers of PyTorch and JAX do)
-    bias : whether each neuron sees a further constant input 1
-    output_scale : s, a positive number or "1", "1/sqrt(m)", "1/m"
-    train : "both", "output" (a is trained, w stays as it is: a linear model) or "input" (w is trained); gradients and
-        covariances are those of the trained parameters, and zero for the others
-
-    The flat parameter vector theta, shape (P,), is a.ravel() of shape (c, m), then w.ravel() of shape
-    (m, D) with D = d + 1 (the bias last in its row) or D = d without bias.
+    x : array_like, shape (n,) or (n, d)
+        Inputs, finite.
+    y : array_like, shape (n,) or (n, c)
+        Targets, finite.
+    width : int
+        Number m of hidden neurons.
+    keep_prob : float
+        Probability p in (0, 1] that a neuron is kept. `torch.nn.Dropout` takes 1 - p.
+    activation : str
+        Name of σ: "tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear" or "quadratic".
+    mask : {"step", "sample"}
+        "step" draws one mask for all samples of a step (the setting of the theory), "sample" one for each sample (what
+        the layers of PyTorch and JAX do).
+    bias : bool
+        Whether each neuron sees a further constant input 1.
+    output_scale : float or {"1", "1/sqrt(m)", "1/m"}
+        s > 0.
+    train : {"both", "output", "input"}
+        Which weights are trained. With "output" w stays as it is, a linear model; with "input" a does. Gradients
+        and covariances are zero for the others.
 
     Raises
     ------
-    InvalidInput : an argument is wrong; the message names it, its value and what would be right
+    InvalidInput
+        An argument is wrong; the message names it, its value and what would be right.
+
+    Notes
+    -----
+    The flat parameter vector theta, shape (P,), is a.ravel() of shape (c, m), then w.ravel() of shape (m, D), with
+    D = d + 1 (the bias last in its row) or D = d without bias. The loss is R_S = (1/2n) Σ_i |f(x_i) - y_i|². A problem
+    cannot be changed; `dataclasses.replace` makes another one.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> problem.n_params
+    15
+    >>> a, w = problem.split(problem.init(seed=0))
+    >>> a.shape, w.shape
+    ((1, 5), (5, 2))
     """
 
     x: Array
@@ -91,22 +114,22 @@ class Problem:
 
     @property
     def n_samples(self) -> int:
-        """n."""
+        """Number n of samples."""
         return len(self.x)
 
     @property
     def n_outputs(self) -> int:
-        """c."""
+        """Number c of outputs."""
         return self.y.shape[1]
 
     @property
     def n_inputs(self) -> int:
-        """D: the inputs of a neuron, the constant one of the bias included."""
+        """Number D of inputs of a neuron, the constant input of the bias included."""
         return self.x.shape[1] + self.bias
 
     @property
     def n_params(self) -> int:
-        """P = m (c + D)."""
+        """Number P = m (c + D) of parameters."""
         return self.width * (self.n_outputs + self.n_inputs)
 
     @property
@@ -131,7 +154,25 @@ class Problem:
         return self.augment(self.x)
 
     def augment(self, x: ArrayLike, name: str = "x") -> Array:
-        """Points x (k,) or (k, d) as the neurons see them, shape (k, D). Raises InvalidInput for points `name`."""
+        """Add the constant input of the bias to points.
+
+        Parameters
+        ----------
+        x : array_like, shape (k,) or (k, d)
+            Points.
+        name : str
+            What error messages call them.
+
+        Returns
+        -------
+        ndarray, shape (k, D)
+            The points as the neurons see them.
+
+        Raises
+        ------
+        InvalidInput
+            The points are not finite or have another number of inputs than the data.
+        """
         x = check_samples(name, x)
         if x.shape[1] != self.x.shape[1]:
             raise InvalidInput(
@@ -143,12 +184,23 @@ class Problem:
 
     @property
     def trained(self) -> slice:
-        """Where in theta the trained parameters stand."""
+        """Where the trained parameters are in theta."""
         cut = self.n_outputs * self.width
         return {"both": slice(None), "output": slice(cut), "input": slice(cut, None)}[self.train]
 
     def freeze(self, vectors: NDArray) -> NDArray:
-        """Vectors (..., P) with zeros for the parameters that are not trained; themselves where all are."""
+        """Set the entries of parameters that are not trained to zero.
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (..., P)
+            Vectors over the parameters, such as gradients.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            `vectors` itself where all parameters are trained.
+        """
         if self.train == "both":
             return vectors
         kept = np.zeros_like(vectors)
@@ -156,9 +208,24 @@ class Problem:
         return kept
 
     def split(self, theta: ArrayLike) -> tuple[NDArray, NDArray]:
-        """Output weights a (..., c, m) and input weights w (..., m, D) of theta (..., P), views of an array's.
+        """Split theta into output and input weights.
 
-        Raises InvalidInput for a theta of another length.
+        Parameters
+        ----------
+        theta : array_like, shape (..., P)
+            Parameters.
+
+        Returns
+        -------
+        a : ndarray, shape (..., c, m)
+            Output weights, a view where theta is an array.
+        w : ndarray, shape (..., m, D)
+            Input weights, the bias last, a view likewise.
+
+        Raises
+        ------
+        InvalidInput
+            theta has another length.
         """
         check_parameters_last("theta", theta)
         theta = as_array("theta", theta)
@@ -166,9 +233,24 @@ class Problem:
         return split(theta, self.n_outputs, self.n_inputs)
 
     def join(self, a: ArrayLike, w: ArrayLike) -> NDArray:
-        """The flat theta (..., P) of a (..., c, m) and w (..., m, D): the inverse of `split`.
+        """Join output and input weights to theta: the inverse of `split`.
 
-        Raises InvalidInput for other shapes, and names the layout where it is another library's.
+        Parameters
+        ----------
+        a : array_like, shape (..., c, m)
+            Output weights.
+        w : array_like, shape (..., m, D)
+            Input weights, the bias last.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            theta.
+
+        Raises
+        ------
+        InvalidInput
+            The shapes are others; the message says so where the layout is that of another library.
         """
         a, w = as_array("a", a), as_array("w", w)
         self._check_layout("a", a.shape, (self.n_outputs, self.width), "(c, m)")
@@ -178,9 +260,30 @@ class Problem:
         return join(a, w)
 
     def predict(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
-        """Outputs f(x), shape (..., k, c), of the whole network theta (..., P), without dropout.
+        """Outputs of the whole network, without dropout.
 
-        x (k,) or (k, d): points, by default the samples. Raises InvalidInput for a theta or an x that does not fit.
+        Parameters
+        ----------
+        theta : array_like, shape (..., P)
+            Parameters.
+        x : array_like, shape (k,) or (k, d), optional
+            Points; the samples by default.
+
+        Returns
+        -------
+        ndarray, shape (..., k, c)
+            f(x).
+
+        Raises
+        ------
+        InvalidInput
+            theta or x does not fit the problem.
+
+        Examples
+        --------
+        >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3)
+        >>> problem.predict(problem.init(seed=0), [0.0, 0.5, 1.0]).shape
+        (3, 1)
         """
         a, w = self.split(self.check_theta(theta))
         points = self.inputs if x is None else self.augment(x)
@@ -195,11 +298,36 @@ class Problem:
         gamma_of: Literal["variance", "deviation"] = "variance",
         members: int | None = None,
     ) -> Array:
-        """Independent normal parameters, shape (P,), or (members, P) with a draw for each member.
+        """Draw independent normal parameters.
 
-        The standard deviation is `scale`, or, where `gamma` is given, that of N(0, m^-gamma), with
-        m^-gamma read as a variance or as a standard deviation. The first row for any number of
-        members is the draw for `members=None`.
+        Parameters
+        ----------
+        seed : int
+            Seed of NumPy's default generator.
+        scale : float
+            Standard deviation.
+        gamma : float, optional
+            Multiplies the standard deviation by that of N(0, m^-gamma), the papers' initialisation.
+        gamma_of : {"variance", "deviation"}
+            Whether m^-gamma is a variance or a standard deviation.
+        members : int, optional
+            Number of independent draws.
+
+        Returns
+        -------
+        ndarray, shape (P,) or (members, P)
+            theta. The first row for any number of members is the draw without `members`.
+
+        Raises
+        ------
+        InvalidInput
+            An argument is wrong.
+
+        Examples
+        --------
+        >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3)
+        >>> problem.init(seed=0, gamma=0.5).shape, problem.init(seed=0, members=4).shape
+        ((9,), (4, 9))
         """
         scale = check_number("scale", scale, least=0)
         check_choice("gamma_of", gamma_of, ("variance", "deviation"))
@@ -215,7 +343,25 @@ class Problem:
         return drawn[0] if members is None else drawn
 
     def check_theta(self, theta: ArrayLike, name: str = "theta") -> Array:
-        """theta as float64 of shape (..., P), finite; raises InvalidInput."""
+        """Check parameters of this problem.
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., P)
+            Parameters.
+        name : str
+            What error messages call them.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            theta in float64.
+
+        Raises
+        ------
+        InvalidInput
+            theta is not finite or has another length.
+        """
         check_parameters_last(name, theta)
         theta = check_finite(name, theta)
         self._check_length(name, theta.shape)

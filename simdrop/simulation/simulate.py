@@ -71,65 +71,189 @@ def simulate(
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
 ) -> xr.Dataset:
-    """Train `members` networks from theta0 and record them on the way.
+    """Train an ensemble of networks with dropout and record it on the way.
+
+    Every member is trained step by step as a single network would be: nothing is averaged or approximated. Member k
+    draws the masks of number k, so that its numbers depend on neither the other members nor the threads.
 
     Parameters
     ----------
-    theta0 : start, shape (P,) for all members or (members, P)
-    lr : learning rate ε, a number or one for each member
-    steps : number of training steps
-    members : size of the ensemble; may be left out where an array over members tells it
-    seed : of the masks and minibatches; member k draws those of number k whatever the block. One for each member may
-        be given, with the same upper 32 bits: below 2**32, say
-    objective : "dropout" trains R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" train
-        the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. "L1" is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2,
-        "L4" R_drop - R_1, with R̃_2 = (lr/4) |∇R_drop|² on the step's own masks (arXiv:2207.05952, section 5);
-        "dropout+r2" is R_drop + (penalty/4) |∇R_drop|². {0: "risk", 2000: "dropout"} changes it at step 2000, where
-        the optimizer's state goes on
-    optimizer : "sgd", "momentum" or "adam"; `optimizer_options` may set momentum, beta1, beta2, epsilon
-    batch_size : samples of one step's minibatch, None for all; `replace` draws them with replacement
-    noise : further noise of a step, or another law of dropout: see `simdrop.Noise`; batch_size and replace may be
-        given there instead
-    svag : l, for a step of lr / l along two draws of all noise weighted (1 ± √(2l - 1)) / 2 (Li, Malladi & Arora,
-        arXiv:2102.12470): as l grows the ensemble becomes that of the stochastic modified equation of order 1
-    keep_prob : in place of the problem's, a number or one for each member
-    record : number of record times or an array of steps; 0 and `steps` are always among them
-    keep_theta : True for the parameters of all members at every record time, or member numbers
-    grid : points (k,) or (k, d) at which mean and spread of the outputs are recorded
-    covariance : True for the covariance of all parameters, or parameter numbers
-    norms : whether the 2-norm of the parameters of every member is recorded
-    groups : number of consecutive groups of members whose means are kept, for jackknife errors
-    risk_limit : a member has blown up, and is counted as diverged from there on, when at a record step its risk R_S is
-        more than this many times the larger of its risk at the start and that of outputs 0, ½ mean |y|²; None: a member
-        diverges only by its parameters
-    memory : bytes for the state of the members trained at one time; `block_size` sets their number
-    progress : called with (updates done, updates in all), an update being one step of one member
-    out : folder that receives `results.zarr`, also when the run is stopped or diverges. It is tried before the run:
-        one that holds another result is refused, or with `overwrite` that result is replaced; files that simdrop did
-        not write stay in any case
-    numbers : (members,) whole numbers below 2**32 by which the members draw, 0, 1, ... by default
-    checkpoint : file that receives the state at a record step when the last one is `checkpoint_seconds` old, and goes
-        when the run is done; `resume` continues from what is there, to the same bits on the same backend, and begins
-        where there is nothing; another process that uses the file is refused
+    problem : Problem
+        Data, network and dropout.
+    theta0 : array_like, shape (P,) or (members, P)
+        Start, the same for all members or one for each.
+    lr : float or array_like, shape (members,)
+        Learning rate ε > 0, one for all members or one for each.
+    steps : int
+        Number of training steps.
+    members : int, optional
+        Size of the ensemble. It may be left out where an array over members says it.
+    seed : int or array_like, shape (members,)
+        Seed of the masks, minibatches and other noise, below 2**64. Seeds for each member must share their upper
+        32 bits, as all numbers below 2**32 do.
+    objective : str or mapping from int to str
+        What is trained. "dropout" is R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" are the
+        deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. With R̃_2 = (lr/4) |∇R_drop|² on the masks of the step, "L1"
+        is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2 and "L4" R_drop - R_1 (arXiv:2207.05952, section 5);
+        "dropout+r2" is R_drop + (penalty/4) |∇R_drop|². A mapping changes the objective on the way: {0: "risk", 2000:
+        "dropout"} trains R_drop from step 2000 on, and the state of the optimizer goes on.
+    penalty : float, optional
+        λ of objective "dropout+r2", 0 or more.
+    optimizer : {"sgd", "momentum", "adam"}
+        Update rule, with the definitions of PyTorch.
+    optimizer_options : dict, optional
+        `momentum` of "momentum" (0.9); `beta1`, `beta2` and `epsilon` of "adam" (0.9, 0.999, 1e-8).
+    batch_size : int, optional
+        Samples of the minibatch of a step; all samples by default.
+    replace : bool
+        Whether minibatches are drawn with replacement.
+    noise : Noise, optional
+        Further noise of a step, or another law of dropout. `batch_size` and `replace` may be given there instead.
+    svag : int, optional
+        l of SVAG (Li, Malladi & Arora, arXiv:2102.12470): each step has the learning rate lr / l and weights two
+        independent draws of all noise by (1 ± √(2l - 1)) / 2. As l grows, the ensemble approaches the stochastic
+        modified equation of order 1.
+    keep_prob : float or array_like, shape (members,), optional
+        Probability to keep a neuron, in place of the problem's.
+    backend : {"auto", "cuda", "native", "numba", "numpy"}
+        Kernels that train. "auto" takes the fastest that can; the result's attribute `backend_reason` says why.
+    dtype : {"float64", "float32"}
+        Floating-point type of the parameters.
+    record : int or array_like of int
+        Number of record times, or the steps at which to record; 0 and `steps` are always among them.
+    spacing : {"even", "log"}
+        How a number of record times is spread.
+    keep_theta : bool or sequence of int
+        True records the parameters of all members; numbers those of these members alone.
+    grid : array_like, shape (k,) or (k, d), optional
+        Points at which mean and spread of the outputs are recorded.
+    covariance : bool or sequence of int
+        True records the covariance of all parameters over the members; numbers that of these parameters.
+    norms : bool
+        Whether the 2-norm of the parameters is recorded for every member.
+    quantiles : sequence of float
+        Levels in [0, 1] of the quantiles of the risk over members.
+    groups : int
+        Number of consecutive groups of members whose means are recorded, for jackknife errors; 0 for none.
+    risk_limit : float, optional
+        A member has blown up when its risk at a record step is more than this many times the larger of its risk at the
+        start and the risk of outputs 0, ½ mean |y|². It leaves the means from there on. With None a member diverges
+        only by its parameters.
+    threads : int, optional
+        Processor threads; all cores by default.
+    memory : int
+        Bytes for the parameters and the optimizer's state of the members that are trained at one time.
+    block_size : int, optional
+        Number of members that are trained at one time, in place of `memory`.
+    progress : callable, optional
+        Called as progress(done, total) with numbers of updates; an update is one step of one member.
+    out : path, optional
+        Folder that receives `results.zarr`, also when the run is stopped or diverges. It is tried before the run. A
+        folder that holds another result is refused.
+    overwrite : bool
+        Whether a result in `out` is replaced. Files that simdrop did not write always stay.
+    numbers : array_like of int, shape (members,), optional
+        Numbers below 2**32 by which the members draw their masks, in place of 0, 1, ...
+    checkpoint : path, optional
+        File that receives the state of the run at a record step when the last one is `checkpoint_seconds` old. It is
+        removed when the run is done. A file that another process uses is refused.
+    resume : bool
+        Whether to continue from `checkpoint`, to the same bits on the same backend. Where there is no file, the run
+        starts from theta0.
+    checkpoint_seconds : float
+        Shortest time between two checkpoints, in seconds.
 
     Returns
     -------
-    xarray.Dataset over time = lr · step (lr · step / l with SVAG; without that coordinate where lr differs between
-    members), member and param; lr and keep_prob, and whatever was given for each member, are coordinates, on member
-    where they differ. Members that diverge are NaN from there on and leave the means: `diverged` is the first
-    step that took a parameter beyond 2**64 (float32) or 2**512 (float64), whatever is recorded; `blown_up` the first
-    record step at which its risk was above the limit, while it trains on; both are -1 for the others. What Numba
-    compiles on first use is told by `logging.getLogger("simdrop")` at level INFO, and its time is the attribute
-    compile_seconds, which kernel_seconds leaves out.
+    xarray.Dataset
+        Its dimensions are time (the record steps), member, param and, where asked for, kept, quantile, group, point,
+        output and input. Members that diverged are NaN from there on and left out of all means; means over no member,
+        and deviations of fewer than two, are NaN. Variables:
+
+        risk (time, member)
+            R_S of each member, of the whole network without dropout, in `dtype`.
+        risk_mean, risk_std (time)
+            Mean and standard deviation of R_S over members (M - 1 in the denominator).
+        risk_quantile (time, quantile)
+            Quantiles of R_S over members.
+        theta_mean, theta_std (time, param)
+            Mean and standard deviation of each parameter over members, in float64.
+        alive (time)
+            Number of members in these means.
+        diverged (member)
+            First step that took a parameter beyond 2**64 (float32) or 2**512 (float64), whatever is recorded; -1 for
+            none.
+        blown_up (member)
+            First record step with a risk above `risk_limit`, -1 for none. Such a member trains on.
+        theta (time, member or kept, param)
+            With `keep_theta`: parameters of members, over kept where only some are.
+        theta_cov (time, param_i, param_j)
+            With `covariance`: covariance over members.
+        norm (time, member)
+            With `norms`: 2-norm of the parameters.
+        f_mean, f_std (time, point, output)
+            With `grid`: mean and standard deviation over members of the outputs at the points.
+        group_theta_mean (time, group, param), group_risk_mean, group_alive (time, group)
+            With `groups`: means over the members of each group, and their number.
+        group_f_mean (time, group, point, output)
+            With `groups` and `grid`.
+
+        Coordinates:
+
+        step (time)
+            Record steps; 0 is the start.
+        time (time)
+            lr · step, with SVAG lr · step / l; absent where lr differs between members.
+        member, param, quantile
+            Numbers of members and parameters; levels of quantiles.
+        param_i, param_j
+            Numbers of the parameters of `theta_cov`.
+        kept (kept)
+            Numbers of the members in `theta`.
+        grid (point, input)
+            The points of `grid`.
+        lr, keep_prob
+            Numbers, or arrays over member where they were given for each. Then kept_lr and kept_keep_prob have those of
+            the members in `theta`.
+        seed, kept_seed
+            The same, where seeds were given for each member.
+
+        Attributes: every setting, the backend and why it was taken, versions, machine, seconds. `compile_seconds` is
+        the time that Numba compiled, which `kernel_seconds` leaves out.
 
     Raises
     ------
-    InvalidInput : an argument is wrong
-    simdrop_kernels.BackendError : the named backend cannot run this
-    Diverged : all members diverged; the error's `partial` holds what was recorded
-    KeyboardInterrupt : Ctrl-C, or as its subclass `simdrop.errors.Terminated` SIGTERM or SIGHUP, came: the recorded
-        part was written; `partial` as above. A second one stops at once
-    Any exception from `progress`, or where results cannot be written, has `partial` too.
+    InvalidInput
+        An argument is wrong; nothing was run.
+    BackendError
+        The named backend cannot run this (`simdrop_kernels.BackendError`).
+    Diverged
+        All members diverged. The error's `partial` holds what was recorded.
+    KeyboardInterrupt
+        Ctrl-C was pressed, or SIGTERM or SIGHUP came (`simdrop.errors.Terminated`). What was recorded is in `out`, and
+        `partial` of the exception. A second signal stops at once.
+
+    Warns
+    -----
+    DivergenceWarning
+        Some members diverged; the message names the first of them.
+
+    Notes ----- Any other exception, from `progress` or because results cannot be written, has `partial` too. Numba
+    compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says so at
+    level INFO.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> theta0 = problem.init(seed=0)
+    >>> runs = simdrop.simulate(problem, theta0, lr=0.1, steps=20, members=8, record=3, backend="numpy")
+    >>> runs.theta_mean.dims, runs.theta_mean.shape
+    (('time', 'param'), (3, 15))
+    >>> runs.step.values.tolist(), runs.time.values.tolist()
+    ([0, 10, 20], [0.0, 1.0, 2.0])
+    >>> bool(runs.risk_mean[-1] < runs.risk_mean[0])
+    True
     """
     settings = Settings.check(
         problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0

@@ -81,45 +81,77 @@ def sme(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
-    """Follow `members` paths of a stochastic modified equation from theta0 at time 0, and report them at `times`.
+    """Follow paths of a stochastic modified equation of dropout and report them at `times`.
 
     Parameters
     ----------
-    theta0 : start, shape (P,) for all paths or (members, P)
-    lr : learning rate ε of the run that the equation stands for
-    times : increasing, 0 or more; compare with a simulation at lr · step
-    order : 1 or 2, of the weak error in lr
-    members : number of paths; may be left out where theta0 tells it
-    seed : of the Brownian motion; path k draws the numbers of member k, whatever the block
-    noise : further noise of a step, or another law of dropout: see `simdrop.Noise`
-    antithetic : drive paths 2k and 2k + 1 by W_k and -W_k: the law of each stays, and in means over pairs all odd
-        orders of the noise cancel. Standard errors are then those of groups, of whole pairs each
-    increments : "normal" (the default but under DropConnect): normal numbers, m(m + 1)/2 a group of samples under one
-        mask; or "masks": scaled differences of two gradients under masks, of exactly the same covariance, that stand
-        for normal ones up to O(lr² h) in means, for steps h of the scheme; see
-        `simdrop_kernels.contract.equation`. They are cheaper for networks wider than about 100 and hold for every
-        noise, DropConnect included, for which "normal" ones are refused and which Numba runs at order 1 alone
-    scheme : "rk4" and "heun" (noise small beside the drift) or "euler" (Euler-Maruyama); see
-        `simdrop_kernels.contract.equation`
-    substeps : steps of the scheme per lr at least: steps between two times are equal and at most lr / substeps long;
-        by default as many as make the error of the scheme small beside that of order 2, by the curvature of R_S + R_1
-        at theta0
-    backend : "auto", "cuda", "numba" or "numpy"
-
-    The other arguments are those of `simdrop.simulate`.
+    problem : Problem
+        Data, network and dropout.
+    theta0 : array_like, shape (P,) or (members, P)
+        Start at time 0, the same for all paths or one for each.
+    lr : float
+        Learning rate ε of the run that the equation stands for.
+    times : float or array_like, shape (T,)
+        Increasing times, 0 or more; compare with a simulation at lr · step.
+    order : {2, 1}
+        Weak order in lr of the equation.
+    members : int, optional
+        Number of paths. It may be left out where theta0 has one row for each.
+    seed : int
+        Seed of the Brownian motion, below 2**64. Path k draws the numbers of member k.
+    noise : Noise, optional
+        Further noise of a step, or another law of dropout.
+    antithetic : bool
+        Drive paths 2k and 2k + 1 by W_k and -W_k. The law of each path stays the same, and in means over pairs all odd
+        orders of the noise cancel. Standard errors are then those of `groups`, which hold whole pairs.
+    increments : {"normal", "masks"}, optional
+        What the noise of a step is made of. "normal", the default without DropConnect, takes normal numbers, m(m + 1)/2
+        for a group of samples under one mask. "masks" takes scaled differences of two gradients under masks, with
+        exactly the same covariance; means differ by O(lr² h) for steps h of the scheme. They are cheaper for networks
+        wider than about 100 and serve every noise. With DropConnect "normal" is refused, and Numba runs order 1 only.
+    scheme : {"rk4", "heun", "euler"}
+        "rk4" and "heun" treat the noise as small compared with the drift; "euler" is Euler-Maruyama. See
+        `simdrop_kernels.contract.equation`.
+    substeps : int, optional
+        Smallest number of steps of the scheme per lr: steps between two times are equal and at most lr / substeps long.
+        By default the curvature of R_S + R_1 at theta0 sets it so that the error of the scheme is small compared with
+        that of order 2.
+    backend : {"auto", "cuda", "numba", "numpy"}
+        Kernels that follow the paths.
+    dtype, keep_theta, grid, covariance, quantiles, groups, risk_limit
+        As in `simdrop.simulate`.
+    threads, memory, block_size, progress, out, overwrite
+        As in `simdrop.simulate`.
 
     Returns
     -------
-    xarray.Dataset as that of `simdrop.simulate`; its coordinate step counts those of the scheme. The first call
-    with new kinds of arguments compiles for half a minute or more, told and counted as there.
-
-    A step costs O(n m D) operations a stage for the drift. Its noise costs, with increments "normal", O(n c m²) and
-    m(m + 1)/2 normal numbers under step masks, O(n m) numbers and operations under sample masks with one output; with
-    "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`.
+    xarray.Dataset
+        Variables and coordinates as those of `simdrop.simulate`; the coordinate step counts steps of the scheme.
 
     Raises
     ------
-    InvalidInput, simdrop_kernels.BackendError, Diverged, KeyboardInterrupt : as `simdrop.simulate`
+    InvalidInput, BackendError, Diverged, KeyboardInterrupt
+        As in `simdrop.simulate`.
+
+    Notes
+    -----
+    With L = R_S + R_1 and Σ the covariance of the gradient of a step (arXiv:2305.15850),
+
+        order 1   dΘ = -∇L dt + √ε Σ^½ dW
+        order 2   dΘ = -∇(L + (ε/4)|∇L|²) dt + √ε Σ^½ dW
+
+    A step costs O(n m D) operations for each evaluation of the drift. Its noise costs, with increments "normal",
+    O(n c m²) operations and m(m + 1)/2 normal numbers under step masks, O(n m) of both under sample masks with one
+    output; with "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`. Numba compiles a kernel on
+    first use, for half a minute or more.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0, 1], members=8, backend="numpy")
+    >>> paths.theta_mean.shape, paths.time.values.tolist()
+    ((2, 15), [0.0, 1.0])
     """
     theta0, members = _check_start(problem, theta0, members)
     lr, times, noise = check_lr(lr), check_times(times), _check_noise(problem, noise)

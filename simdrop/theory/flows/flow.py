@@ -62,38 +62,81 @@ def flow(
     corrected: bool | None = None,
     max_evaluations: int | None = None,
 ) -> xr.Dataset:
-    """Follow a flow that starts from theta0 at time 0, and report it at `times`.
+    """Follow a flow that predicts an ensemble with dropout, and report it at `times`.
 
     Parameters
     ----------
-    theta0 : start, shape (P,)
-    lr : learning rate ε of the dropout run that the flow stands for; R_2 is proportional to it
-    times : increasing, 0 or more; compare with a simulation at lr · step
-    kind : "gradient", "averaged", "modified", "mean-covariance" or "pathwise"
-    method : integrator, "auto", "DOP853", "RK45", "LSODA" or "BDF" (stiff; exact Jacobian but for R_2's)
-    rtol, atol : tolerances of the integrator, per step
-    covariance0 : of "mean-covariance": the spread of the initial ensemble, a variance, (P,) variances or a (P, P)
-        matrix; 0 by default
-    rank : of "mean-covariance": that of the covariance beyond the blocks of the neurons; without it the
-        covariance is a matrix up to 600 parameters, beyond them the rank is 32
-    seed, member, corrected : of "pathwise": whose masks (both 0 by default), and whether with its term of order lr
-        (the default)
-    max_evaluations : of all but "pathwise", and of a covariance without a rank: the right-hand side is evaluated so
-        often at most; unbounded by default
+    problem : Problem
+        Data, network and dropout.
+    theta0 : array_like, shape (P,)
+        Start at time 0.
+    lr : float
+        Learning rate ε of the dropout run that the flow stands for. R_2 is proportional to it.
+    times : float or array_like, shape (T,)
+        Increasing times, 0 or more; compare with a simulation at lr · step.
+    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise"}
+        Which flow; see Notes.
+    method : {"auto", "DOP853", "RK45", "LSODA", "BDF"}
+        Integrator. "BDF" is for stiff flows, with the exact Jacobian except that of R_2. "auto" takes "DOP853" unless
+        curvature limits its steps more than accuracy does.
+    rtol, atol : float
+        Tolerances of the integrator, for each of its steps.
+    covariance0 : float or array_like, shape (P,) or (P, P), optional
+        Of "mean-covariance": covariance of the initial ensemble, as one variance, P variances or a matrix; 0 by
+        default.
+    rank : int, optional
+        Of "mean-covariance": rank of the covariance beyond the blocks of single neurons. By default the covariance is a
+        full matrix up to 600 parameters, and has rank 32 above.
+    seed, member : int, optional
+        Of "pathwise": the simulated member whose masks are replayed, both 0 by default.
+    corrected : bool, optional
+        Of "pathwise": whether the term of order lr is included, as it is by default.
+    max_evaluations : int, optional
+        Largest number of evaluations of the right-hand side; unbounded by default. Not for "pathwise", nor for
+        "mean-covariance" with a rank.
 
     Returns
     -------
-    xarray.Dataset with theta(time, param) and risk, r1, r2 (time) at theta; attrs tell method, tolerance and work.
-    "mean-covariance" adds the spread: theta_std, neuron_covariance, theta_cov where it is a matrix, and risk_mean.
-
-    Cost of an evaluation, for n samples, m neurons, c outputs, D inputs: O(n m (c + D)) for "gradient", "averaged" and
-    the masks of one step of "pathwise"; O(n² c² m) for "modified"; P such gradients and P² numbers for
-    "mean-covariance" as a matrix, `rank` of them and P (1 + rank) numbers without. `bench/theory_cost.py` measures it.
+    xarray.Dataset
+        theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta. "mean-covariance" adds
+        theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
+        in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. Coordinates: time,
+        lr, keep_prob. Attributes: kind, method and why, tolerances, evaluations, seconds, versions.
 
     Raises
     ------
-    InvalidInput : an argument is wrong
-    FlowFailed : the integrator gave up, or the flow became infinite
+    InvalidInput
+        An argument is wrong.
+    FlowFailed
+        The integrator gave up, or the flow became infinite. The message says where and what to try.
+
+    Notes
+    -----
+    With L = R_S + R_1, H its Hessian and Σ the covariance of the gradient of a step:
+
+        "gradient"          θ' = -∇R_S, without dropout
+        "averaged"          θ' = -∇L (arXiv:2207.05952, lemma 1)
+        "modified"          θ' = -∇(L + R_2) (arXiv:2207.05952, lemma 2)
+        "mean-covariance"   m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H C),  C' = -(H C + C H) + ε Σ(m)
+        "pathwise"          θ' = -∇(R_drop + (ε/4)|∇R_drop|²) under the masks of one simulated member
+
+    The mean of the ensemble differs from "averaged" and "modified" by O(ε), from "mean-covariance" by O(ε²), and a
+    member from its "pathwise" flow by O(ε²), without the correction by O(ε).
+
+    An evaluation costs, for n samples, m neurons, c outputs and D inputs, O(n m (c + D)) for "gradient", "averaged" and
+    "pathwise", O(n² c² m) for "modified", P such gradients and P² numbers for "mean-covariance" as a matrix, and `rank`
+    of them and P (1 + rank) numbers with a rank.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> flow = simdrop.flow(problem, problem.init(seed=0), lr=0.1, times=[0, 1, 2], kind="modified")
+    >>> flow.theta.dims, flow.theta.shape
+    (('time', 'param'), (3, 15))
+    >>> loss = flow.risk + flow.r1 + flow.r2
+    >>> bool(loss[2] < loss[1] < loss[0])
+    True
     """
     theta0, lr, times = check_point(problem, theta0, "theta0"), check_lr(lr), check_times(times)
     check_choice("kind", kind, OPTIONS)
