@@ -59,15 +59,15 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
     """
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)
-    from ..reproduce import EXPERIMENTS, experiment
+    from ..reproduce import experiment, experiments
     from ..reproduce.report import listing
 
     if listed:
-        click.echo(listing(experiment(name) for name in EXPERIMENTS))
+        click.echo(listing(experiments().values()))
         return 0
     if every == bool(names):
         raise InvalidInput("name experiments or give --all; `simdrop reproduce --list` shows them")
-    chosen = [experiment(name) for name in (EXPERIMENTS if every else dict.fromkeys(names))]
+    chosen = [experiment(name) for name in (experiments() if every else dict.fromkeys(names))]
     from ..output.folder import Folder
 
     bars = Bars(quiet=given["quiet"])
@@ -85,29 +85,21 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
 
 def _settings(given: ReproduceSettings, progress: Bars) -> Any:
     """The settings of an experiment; raises InvalidInput."""
-    from simdrop_kernels import registry
-
-    from ..checks.numbers import check_count
-    from ..checks.words import check_choice
     from ..reproduce import Settings
 
-    check_choice("backend", given.backend, ("auto", *registry.names()))
-    mnist = None if given.mnist is None else check_path("mnist", given.mnist)
-    if mnist is not None and not mnist.is_dir():
-        raise InvalidInput(f"mnist must be a folder that holds MNIST's IDX files, got {given.mnist!r}")
     return Settings(
         full=given.full,
-        seeds=None if given.seeds is None else check_count("seeds", given.seeds, least=2),
-        mnist=mnist,
+        seeds=given.seeds,
+        mnist=None if given.mnist is None else check_path("mnist", given.mnist),
         backend=given.backend,
-        threads=None if given.threads is None else check_count("threads", given.threads),
+        threads=given.threads,
         progress=progress,
     )
 
 
 def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
     """Run one experiment and leave its folder; whether every rule held. One that fails does not stop the others."""
-    from ..reproduce.report import table, write, write_partial
+    from ..reproduce.report import Reproduction, write_partial
 
     settings = replace(settings, done=[])
     try:
@@ -118,7 +110,8 @@ def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
                 write_partial(experiment, error, settings, folder)
                 raise
             settings.progress("save", 0, 1)
-            write(experiment, outcome, settings, folder)
+            found = Reproduction(experiment, settings, outcome)
+            found.write(folder)
     except Diverged as error:
         settings.progress.close()
         fail(f"{experiment.name}: {told(error)}", FAILED, debug=given["debug"])
@@ -126,6 +119,6 @@ def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
     finally:
         settings.progress.close()
     if not given["quiet"]:
-        click.echo(table(experiment, outcome))
+        click.echo(found.table())
         click.echo(f"\nwritten to {folder}: summary.json, results.zarr, figure.png\n")
     return outcome.passed

@@ -1,42 +1,63 @@
 """The experiments of the papers by name: their numbers beside ours, and their figures.
 
 Zhang & Xu, *Implicit Regularization of Dropout*, arXiv:2207.05952 (IRD); Zhang, Li, Luo & Xu, *Stochastic Modified
-Equations and Dynamics of Dropout Algorithm*, arXiv:2305.15850 (SME). One module for each experiment.
+Equations and Dynamics of Dropout Algorithm*, arXiv:2305.15850 (SME). Every module of `papers` that declares an
+`EXPERIMENT` is one.
 """
 
 from __future__ import annotations
 
-import importlib
+from functools import cache
 
 from ..checks.words import check_choice
+from ..discovery import declared
 from .experiment import Experiment, Outcome, Row, Settings
+from .report import Reproduction
 
-__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Row", "Settings", "experiment"]
+__all__ = ["Experiment", "Outcome", "Reproduction", "Row", "Settings", "experiment", "experiments", "reproduce"]
 
-#: experiment name -> module; the order is that of the papers
-EXPERIMENTS: dict[str, str] = {
-    "relu-fit": "relu_fit",
-    "r1": "r1",
-    "r2": "r2",
-    "condensation": "condensation",
-    "switch": "switch",
-    "batch": "batch",
-    "orientation-similarity": "orientation_similarity",
-    "sample-size": "sample_size",
-    "small-init": "small_init",
-    "flatness": "flatness",
-    "four-losses": "four_losses",
-    "barriers": "barriers",
-    "sme": "sme",
-    "noise-alignment": "noise_alignment",
-    "teacher-recovery": "teacher_recovery",
-    "activations": "activations",
-    "noises": "noises",
-}
+
+@cache
+def _found() -> tuple[Experiment, ...]:
+    return tuple(sorted(declared(f"{__package__}.papers", "EXPERIMENT"), key=lambda one: one.place))
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name, in the order of the papers."""
+    return {one.name: one for one in _found()}
 
 
 def experiment(name: str) -> Experiment:
-    """The experiment of that name. Raises InvalidInput, with the nearest known name, where there is none."""
-    check_choice("experiment", name, EXPERIMENTS)
-    found: Experiment = importlib.import_module(f".papers.{EXPERIMENTS[name]}", __package__).EXPERIMENT
-    return found
+    """The experiment of that name.
+
+    Raises
+    ------
+    InvalidInput
+        There is none; the message has the nearest known name.
+    """
+    known = experiments()
+    return known[check_choice("experiment", name, known)]
+
+
+def reproduce(name: str, settings: Settings | None = None) -> Reproduction:
+    """Run an experiment of the papers.
+
+    Parameters
+    ----------
+    name : str
+        One of `experiments()`.
+    settings : Settings, optional
+        How it is run; by default at a size that takes minutes on two cores.
+
+    Returns
+    -------
+    Reproduction
+        Its rows of numbers beside the published ones, with `.table()`, `.figure()`, `.summary` and `.save()`.
+
+    Raises
+    ------
+    InvalidInput
+        There is no such experiment.
+    """
+    found, settings = experiment(name), settings or Settings()
+    return Reproduction(found, settings, found.run(settings))

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from simdrop_kernels import registry
+
+from ..checks.numbers import check_count, check_flag, check_threads
+from ..checks.words import check_callable, check_choice, check_path, shown
+from ..errors import InvalidInput
+
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
@@ -24,12 +30,27 @@ Verdict = Literal["pass", "FAIL", "no claim"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How an experiment is run, the same settings for all of them.
+    """How an experiment is run: the same settings for all of them.
 
-    full: the published sizes in place of those that take minutes; seeds: number of independent initialisations (and of
-    mask sequences), None for the experiment's own; mnist: folder with MNIST's IDX files, None for the digits of
-    scikit-learn; backend, threads: as for `simdrop.simulate`; done: what was measured so far, by name, for an
-    experiment that is stopped.
+    Parameters
+    ----------
+    full : bool
+        The published sizes in place of those that take minutes.
+    seeds : int, optional
+        Number of independent initialisations, and of mask sequences; None for the experiment's own number.
+    mnist : path, optional
+        Folder with MNIST's IDX files; None for the digits of scikit-learn.
+    backend, threads
+        As for `simdrop.simulate`.
+    progress : callable
+        Called with (what is being done, units done, units in all).
+    done : list
+        What was measured so far, by name: what is left of an experiment that is stopped.
+
+    Raises
+    ------
+    InvalidInput
+        A value cannot be used.
     """
 
     full: bool = False
@@ -39,6 +60,17 @@ class Settings:
     threads: int | None = None
     progress: Progress = field(default=lambda what, done, total: None, repr=False)
     done: list[tuple[str, xr.Dataset]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        check_flag("full", self.full)
+        check_choice("backend", self.backend, ("auto", *registry.names()))
+        check_callable("progress", self.progress)
+        if self.seeds is not None:
+            check_count("seeds", self.seeds)
+        if self.threads is not None:
+            check_threads(self.threads)
+        if self.mnist is not None and not check_path("mnist", self.mnist).is_dir():
+            raise InvalidInput(f"mnist must be a folder that holds MNIST's IDX files, got {shown(str(self.mnist))}")
 
     def train(self, what: str, problem: Problem, theta0: ArrayLike, **options: Any) -> xr.Dataset:
         """What `simdrop.simulate` records, which is kept in `done`; also of a run that is stopped."""
@@ -68,9 +100,20 @@ class Settings:
 class Row:
     """One number of an experiment beside the published one, and the rule it is judged by.
 
-    quantity: what is measured; ours: the mean over seeds, error: its standard error over seeds (NaN for one seed, 0 for
-    a number without spread); published: as the paper states it, "" where it does not; rule: what must hold, in
-    words, "" where nothing is claimed; holds: whether it does, None where nothing is claimed.
+    Attributes
+    ----------
+    quantity : str
+        What is measured.
+    ours, error : float
+        The mean over seeds and its standard error: NaN for one seed, 0 for a number without spread.
+    published : str
+        The number as the paper states it; empty where it does not.
+    rule : str
+        What must hold, in words; empty where nothing is claimed.
+    holds : bool or None
+        Whether it holds; None where nothing is claimed.
+    unit : str
+        Of `ours` and `error`.
     """
 
     quantity: str
@@ -96,10 +139,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What an experiment found.
+    """What the function of an experiment returns.
 
-    rows: its numbers; data: all that the figure shows and more, with the settings in `attrs`; notes: sentences on the
-    choices made (mask mode, optimizer, data) and, plainly, on contradictions to the paper.
+    Attributes
+    ----------
+    rows : sequence of Row
+        The numbers.
+    data : xarray.Dataset
+        All that the figure shows and more, with the settings in `attrs`.
+    notes : sequence of str
+        Sentences on the choices made (mask mode, optimizer, data) and on contradictions to the paper.
     """
 
     rows: Sequence[Row]
@@ -114,14 +163,29 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment by name. Each module of this package that holds one calls it `EXPERIMENT`.
+    """One experiment. A module of `papers` that holds one calls it `EXPERIMENT`, by which it is found.
 
-    source: paper and figure; shows: one line; minutes, full_minutes: what the two sizes take on two cores;
-    run: does it; draw: the figure of what `run` found.
+    Attributes
+    ----------
+    name : str
+        As the command line takes it.
+    source : str
+        Paper and figure.
+    place : (int, int)
+        Where listings show it: the paper (1 for IRD, 2 for SME, 3 for none of them), and its number there.
+    shows : str
+        What it shows, in one line.
+    minutes, full_minutes : float
+        What the small and the published size take on two cores.
+    run : callable
+        Does it: Settings in, Outcome out.
+    draw : callable
+        The figure of what `run` found.
     """
 
     name: str
     source: str
+    place: tuple[int, int]
     shows: str
     minutes: float
     full_minutes: float

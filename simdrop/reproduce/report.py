@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..output.numbers import plus_minus
 from ..output.storage import save, write_json
 from ..provenance import machine, versions
+from ..study.result import Result
 from .experiment import Experiment, Outcome, Row, Settings
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
     from ..output.folder import Folder
 
 COLUMNS = 118
@@ -48,26 +53,52 @@ def _ours(row: Row) -> str:
     return f"{plus_minus(row.ours, row.error) if known else f'{row.ours:.4g}'} {row.unit}".rstrip()
 
 
-def write(experiment: Experiment, outcome: Outcome, settings: Settings, folder: Folder) -> None:
-    """Write summary.json, results.zarr and figure.png into `folder`."""
-    from ..output.style import save as save_figure
+@dataclass(frozen=True)
+class Reproduction(Result):
+    """An experiment of the papers that was run: its numbers beside the published ones, and its figure.
 
-    rows = [
-        {
-            "quantity": row.quantity, "ours": row.ours, "error": row.error, "unit": row.unit,
-            "published": row.published, "rule": row.rule, "verdict": row.verdict,
+    Attributes
+    ----------
+    experiment : Experiment
+    settings : Settings
+    outcome : Outcome
+        Rows, data and notes.
+    """
+
+    study = "reproduce"
+
+    experiment: Experiment
+    settings: Settings
+    outcome: Outcome
+
+    @property
+    def summary(self) -> dict[str, Any]:  # type: ignore[override]  # made from the outcome
+        """Source, settings, rows with their verdicts and notes, in plain values."""
+        rows = [
+            {
+                "quantity": row.quantity, "ours": row.ours, "error": row.error, "unit": row.unit,
+                "published": row.published, "rule": row.rule, "verdict": row.verdict,
+            }
+            for row in self.outcome.rows
+        ]  # fmt: skip
+        return _about(self.experiment, self.settings) | {
+            "passed": self.outcome.passed,
+            "rows": rows,
+            "notes": list(self.outcome.notes),
+            "settings": dict(self.outcome.data.attrs),
         }
-        for row in outcome.rows
-    ]  # fmt: skip
-    summary = _about(experiment, settings) | {
-        "passed": outcome.passed,
-        "rows": rows,
-        "notes": list(outcome.notes),
-        "settings": dict(outcome.data.attrs),
-    }
-    folder.write("results.zarr", partial(save, outcome.data))
-    folder.write("summary.json", partial(write_json, summary))
-    folder.write("figure.png", partial(save_figure, experiment.draw(outcome)))
+
+    def table(self) -> str:
+        """The rows as text: quantity, published, ours with its standard error over seeds, and the verdict."""
+        return table(self.experiment, self.outcome)
+
+    def figure(self) -> Figure:
+        """The experiment's figure."""
+        return self.experiment.draw(self.outcome)
+
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """All that the figure shows and more."""
+        return {"results": self.outcome.data}
 
 
 def write_partial(experiment: Experiment, error: BaseException, settings: Settings, folder: Folder) -> None:

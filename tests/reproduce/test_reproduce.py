@@ -12,7 +12,7 @@ import xarray as xr
 from simdrop import reproduce
 from simdrop.cli import run
 from simdrop.errors import InvalidInput
-from simdrop.reproduce import EXPERIMENTS, Experiment, Outcome, Row, Settings
+from simdrop.reproduce import Experiment, Outcome, Row, Settings, experiments
 from simdrop.reproduce.report import table
 from simdrop.reproduce.shared import orientations
 
@@ -27,16 +27,13 @@ def _toy(rows):
 
     data = xr.Dataset({"f": ("x", np.arange(3.0))}, {"x": ["a", "b", "c"]}, {"lr": 0.1})
     return Experiment(
-        name="toy", source="nowhere", shows="that a toy works", minutes=0.1, full_minutes=0.2,
+        name="toy", source="nowhere", place=(9, 1), shows="that a toy works", minutes=0.1, full_minutes=0.2,
         run=lambda settings: Outcome(rows=rows, data=data, notes=["a note"]), draw=lambda outcome: Figure(),
     )  # fmt: skip
 
 
 def _install(monkeypatch, rows):
-    module = type("toy", (), {"EXPERIMENT": _toy(rows)})
-    monkeypatch.setitem(EXPERIMENTS, "toy", "toy")
-    real = importlib.import_module
-    monkeypatch.setattr(importlib, "import_module", lambda name, *rest: module if name == ".toy" else real(name, *rest))
+    monkeypatch.setattr(reproduce, "_found", lambda: (_toy(rows),))
 
 
 def test_a_row_over_seeds_has_the_standard_error_of_the_mean():
@@ -92,10 +89,10 @@ def test_bad_input_is_refused_before_any_work(arguments, message, tmp_path, caps
 def test_the_list_names_every_experiment(capsys):
     assert run(["reproduce", "--list"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in EXPERIMENTS)
+    assert all(name in shown for name in experiments())
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", experiments())
 def test_every_experiment_says_what_it_is(name):
     found = reproduce.experiment(name)
     assert found.name == name
@@ -109,7 +106,7 @@ def test_every_experiment_says_what_it_is(name):
 @pytest.mark.parametrize("name", ["condensation", "batch", "small-init", "orientation-similarity", "switch"])
 def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
     """Nothing condenses in 60 steps: the rules that claim it must fail."""
-    module = importlib.import_module(f"simdrop.reproduce.papers.{EXPERIMENTS[name]}")
+    module = importlib.import_module(f"simdrop.reproduce.papers.{name.replace('-', '_')}")
     sizes = {"SIZES": (300, 600)} if name == "switch" else {"STEPS": 600}
     for where, value in sizes.items():
         monkeypatch.setattr(module, where, {False: value})

@@ -11,7 +11,7 @@ import pytest
 
 from simdrop.data import mnist
 from simdrop.errors import InvalidInput
-from simdrop.reproduce import EXPERIMENTS, Settings
+from simdrop.reproduce import Settings
 from simdrop.reproduce.report import table
 from simdrop.reproduce.shared import digits
 
@@ -80,7 +80,7 @@ def test_experiments_take_mnist_where_it_is_given(folder, monkeypatch):
 def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
     """After 24 steps no loss has got ahead of another: rules that claim it must fail."""
     monkeypatch.setattr(digits, "SIZES", {False: (40, 8, 24)})
-    module = importlib.import_module(f"simdrop.reproduce.papers.{EXPERIMENTS[name]}")
+    module = importlib.import_module(f"simdrop.reproduce.papers.{name.replace('-', '_')}")
     outcome = module.run(Settings(seeds=2, threads=1))
     if name != "barriers":  # whose two groups part from the first step on
         assert not outcome.passed

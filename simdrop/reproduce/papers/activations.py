@@ -162,6 +162,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="activations",
     source="beyond the papers",
+    place=(3, 2),
     shows="which activations condense under dropout, under both mask modes",
     minutes=1.5,
     full_minutes=15.0,

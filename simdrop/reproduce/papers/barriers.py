@@ -106,6 +106,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="barriers",
     source="IRD, figure 14",
+    place=(1, 14),
     shows="minima of losses that hold R_1 lie together, those of losses without it elsewhere",
     minutes=1.0,
     full_minutes=60.0,

@@ -63,6 +63,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="batch",
     source="IRD, figure 6",
+    place=(1, 6),
     shows="batches of two samples without dropout leave the orientations scattered",
     minutes=0.6,
     full_minutes=3.0,

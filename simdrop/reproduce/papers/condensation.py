@@ -99,6 +99,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="condensation",
     source="IRD, figure 4",
+    place=(1, 4),
     shows="with dropout the input weights condense on the teacher's orientations, without it they do not",
     minutes=0.7,
     full_minutes=3.5,

@@ -142,6 +142,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="flatness",
     source="IRD, figure 12 and table I",
+    place=(1, 12),
     shows="dropout ends where R_S is flatter: Tr H, sharpness, and the loss along random directions",
     minutes=0.6,
     full_minutes=5.0,

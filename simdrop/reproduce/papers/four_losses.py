@@ -106,6 +106,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="four-losses",
     source="IRD, figure 13",
+    place=(1, 13),
     shows="losses that hold R_1 generalise as dropout does; those without it stay with plain gradient descent",
     minutes=3.0,
     full_minutes=600.0,

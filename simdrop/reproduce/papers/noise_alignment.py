@@ -192,6 +192,7 @@ def _panels(second: Any, third: Any, data: Any) -> None:
 EXPERIMENT = Experiment(
     name="noise-alignment",
     source="SME, figures 2 and 3",
+    place=(2, 2),
     shows="the noise of dropout is large in sharp directions, held against random axes of the same spectra",
     minutes=0.5,
     full_minutes=3.0,

@@ -205,6 +205,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="noises",
     source="beyond the papers",
+    place=(3, 3),
     shows="dropout against minibatch, label and parameter noise at equal Tr Σ: only dropout condenses",
     minutes=0.5,
     full_minutes=10.0,

@@ -120,6 +120,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="orientation-similarity",
     source="IRD, figure 7a, 7b",
+    place=(1, 7),
     shows="in ten dimensions neurons come to lie along two opposite directions with dropout, and along many without",
     minutes=0.7,
     full_minutes=3.0,

@@ -105,6 +105,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="r1",
     source="IRD, figure 2",
+    place=(1, 2),
     shows="gradient descent on R_S + R_1 ends where dropout does: accuracy, R_S and R_1 against p",
     minutes=1.0,
     full_minutes=60.0,

@@ -138,6 +138,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="r2",
     source="IRD, figure 3",
+    place=(1, 3),
     shows="dropout at a larger learning rate ends where a penalty on the gradient takes dropout at a small one",
     minutes=2.0,
     full_minutes=120.0,

@@ -110,6 +110,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="relu-fit",
     source="IRD, figure 1",
+    place=(1, 1),
     shows="dropout smooths what a relu network does between the points and flattens the loss around it",
     minutes=0.2,
     full_minutes=2.0,

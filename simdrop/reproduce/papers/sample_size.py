@@ -103,6 +103,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="sample-size",
     source="IRD, figure 8",
+    place=(1, 8),
     shows="with dropout a teacher of two neurons is learnt from fewer samples",
     minutes=2.0,
     full_minutes=20.0,

@@ -88,6 +88,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="small-init",
     source="IRD, figure 9",
+    place=(1, 9),
     shows="from small weights plain training lingers at a saddle; dropout leaves it earlier",
     minutes=0.3,
     full_minutes=2.0,

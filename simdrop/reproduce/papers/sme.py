@@ -134,6 +134,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="sme",
     source="SME, figure 1",
+    place=(2, 1),
     shows="where the stochastic equations predict the mean of dropout: a map over (lr, keep_prob)",
     minutes=3.0,
     full_minutes=15.0,

@@ -85,6 +85,7 @@ def draw(outcome: Outcome) -> Figure:
 EXPERIMENT = Experiment(
     name="switch",
     source="IRD, figure 5",
+    place=(1, 5),
     shows="a network at a minimum of R_S condenses once dropout or R_1 is switched on",
     minutes=1.0,
     full_minutes=2.0,

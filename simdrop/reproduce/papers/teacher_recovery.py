@@ -130,6 +130,7 @@ def _outline(axis: Any, inside: Any) -> None:
 EXPERIMENT = Experiment(
     name="teacher-recovery",
     source="beyond the papers",
+    place=(3, 1),
     shows="where over (samples, keep_prob) a teacher of two neurons is recovered",
     minutes=2.0,
     full_minutes=50.0,
