@@ -10,7 +10,13 @@ class InvalidInput(ValueError):
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal other than Ctrl-C's asked the program to end; `number` is the signal's."""
+    """A signal other than Ctrl-C asked the program to end.
+
+    Parameters
+    ----------
+    number : int
+        Number of the signal.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -21,7 +27,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class Diverged(RuntimeError):
-    """Every member of an ensemble diverged: its parameters went beyond a limit, or its risk did."""
+    """Every member of an ensemble diverged: its parameters or risk went beyond a limit. `partial` has the results."""
 
 
 class FlowFailed(RuntimeError):

@@ -33,25 +33,47 @@ def load(
     categories: Literal["refuse", "one-hot"] = "refuse",
     header: bool | None = None,
 ) -> Data:
-    """The data that `spec` names.
+    """Load data by name, or from a table or an NPZ file.
 
     Parameters
     ----------
-    spec : a name of `NAMES`; a table (.csv, .tsv or .txt, or one of these with .gz) whose first line names its columns;
-        or an NPZ file with arrays x and y
-    target : the table's column or columns to predict
-    inputs : the table's columns to predict from; all others by default
-    samples : take the first so many rows only
-    standardize : shift and scale each input to mean 0 and variance 1; constant inputs become 0
-    standardize_targets : the same for the targets
-    missing : "refuse" tables with empty cells, or "drop" the rows that have some
-    categories : "refuse" columns of text, or "one-hot": 0 and 1 in a column for each text
-    header : whether the first line names the columns, else they are called 1, 2, ...; by default it must, and is
-        refused where it looks like numbers
+    spec : str or path
+        A name of `NAMES`; a table (.csv, .tsv or .txt, or one of these with .gz) whose first line names its columns; or
+        an NPZ file with arrays x and y.
+    target : str or sequence of str
+        Columns of the table to predict.
+    inputs : str or sequence of str
+        Columns of the table to predict from; all others by default.
+    samples : int, optional
+        Take this many rows from the top.
+    standardize : bool
+        Shift and scale each input to mean 0 and variance 1; constant inputs become 0.
+    standardize_targets : bool
+        The same for targets; a constant one is refused.
+    missing : {"refuse", "drop"}
+        What to do with a table that has empty cells: refuse it, or drop the rows that have some.
+    categories : {"refuse", "one-hot"}
+        What to do with columns of text: refuse them, or make a column of 0 and 1 for each text.
+    header : bool, optional
+        Whether the first line names the columns; without names they are called 1, 2, ... By default it must name them,
+        and is refused where it looks like numbers.
+
+    Returns
+    -------
+    Data
+        x (n, d), y (n, c), names of their columns, and notes on what was done.
 
     Raises
     ------
-    InvalidInput : names the file, and the column and row where there is one
+    InvalidInput
+        An argument or the file is wrong; the message names the file, and the column and row where there is one.
+
+    Examples
+    --------
+    >>> data = simdrop.data.load("sin")
+    >>> data.x.shape, data.y.shape
+    ((4, 1), (4, 1))
+    >>> problem = simdrop.Problem(data.x, data.y, width=5)
     """
     name = str(check_path("data", spec))
     check_choice("missing", missing, MISSING)

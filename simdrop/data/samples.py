@@ -14,7 +14,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Inputs x (n, d) and targets y (n, c) with the names of their columns; `notes` say what was done to them."""
+    """Inputs and targets with the names of their columns.
+
+    Parameters
+    ----------
+    name : str
+        What the data are called.
+    x : ndarray, shape (n, d)
+        Inputs.
+    y : ndarray, shape (n, c)
+        Targets.
+    inputs : tuple of str
+        Names of the d inputs.
+    targets : tuple of str
+        Names of the c targets.
+    notes : tuple of str
+        What was done to the data.
+    """
 
     name: str
     x: Array

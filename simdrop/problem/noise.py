@@ -111,7 +111,13 @@ class Noise:
         return self if batch_size == self.batch_size else replace(self, batch_size=batch_size)
 
     def fields(self) -> dict[str, Any]:
-        """The fields of `simdrop_kernels.contract.step.Step` that say the same."""
+        """The fields of `simdrop_kernels.contract.step.Step` that say the same.
+
+        Returns
+        -------
+        dict
+            Fields by name.
+        """
         return {
             "masks": self.masks,
             "law": self.law,

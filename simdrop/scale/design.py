@@ -30,10 +30,18 @@ HINTS = typing.get_type_hints(Point)
 
 @dataclass(frozen=True)
 class Design:
-    """The points of a sweep.
+    """The points of a sweep; `read` and `design` make it.
 
-    axes: swept field -> its values, one for each coordinate of a grid, or for each point; dims: the fields, for a grid,
-    else ("point",); points: in the order of the last dimension fastest; where: what messages call it.
+    Parameters
+    ----------
+    kind : {"grid", "list", "random"}
+        How points are formed from the axes.
+    axes : dict from str to list
+        Swept fields with their values: one for each coordinate of a grid, or for each point.
+    points : tuple of Point
+        All points, the last dimension fastest.
+    where : str
+        What messages call the sweep.
     """
 
     kind: str
@@ -52,17 +60,63 @@ class Design:
         return tuple(len(values) for values in self.axes.values()) if self.kind == "grid" else (len(self.points),)
 
     def configuration(self) -> dict[str, Any]:
-        """Plain values that tell this design from any other: its kind and axes, and all of its first point."""
+        """Plain values that tell this design from any other.
+
+        Returns
+        -------
+        dict
+            Its kind and axes, and all fields of its first point.
+        """
         return {"design": self.kind, "axes": self.axes, **asdict(self.points[0])}
 
 
 def read(path: str | Path) -> Design:
-    """The design in a TOML file; raises InvalidInput, with the nearest known name for an unknown one."""
+    """Read the design of a sweep from a TOML file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; `help(simdrop.scale)` shows one.
+
+    Returns
+    -------
+    Design
+        The points.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing or wrong; the message has the nearest known name for an unknown one.
+    """
     return design(read_toml(path, "sweep"), where=str(path))
 
 
 def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
-    """The design that plain tables describe; raises InvalidInput, which says `where`."""
+    """Make the design of a sweep from plain tables, as a TOML file holds them.
+
+    Parameters
+    ----------
+    tables : mapping
+        Tables "problem", "simulate", "noise", "theory" of fixed fields, and "sweep" of swept ones.
+    where : str
+        What messages call the sweep.
+
+    Returns
+    -------
+    Design
+        The points.
+
+    Raises
+    ------
+    InvalidInput
+        A table is wrong; the message says `where`.
+
+    Examples
+    --------
+    >>> tables = {"problem": {"data": "sin", "width": 3}, "sweep": {"lr": [0.1, 0.2], "keep_prob": [0.5, 0.9]}}
+    >>> simdrop.scale.design(tables).shape
+    (2, 2)
+    """
     try:
         return _design(tables, where)
     except InvalidInput as error:

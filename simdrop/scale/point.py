@@ -14,7 +14,7 @@ from ..checks.numbers import check_keep_prob
 from ..checks.words import check_choice, check_names
 from ..errors import InvalidInput
 from ..problem import Noise
-from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, risk_limit_of, setting
+from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, documented, risk_limit_of, setting
 from ..settings.problem import ProblemSettings
 from ..simulation.objective import ALIASES
 from ..study.predictions import EQUATIONS
@@ -37,6 +37,7 @@ GROUPS = 20
 OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point(ProblemSettings):
     """All settings of one point of a sweep."""
@@ -81,14 +82,31 @@ class Point(ProblemSettings):
     sme_backend: str = _theory("auto", "kernels that it runs on")
 
     def noise(self) -> Noise:
-        """What makes a step random beside the problem's dropout; raises InvalidInput."""
+        """The noise of a step.
+
+        Returns
+        -------
+        Noise
+            What makes a step random besides the dropout of the problem.
+
+        Raises
+        ------
+        InvalidInput
+            A field is wrong.
+        """
         return Noise(
             masks=self.masks, law=self.law, label=self.label_noise, parameter=self.parameter_noise,  # type: ignore[arg-type]
             connect=self.connect, part=self.part, batch_size=self.batch_size, replace=self.replace,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def training(self) -> dict[str, Any]:
-        """The arguments of `simulate` that say what a step is."""
+        """The arguments of `simulate` that define a step.
+
+        Returns
+        -------
+        dict
+            Arguments by name.
+        """
         options = {name: getattr(self, name) for name in OPTIMIZER_OPTIONS if getattr(self, name) is not None}
         names = ("objective", "penalty", "optimizer", "svag", "dtype", "backend")
         return {name: getattr(self, name) for name in names} | {"optimizer_options": options, "noise": self.noise()}

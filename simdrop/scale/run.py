@@ -44,9 +44,22 @@ LOST = "the scheduler was lost; what is done is kept: --resume continues"
 class Plan:
     """What a sweep will take.
 
-    updates: neuron·sample updates; seconds: from a short calibration of the first point and, for flows, of it and
-    the last; equations: whether there are stochastic ones, which are not counted; memory: bytes of the largest launch's
-    parameters and optimizer state; disk: bytes of the results before compression.
+    Parameters
+    ----------
+    points : int
+        Number of points.
+    launches : int
+        Number of launches: points that share shapes are trained together.
+    equations : bool
+        Whether there are stochastic equations, whose work is not counted.
+    updates : float
+        Neuron·sample updates.
+    seconds : float
+        Estimated time, from a short run of the first point and the flows of the first and the last.
+    memory : float
+        Bytes of parameters and optimizer state of the largest launch.
+    disk : float
+        Bytes of the results before compression.
     """
 
     points: int
@@ -59,7 +72,25 @@ class Plan:
 
 
 def plan(design: Design, *, threads: int | None = None) -> Plan:
-    """Count the work of a design, and time a little of it. Raises InvalidInput for settings that do not fit."""
+    """Count the work of a sweep, and time a little of it.
+
+    Parameters
+    ----------
+    design : Design
+        The points.
+    threads : int, optional
+        Processor threads; all cores by default.
+
+    Returns
+    -------
+    Plan
+        Points, launches, updates, seconds, bytes.
+
+    Raises
+    ------
+    InvalidInput, BackendError
+        A point cannot be run.
+    """
     check_design(design)
     threads = None if threads is None else check_threads(threads)
     parts, updates, memory, largest = launches(design), 0.0, 0.0, 0
@@ -128,13 +159,41 @@ def sweep(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress | None = None,
 ) -> xr.Dataset:
-    """Run a design and keep its results in the folder `out`; what was done there before is not done again.
+    """Run a sweep and keep its results in a folder; what was done there before is not done again.
 
-    resume: continue a sweep that is in `out`; workers: processes of a local Dask cluster, 0 for none; scheduler: the
-    address of a Dask scheduler; checkpoint_seconds: launches that take longer keep their states, from which they go on;
-    progress: called with (launches done, launches in all). Returns `load(out)`, which whatever stops the sweep has as
-    `partial`.
-    Raises InvalidInput for a folder in use, of another sweep or version, or that cannot be written to.
+    Parameters
+    ----------
+    design : Design
+        The points.
+    out : path
+        Folder of the results; `load` reads it, also while it grows.
+    resume : bool
+        Whether to continue a sweep that is in `out`.
+    threads : int, optional
+        Processor threads of a launch; all cores by default, 1 on a cluster.
+    workers : int
+        Processes of a local Dask cluster; 0 for none.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as "tcp://host:8786".
+    checkpoint_seconds : float
+        Launches that take longer keep their state this often, in seconds, and continue from it.
+    progress : callable, optional
+        Called as progress(done, total) with numbers of launches.
+
+    Returns
+    -------
+    xarray.Dataset
+        `load(out)`.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong, or the folder is in use, holds another sweep or another version's, or cannot be written
+        to.
+    BackendError
+        A named backend cannot run a point.
+    KeyboardInterrupt
+        As in `simdrop.simulate`. Whatever stops the sweep has the results so far as `partial`.
     """
     check_design(design)
     workers, resume = check_count("workers", workers, least=0, most=MOST_WORKERS), check_flag("resume", resume)

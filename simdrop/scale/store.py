@@ -181,7 +181,7 @@ class Store:
                 self.arrays[name].vindex[_cells(where, values.shape[1:])] = values
 
     def _header(self, points: list[int]) -> dict[str, Any]:
-        """What a launch's file says of whose it is."""
+        """Identity of the sweep that wrote a launch file; a file of another sweep is refused."""
         sweep = json.dumps(self.identity, sort_keys=True).encode()
         return {"points": points, "sweep": hashlib.sha256(sweep).hexdigest()}
 
@@ -256,9 +256,24 @@ def _versions() -> dict[str, str]:
 
 
 def load(folder: str | Path) -> xr.Dataset:
-    """The results of a sweep, finished or not, with a dimension for each swept field of a grid.
+    """Load the results of a sweep, finished or not.
 
-    Raises InvalidInput where there is no sweep.
+    Parameters
+    ----------
+    folder : str or path
+        Folder of the sweep.
+
+    Returns
+    -------
+    xarray.Dataset
+        A dimension for each swept field of a grid, or point; what is not done is NaN, and -1 in whole numbers. Over
+        them diverged, and with time step, risk_mean and risk_error; with kind distance and distance_error, where
+        theories were asked for; norm_mean and norm_error, theta_mean, where kept.
+
+    Raises
+    ------
+    InvalidInput
+        There is no sweep in the folder, or its store is damaged.
     """
     import xarray as xr
 
@@ -273,9 +288,23 @@ def load(folder: str | Path) -> xr.Dataset:
 
 
 def table(found: xr.Dataset) -> pd.DataFrame:
-    """The results as a table with a row for each point and record time.
+    """The results of a sweep as a table with a row for each point and record time.
 
-    What has a further dimension becomes columns: distance_averaged, ..., theta_mean_0, ...
+    Parameters
+    ----------
+    found : xarray.Dataset
+        What `load` returned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Swept fields, step and variables. What has a further dimension becomes columns: distance_averaged, ...,
+        theta_mean_0, ...
+
+    Raises
+    ------
+    InvalidInput
+        `found` is no dataset.
     """
     import xarray as xr
 

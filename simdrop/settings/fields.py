@@ -41,6 +41,15 @@ def replace_default(settings: type, name: str, default: Any) -> Any:
     return field(default=default, metadata=next(f.metadata for f in fields(settings) if f.name == name))
 
 
+def documented(settings: type[Settings]) -> type[Settings]:
+    """The settings class, its docstring with a section Parameters made from the fields."""
+    if settings.__doc__ is not None:  # python -OO
+        fields_of = fields(settings)  # type: ignore[arg-type]
+        described = (f"{f.name} : {f.type}\n    {f.metadata['about']}" for f in fields_of)
+        settings.__doc__ = "\n".join((settings.__doc__, "", "Parameters", "----------", *described, ""))
+    return settings
+
+
 in_training = partial(setting, section="Training")
 in_comparison = partial(setting, section="Comparison")
 in_measurement = partial(setting, section="Measurement")

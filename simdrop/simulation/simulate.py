@@ -213,10 +213,11 @@ def simulate(
         grid (point, input)
             The points of `grid`.
         lr, keep_prob
-            Numbers, or arrays over member where they were given for each. Then kept_lr and kept_keep_prob have those of
-            the members in `theta`.
-        seed, kept_seed
-            The same, where seeds were given for each member.
+            Numbers, or arrays over member where they were given for each.
+        seed (member)
+            Where seeds were given for each member.
+        kept_lr, kept_keep_prob, kept_seed (kept)
+            Those of the members in `theta`, where they were given for each.
 
         Attributes: every setting, the backend and why it was taken, versions, machine, seconds. `compile_seconds` is
         the time that Numba compiled, which `kernel_seconds` leaves out.

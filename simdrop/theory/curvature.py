@@ -34,7 +34,35 @@ _ROWS = 1 << 20
 
 
 def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None) -> Array:
-    """Hessian (P, P) at theta (P,) of "risk" or "risk+r1". `keep_prob` as in `loss`."""
+    """Hessian of R_S or R_S + R_1 as a matrix.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    objective : {"risk+r1", "risk"}
+        The loss.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (P, P)
+        The Hessian, symmetric to the last bit; zero for parameters that are not trained. For relu, σ'' is 0.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`, or the matrix does not fit into memory.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> simdrop.theory.hessian(problem, problem.init(seed=0)).shape
+    (9, 9)
+    """
     problem, point = _checked(problem, theta, objective, keep_prob)
     check_matrix(problem)
     return Curvature.at(problem, point, objective=objective).matrix()
@@ -48,9 +76,38 @@ def hessian_product(
     objective: str = "risk+r1",
     keep_prob: float | None = None,
 ) -> Array:
-    """Hessian at theta (P,) times direction (..., P), in O(n m (c + D)) each: the gradient's derivative along it.
+    """Hessian of R_S or R_S + R_1 times vectors, for any number of parameters.
 
-    `keep_prob` as in `loss`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    direction : array_like, shape (..., P)
+        Vectors.
+    objective : {"risk+r1", "risk"}
+        The loss.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (..., P)
+        The derivative of the gradient along each vector, at a cost of O(n m (c + D)).
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta, direction = problem.init(seed=0, members=2)
+    >>> product = simdrop.theory.hessian_product(problem, theta, direction)
+    >>> bool(np.allclose(product, simdrop.theory.hessian(problem, theta) @ direction))
+    True
     """
     product = hessian_operator(problem, theta, objective=objective, keep_prob=keep_prob)
     return product(problem.check_theta(direction, "direction"))
@@ -59,7 +116,29 @@ def hessian_product(
 def hessian_operator(
     problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None
 ) -> Callable[[Array], Array]:
-    """`hessian_product` as a function of the direction (..., P) alone, for many products at one theta (P,)."""
+    """`hessian_product` as a function of the vectors alone, for many products at one theta.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    objective : {"risk+r1", "risk"}
+        The loss.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    callable
+        Maps an ndarray (..., P) to its products, of the same shape.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+    """
     problem, point = _checked(problem, theta, objective, keep_prob)
     net, v = _network(problem, point, order=2), _variance(problem, objective)
     return lambda direction: problem.freeze(net.mean_gradient_along(problem.freeze(direction), v))
@@ -76,9 +155,42 @@ def _checked(problem: Problem, theta: ArrayLike, objective: str, keep_prob: floa
 def hessian_trace(
     problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: ArrayLike | None = None
 ) -> Array:
-    """Trace (...) of the Hessian at theta (..., P), exactly and for any P, in O(n m c) each; `keep_prob` as in `loss`:
+    """Trace of the Hessian of R_S or R_S + R_1, exactly and for any number of parameters.
 
-    Tr H = (1/n) Σ_ij [c (1 + v) s² h_ij² + |x_i|² ((1 + v) bb_j h1_ij² + c_ij h2_ij)]
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    objective : {"risk+r1", "risk"}
+        The loss.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The trace, at a cost of O(n m c) each.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Notes
+    -----
+    With the symbols of the module's docstring, and v = 0 for "risk":
+
+        Tr H = (1/n) Σ_ij [c (1 + v) s² h_ij² + |x_i|² ((1 + v) bb_j h1_ij² + c_ij h2_ij)]
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> trace = simdrop.theory.hessian_trace(problem, theta)
+    >>> bool(np.isclose(trace, np.trace(simdrop.theory.hessian(problem, theta))))
+    True
     """
     check_choice("objective", objective, OBJECTIVES)
     points = check_thetas(problem, theta)

@@ -39,7 +39,17 @@ MOST_STEPS = 1 << 32
 
 
 class LinearMoments(NamedTuple):
-    """Steps (T,), mean (T, c, m) and covariance (T, c, m, m) of the output weights, each output by itself."""
+    """What `linear_moments` returns: each output has a covariance of its own.
+
+    Attributes
+    ----------
+    steps : ndarray of int, shape (T,)
+        Numbers of steps.
+    mean : ndarray, shape (T, c, m)
+        Mean of the output weights.
+    covariance : ndarray, shape (T, c, m, m)
+        Covariance of the output weights.
+    """
 
     steps: NDArray[np.int64]
     mean: Array
@@ -55,18 +65,43 @@ def linear_moments(
     noise: Noise | None = None,
     covariance0: ArrayLike | None = None,
 ) -> LinearMoments:
-    """Mean and covariance of SGD with dropout and frozen input weights, from theta0 (P,), exact at every step.
+    """Mean and covariance of SGD with dropout and frozen input weights, exact at every step and any learning rate.
 
     Parameters
     ----------
-    problem : one with train="output"
-    steps : report steps 0, ..., steps, or those of an increasing list
-    noise : any but DropConnect, whose masks make features random
-    covariance0 : of the output weights at the start, (c, m, m); 0 by default
+    problem : Problem
+        One with train="output".
+    theta0 : array_like, shape (P,)
+        Start.
+    lr : float
+        Learning rate ε.
+    steps : int or array_like of int
+        Report steps 0, ..., steps, or those of an increasing list.
+    noise : Noise, optional
+        Noise of a step; not DropConnect, whose masks make the features random.
+    covariance0 : array_like, shape (c, m, m), optional
+        Covariance of the output weights at the start, 0 by default.
+
+    Returns
+    -------
+    LinearMoments
+        Named tuple of steps (T,), mean (T, c, m) and covariance (T, c, m, m) of the output weights, each output by
+        itself.
 
     Raises
     ------
-    InvalidInput : an argument is wrong
+    InvalidInput
+        An argument is wrong.
+
+    Notes ----- Clara, Langer & Schmidt-Hieber, *Dropout Regularization Versus l2-Penalization in the Linear Model*,
+    arXiv:2306.10529; the module's docstring has the recursion, extended to sample masks and the other noises.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5, train="output")
+    >>> moments = simdrop.theory.linear_moments(problem, problem.init(seed=0), lr=0.1, steps=2)
+    >>> moments.steps.tolist(), moments.mean.shape, moments.covariance.shape
+    ([0, 1, 2], (3, 1, 3), (3, 1, 3, 3))
     """
     if check_problem(problem).train != "output":
         raise InvalidInput(f"problem must have train='output' (frozen input weights), got {problem.train!r}")
@@ -234,7 +269,15 @@ class _Linear:
 
 
 class Gaussian(NamedTuple):
-    """Mean and variance, each of the shape of the times or steps asked for."""
+    """Mean and variance of a number at several times.
+
+    Attributes
+    ----------
+    mean : ndarray
+        Mean, of the shape of the times or steps.
+    variance : ndarray
+        Variance, likewise.
+    """
 
     mean: Array
     variance: Array
@@ -242,14 +285,33 @@ class Gaussian(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Quadratic:
-    """SGD on f(x; γ) = (x - γ)² - 1 with γ = ±1 equally likely: the mean loss is x², the noise of the gradient ±2.
+    """SGD on f(x; γ) = (x - γ)² - 1 with γ = ±1 equally likely: mean loss x², gradient noise ±2.
 
-    The step is x ← x - 2 ε (x - γ). Its stochastic modified equations are Ornstein-Uhlenbeck processes,
+    Parameters
+    ----------
+    lr : float
+        Learning rate ε.
+    x0 : float
+        Start.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+
+    Notes ----- The example of Li, Tai & E (arXiv:1511.06251). The step is x ← x - 2 ε (x - γ); its stochastic modified
+    equations are Ornstein-Uhlenbeck processes,
 
         order 1   dX = -2 X dt + 2 √ε dW
         order 2   dX = -2 (1 + ε) X dt + 2 √ε dW
 
-    started at x0, and all moments have closed forms: a problem on which weak errors are known to the last digit.
+    All moments have closed forms: a problem on which weak errors are known to the last digit.
+
+    Examples
+    --------
+    >>> model = simdrop.theory.Quadratic(lr=0.25)
+    >>> model.sgd(steps=[0, 1, 2]).mean.tolist()
+    [1.0, 0.5, 0.25]
     """
 
     lr: float
@@ -260,7 +322,23 @@ class Quadratic:
         object.__setattr__(self, "x0", check_number("x0", self.x0))
 
     def sgd(self, steps: ArrayLike) -> Gaussian:
-        """Mean (1 - 2ε)^k x0 and variance ε (1 - (1 - 2ε)^2k)/(1 - ε) after k steps, exactly; not normal otherwise."""
+        """Mean (1 - 2ε)^k x0 and variance ε (1 - (1 - 2ε)^2k)/(1 - ε) of SGD after k steps, exactly.
+
+        Parameters
+        ----------
+        steps : array_like
+            Numbers k of steps, 0 or more.
+
+        Returns
+        -------
+        Gaussian
+            Named tuple of mean and variance, of the shape of `steps`. Higher moments are not normal.
+
+        Raises
+        ------
+        InvalidInput
+            An argument is wrong.
+        """
         k = _not_negative("steps", steps)
         shrunk = (1 - 2 * self.lr) ** k
         if self.lr == 1:  # x ← -x + 2γ
@@ -268,13 +346,51 @@ class Quadratic:
         return Gaussian(shrunk * self.x0, self.lr * (1 - shrunk**2) / (1 - self.lr))
 
     def sme(self, times: ArrayLike, *, order: int) -> Gaussian:
-        """Mean and variance of the normal solution of the modified equation of order 1 or 2 at `times`."""
+        """Mean and variance of the normal solution of a stochastic modified equation.
+
+        Parameters
+        ----------
+        times : array_like
+            Times, 0 or more.
+        order : {1, 2}
+            Order of the equation.
+
+        Returns
+        -------
+        Gaussian
+            Named tuple of mean and variance, of the shape of `times`.
+
+        Raises
+        ------
+        InvalidInput
+            An argument is wrong.
+        """
         order, t = check_count("order", order, most=2), _not_negative("times", times)
         rate = 2.0 if order == 1 else 2 * (1 + self.lr)
         return Gaussian(np.exp(-rate * t) * self.x0, -2 * self.lr / rate * np.expm1(-2 * rate * t))
 
     def simulate(self, steps: int, *, members: int, seed: int = 0) -> Array:
-        """Iterates (steps + 1, members), the start first."""
+        """Iterates of SGD for many members.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps.
+        members : int
+            Number of members.
+        seed : int
+            Seed of NumPy's default generator.
+
+        Returns
+        -------
+        ndarray, shape (steps + 1, members)
+            x after each step, the start first.
+
+        Raises
+        ------
+        InvalidInput
+            An argument is wrong.
+        """
         steps, members = check_count("steps", steps, most=MOST_STEPS), check_count("members", members)
         random = np.random.default_rng(check_seed(seed))
         path = np.full((steps + 1, members), self.x0)

@@ -26,24 +26,135 @@ OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
 
 
 def risk(problem: Problem, theta: ArrayLike) -> Array:
-    """R_S = (1/2n) Σ_i |f(x_i) - y_i|², shape (...)."""
+    """R_S = (1/2n) Σ_i |f(x_i) - y_i|², the loss without dropout.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        R_S.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3)
+    >>> float(simdrop.theory.risk(problem, np.zeros(problem.n_params)))
+    0.25
+    """
     return loss(problem, theta, objective="risk")
 
 
 def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None) -> Array:
-    """R_1 = E R_drop - R_S, shape (...); the same for both mask modes. `keep_prob` as in `loss`."""
+    """R_1 = E R_drop - R_S, what dropout adds to the loss on average; the same for both mask modes.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        R_1 = (1-p)/(2pn) Σ_ij |a_j|² s² σ(w_j·x_i)².
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Notes
+    -----
+    arXiv:2207.05952, lemma 1.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=1, keep_prob=0.5, activation="linear", bias=False)
+    >>> float(simdrop.theory.r1(problem, [2.0, 3.0]))
+    9.0
+    """
     return loss(problem, theta, objective="r1", keep_prob=keep_prob)
 
 
 def r2(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
-    """R_2 = (lr/4) E|∇R_drop|², shape (...). `lr` and `keep_prob` as in `loss`."""
+    """R_2 = (lr/4) E|∇R_drop|², what finite steps add to the loss.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    lr : float or array_like
+        Learning rate ε, as in `loss`.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        R_2, of the gradient of the trained parameters.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Notes
+    -----
+    arXiv:2207.05952, lemma 2. The mean over masks is exact, see `second_moment`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> square = simdrop.theory.second_moment(problem, theta)
+    >>> bool(np.isclose(simdrop.theory.r2(problem, theta, lr=0.1), 0.1 / 4 * square))
+    True
+    """
     return loss(problem, theta, objective="r2", lr=lr, keep_prob=keep_prob)
 
 
 def modified_loss(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
-    """R_S + R_1 + R_2, shape (...): the loss whose gradient flow approximates dropout (arXiv:2207.05952, lemma 2).
+    """R_S + R_1 + R_2, the loss whose gradient flow approximates training with dropout.
 
-    `lr` and `keep_prob` as in `loss`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    lr : float or array_like
+        Learning rate ε, as in `loss`.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The modified loss.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Notes
+    -----
+    arXiv:2207.05952, lemma 2.
     """
     return loss(problem, theta, objective="risk+r1+r2", lr=lr, keep_prob=keep_prob)
 
@@ -57,15 +168,42 @@ def loss(
     noise: Noise | None = None,
     keep_prob: ArrayLike | None = None,
 ) -> Array:
-    """The sum (...) that `objective` names; one with "r2" needs `lr`.
+    """A sum of R_S, R_1 and R_2.
 
-    With `noise`, R_1 is the excess of the mean loss over R_S under that noise, R_2 is (lr/4) E|G|². `keep_prob`, in
-    place of the problem's, and `lr` are numbers or fit the leading axes of theta, such as one for each member.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    objective : {"risk", "r1", "r2", "risk+r1", "risk+r1+r2"}
+        The sum.
+    lr : float or array_like, optional
+        Learning rate ε, needed for R_2: a number, or an array that broadcasts against the leading axes of theta, such
+        as one number for each member.
+    noise : Noise, optional
+        Noise of a step. R_1 is then the excess of the mean loss over R_S under that noise, and R_2 is (lr/4) E|G|² for
+        the gradient G of a step.
+    keep_prob : float or array_like, optional
+        Probability to keep a neuron in place of the problem's, shaped as lr.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The sum.
 
     Raises
     ------
-    InvalidInput : an argument is wrong, or theta comes from a run with another keep_prob than the problem's and
-        `keep_prob` does not say which is meant
+    InvalidInput
+        An argument is wrong, or theta comes from a run with another keep_prob than the problem's and `keep_prob` does
+        not say which is meant.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0, members=4)
+    >>> simdrop.theory.loss(problem, theta, objective="risk+r1", keep_prob=[0.5, 0.6, 0.7, 0.8]).shape
+    (4,)
     """
     points, terms = check_thetas(problem, theta), _terms(objective, lr)
     noise = checked(problem, noise)
@@ -107,7 +245,40 @@ def gradient(
     noise: Noise | None = None,
     keep_prob: ArrayLike | None = None,
 ) -> Array:
-    """Gradient (..., P) of the sum that `objective` names; one with "r2" needs `lr`. Other arguments as in `loss`."""
+    """Gradient of a sum of R_S, R_1 and R_2, zero for parameters that are not trained.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    objective : {"risk", "r1", "r2", "risk+r1", "risk+r1+r2"}
+        The sum.
+    lr : float or array_like, optional
+        Learning rate ε, needed for R_2, as in `loss`.
+    noise : Noise, optional
+        Noise of a step, as in `loss`; not for R_2.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (..., P)
+        The gradient.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> simdrop.theory.gradient(problem, theta, objective="risk+r1+r2", lr=0.1).shape
+    (9,)
+    """
     points, terms = check_thetas(problem, theta), _terms(objective, lr)
     noise = checked(problem, noise)
     kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})

@@ -48,7 +48,29 @@ def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> 
 
 
 def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> Array:
-    """E f(x) (k, c) to second order in the spread, f(m) + ½ tr(∇²f C): only the blocks (m, b, b) of C matter."""
+    """Mean outputs E f(x) of an ensemble to second order in its spread, f(m) + ½ tr(∇²f C).
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Mean m of the parameters.
+    blocks : array_like, shape (m, c + D, c + D)
+        Covariance of each neuron's (a_1, ..., a_c, w): `neuron_covariance` of the mean-covariance flow.
+    x : array_like, shape (k,) or (k, d)
+        Points.
+
+    Returns
+    -------
+    ndarray, shape (k, c)
+        E f(x).
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+    """
     theta, blocks = check_point(problem, theta), check_finite("blocks", blocks)
     points, c = problem.augment(x), problem.n_outputs
     shape = (problem.width, c + problem.n_inputs, c + problem.n_inputs)
@@ -62,7 +84,7 @@ def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> 
 
 
 def variables(std: Array, risk: Array, blocks: Array) -> dict[str, Any]:
-    """What the result holds beside the mean."""
+    """Extra variables of the result: the spread of the ensemble and its mean risk."""
     return {
         "theta_std": (("time", "param"), std),
         "risk_mean": ("time", risk, {"long_name": "E R_S to second order in the spread"}),

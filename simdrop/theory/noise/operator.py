@@ -48,9 +48,34 @@ _CACHE = 1 << 16
 
 
 def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, keep_prob: float | None = None) -> Array:
-    """∇R_drop (P,) at theta (P,) under one mask: bool (m,) for all samples, or (n, m) with a row for each.
+    """∇R_drop under a given mask.
 
-    `keep_prob` as in `theory.loss`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    mask : array_like of bool, shape (m,) or (n, m)
+        True where a neuron is kept: one mask for all samples, or a row for each sample.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (P,)
+        The gradient; zero for parameters that are not trained.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> simdrop.theory.dropout_gradient(problem, problem.init(seed=0), [True, False, True]).shape
+    (9,)
     """
     problem, theta = check_kept_point(problem, theta, keep_prob)
     try:
@@ -70,10 +95,24 @@ def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, kee
 
 @dataclass(frozen=True, slots=True)
 class NoiseOperator:
-    """The noise at one theta, as linear maps. G groups of k samples share a mask: G = 1 or G = n.
+    """The noise of dropout at one theta as linear maps, without a P × P matrix. `at` makes it.
 
-    u (G, k·c, m); d, beta: blocks ḡ_j - β_jj and β_jj of each group, as (G, P). Zero for parameters that are not
-    trained. Noise by other knobs than `law` is in `step_noise`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    law : {"bernoulli", "gaussian"}
+        Law of the dropout factors.
+    net : Network
+        The network at theta.
+    u : ndarray, shape (G, k c, m)
+        Outputs u_ρj of the neurons. G groups of k samples share a mask: G = 1 or G = n.
+    d, beta : ndarray, shape (G, P)
+        Blocks ḡ_j - β_jj and β_jj of each group; zero for parameters that are not trained.
+
+    Notes
+    -----
+    Noise other than dropout is in `StepNoise`. The module's docstring derives the maps.
     """
 
     problem: Problem
@@ -85,7 +124,24 @@ class NoiseOperator:
 
     @classmethod
     def at(cls, problem: Problem, theta: Array, *, law: Law = "bernoulli", mask: Mask | None = None) -> NoiseOperator:
-        """The noise at theta (P,), with the problem's mask mode or another."""
+        """The noise at one theta.
+
+        Parameters
+        ----------
+        problem : Problem
+            Data, network and dropout.
+        theta : ndarray, shape (P,)
+            Parameters.
+        law : {"bernoulli", "gaussian"}
+            Law of the dropout factors.
+        mask : {"step", "sample"}, optional
+            Mask mode in place of the problem's.
+
+        Returns
+        -------
+        NoiseOperator
+            The noise.
+        """
         net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
         groups = 1 if (mask or problem.mask) == "step" else problem.n_samples
         u = net.h[:, None, :] * net.b  # (n, c, m)
@@ -95,7 +151,18 @@ class NoiseOperator:
         return cls(problem, law, net, noise.u, d, noise.pull(u, groups))
 
     def product(self, direction: Array) -> Array:
-        """Covariance times direction (..., P)."""
+        """Covariance times vectors.
+
+        Parameters
+        ----------
+        direction : ndarray, shape (..., P)
+            Vectors.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            The products, at a cost of O(n² c² m) each.
+        """
         flat = direction.reshape(-1, direction.shape[-1])
         rows = max(1, _CACHE // self.u.size)
         parts = [self._product(flat[k : k + rows]) for k in range(0, len(flat), rows)]
@@ -117,8 +184,15 @@ class NoiseOperator:
         return found
 
     def covariance(self) -> Array:
-        """The covariance as a matrix (P, P).
+        """The covariance as a matrix.
 
+        Returns
+        -------
+        ndarray, shape (P, P)
+            The covariance.
+
+        Notes
+        -----
         With β^G (P, m) of the blocks β_jk of a group, R_pq = β^G_{p, neuron of q}, and "own" for entries of one neuron:
 
             Σ_k A_k A_kᵀ = β βᵀ + R dᵀ + d Rᵀ + own(d dᵀ)         (R dᵀ: column q times d_q)
@@ -143,7 +217,13 @@ class NoiseOperator:
         return np.asarray((total + total.T) / 2)
 
     def trace(self) -> float:
-        """Of the covariance, O(n² c² P)."""
+        """Trace of the covariance, at a cost of O(n² c² P).
+
+        Returns
+        -------
+        float
+            The trace.
+        """
         v, n = self.problem.variance, self.problem.n_samples
         rows = self.problem.freeze(features(self.net)).reshape(*self.u.shape[:2], -1)  # (G, k c, P)
         pairs = ((self.u @ self.u.swapaxes(-1, -2)) * (rows @ rows.swapaxes(-1, -2))).sum() / n**2
@@ -156,10 +236,20 @@ class NoiseOperator:
         return 2 if self.law == "bernoulli" else 0
 
     def draw(self, first: Array, second: Array) -> Array:
-        """√v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl (..., P): noise, for standard normal ξ.
+        """Noise √v Σ_k ξ_k A_k + v Σ_{k<l} ξ_kl B_kl of given standard normal numbers ξ.
 
-        first (..., G, m) holds ξ_k; second (..., G, m, m) holds ξ_kl above its diagonal; its diagonal holds the normal
-        numbers of √2 v Σ_k ξ_kk β_kk for Gaussian factors and is ignored for others, what is below it always.
+        Parameters
+        ----------
+        first : ndarray, shape (..., G, m)
+            ξ_k.
+        second : ndarray, shape (..., G, m, m)
+            ξ_kl above the diagonal. The diagonal holds ξ_kk of √2 v Σ_k ξ_kk β_kk for Gaussian factors and is ignored
+            for others; what is below it is always ignored.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            The noise.
         """
         v = self.problem.variance
         upper = np.triu(second, 1)
@@ -171,7 +261,20 @@ class NoiseOperator:
         return found
 
     def sample(self, random: np.random.Generator, count: int) -> Array:
-        """Normal vectors (count, P) with this covariance."""
+        """Draw normal vectors of mean 0 with exactly this covariance.
+
+        Parameters
+        ----------
+        random : numpy.random.Generator
+            Source of normal numbers.
+        count : int
+            Number of vectors.
+
+        Returns
+        -------
+        ndarray, shape (count, P)
+            The vectors.
+        """
         groups, width = len(self.u), self.problem.width
         rows = max(1, _CACHE // (groups * width * width))
         sizes = [min(rows, count - k) for k in range(0, count, rows)]
@@ -191,7 +294,20 @@ class NoiseOperator:
         return gamma
 
     def pull(self, y: Array, groups: int | None = None) -> Array:
-        """(1/n) Σ_ρ g_ρj Y_ρj (..., P) of Y (..., n, c, m); summed within each of `groups` groups: (..., G, P)."""
+        """The gradient (1/n) Σ_ρ g_ρj Y_ρj that numbers Y at the neurons' outputs pull back to.
+
+        Parameters
+        ----------
+        y : ndarray, shape (..., n, c, m)
+            Numbers for each sample, output and neuron.
+        groups : int, optional
+            Number of groups of samples within which to sum; all samples by default.
+
+        Returns
+        -------
+        ndarray, shape (..., P) or (..., G, P)
+            The gradient, or that of each group.
+        """
         n = self.problem.n_samples
         through_h = self.problem.scale / n * self.net.h[:, None, :] * y  # (..., n, c, m)
         by_z = self.net.h1 / n * (self.net.b * y).sum(axis=-2)  # (..., n, m)

@@ -46,9 +46,36 @@ from .operator import NoiseOperator
 def mean_gradient(
     problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
 ) -> Array:
-    """E G, shape (..., P): ∇(R_S + R_1) under dropout. Of the other noises DropConnect alone changes it.
+    """Mean E G of the gradient of a step: ∇(R_S + R_1) under dropout.
 
-    `keep_prob` as in `loss`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    noise : Noise, optional
+        Noise of a step. Of the noises other than dropout, DropConnect alone changes the mean.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (..., P)
+        E G.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> mean = simdrop.theory.mean_gradient(problem, theta)
+    >>> bool(np.allclose(mean, simdrop.theory.gradient(problem, theta, objective="risk+r1")))
+    True
     """
     points, noise = check_thetas(problem, theta), checked(problem, noise)
 
@@ -67,7 +94,42 @@ def mean_gradient(
 def second_moment(
     problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
 ) -> Array:
-    """E|G|², shape (...); its excess over |mean gradient|² is the trace of the covariance. `keep_prob` as in `loss`."""
+    """Second moment E|G|² of the gradient of a step, exactly.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters.
+    noise : Noise, optional
+        Noise of a step.
+    keep_prob : float or array_like, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        E|G|² = |E G|² + tr Cov G.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
+
+    Notes
+    -----
+    Under one mask for all samples E|G|² = (1/p) (|ḡ|² + v Σ_{j≠k} |β_jk|²), an expansion in products of the dropout
+    factors; `simdrop.theory.noise.operator` explains the symbols.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> mean, covariance = (f(problem, theta) for f in (simdrop.theory.mean_gradient, simdrop.theory.noise_covariance))
+    >>> bool(np.isclose(simdrop.theory.second_moment(problem, theta), mean @ mean + np.trace(covariance)))
+    True
+    """
     points, noise = check_thetas(problem, theta), checked(problem, noise)
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
@@ -85,7 +147,43 @@ def second_moment(
 def noise_covariance(
     problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: float | None = None
 ) -> Array:
-    """Cov G, shape (P, P), at theta (P,). `keep_prob` as in `loss`."""
+    """Covariance Σ = Cov G of the gradient of a step, exactly, as a matrix.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    noise : Noise, optional
+        Noise of a step.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (P, P)
+        Σ, symmetric; zero for parameters that are not trained.
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`, or the matrix does not fit into memory.
+
+    See Also
+    --------
+    covariance_product : Σ times vectors without the matrix.
+
+    Notes
+    -----
+    Σ of arXiv:2305.15850, here without approximation; the module's docstring derives it.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> simdrop.theory.noise_covariance(problem, problem.init(seed=0)).shape
+    (9, 9)
+    """
     problem, point = check_kept_point(problem, theta, keep_prob)
     check_matrix(problem)
     return StepNoise.at(problem, point, noise).covariance()
@@ -99,9 +197,30 @@ def covariance_product(
     noise: Noise | None = None,
     keep_prob: float | None = None,
 ) -> Array:
-    """Cov G times direction (..., P), at theta (P,); without the matrix unless there is DropConnect.
+    """Covariance Σ = Cov G of the gradient of a step times vectors, without the matrix except with DropConnect.
 
-    `keep_prob` as in `loss`.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters.
+    direction : array_like, shape (..., P)
+        Vectors.
+    noise : Noise, optional
+        Noise of a step.
+    keep_prob : float, optional
+        In place of the problem's, as in `loss`.
+
+    Returns
+    -------
+    ndarray, shape (..., P)
+        Σ times each vector, at a cost of O(n² c² m).
+
+    Raises
+    ------
+    InvalidInput
+        As in `loss`.
     """
     problem, point = check_kept_point(problem, theta, keep_prob)
     return StepNoise.at(problem, point, noise).product(problem.check_theta(direction, "direction"))
@@ -157,14 +276,42 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepNoise:
-    """The noise of a step at one theta: a sum of independent parts, with their weights. `draw` samples it."""
+    """The noise of a step at one theta: a sum of independent parts with their weights.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    parts : tuple of (float, Part)
+        Weights and parts; `at` makes them.
+    """
 
     problem: Problem
     parts: tuple[tuple[float, Part], ...]
 
     @classmethod
     def at(cls, problem: Problem, theta: Array, noise: Noise | None = None) -> StepNoise:
-        """The noise at theta (P,); none for part "drift"."""
+        """The noise at one theta; none for part "drift".
+
+        Parameters
+        ----------
+        problem : Problem
+            Data, network and dropout.
+        theta : ndarray, shape (P,)
+            Parameters.
+        noise : Noise, optional
+            Noise of a step.
+
+        Returns
+        -------
+        StepNoise
+            The noise.
+
+        Raises
+        ------
+        InvalidInput
+            The noise does not fit the problem.
+        """
         noise = checked(problem, noise)
         if noise.part == "drift":
             return cls(problem, ())
@@ -176,25 +323,61 @@ class StepNoise:
         return cls(problem, tuple((weight, part) for weight, part in parts if weight))
 
     def product(self, direction: Array) -> Array:
-        """Covariance times direction (..., P)."""
+        """Covariance times vectors.
+
+        Parameters
+        ----------
+        direction : ndarray, shape (..., P)
+            Vectors.
+
+        Returns
+        -------
+        ndarray, shape (..., P)
+            The products.
+        """
         total = np.zeros_like(direction)
         for weight, part in self.parts:
             total += weight * part.product(direction)
         return total
 
     def covariance(self) -> Array:
-        """The covariance as a matrix (P, P)."""
+        """The covariance as a matrix.
+
+        Returns
+        -------
+        ndarray, shape (P, P)
+            The covariance.
+        """
         total = np.zeros((self.problem.n_params,) * 2)
         for weight, part in self.parts:
             total += weight * part.covariance()
         return total
 
     def trace(self) -> float:
-        """Of the covariance."""
+        """Trace of the covariance.
+
+        Returns
+        -------
+        float
+            The trace.
+        """
         return sum(weight * part.trace() for weight, part in self.parts)
 
     def draw(self, random: np.random.Generator, count: int) -> Array:
-        """Normal vectors (count, P) of mean 0 with exactly this covariance; no P × P matrix unless DropConnect."""
+        """Draw normal vectors of mean 0 with exactly this covariance, without the matrix except with DropConnect.
+
+        Parameters
+        ----------
+        random : numpy.random.Generator
+            Source of normal numbers.
+        count : int
+            Number of vectors.
+
+        Returns
+        -------
+        ndarray, shape (count, P)
+            The vectors.
+        """
         total = np.zeros((count, self.problem.n_params))
         for weight, part in self.parts:
             total += np.sqrt(weight) * part.sample(random, count)
