@@ -199,19 +199,19 @@ def sessions_opened(**options: Any) -> int:
     import simdrop.simulation.run
     from simdrop_kernels.cuda.train import session
 
-    opened, make, seconds = [], session.Session.__init__, simdrop.ensemble.CALL_SECONDS
+    opened, make, seconds = [], session.Session.__init__, simdrop.simulation.run.CALL_SECONDS
 
     def count(self: Any, *arguments: Any, **options: Any) -> None:
         opened.append(self)
         make(self, *arguments, **options)
 
     session.Session.__init__ = count  # type: ignore[method-assign]
-    simdrop.ensemble.CALL_SECONDS = 0.0  # every call of the kernel takes one step
+    simdrop.simulation.run.CALL_SECONDS = 0.0  # every call of the kernel takes one step
     try:
         simulated_run(backend="cuda", **options)
     finally:
         session.Session.__init__ = make  # type: ignore[method-assign]
-        simdrop.ensemble.CALL_SECONDS = seconds
+        simdrop.simulation.run.CALL_SECONDS = seconds
     return len(opened)
 
 

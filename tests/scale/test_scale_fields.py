@@ -10,6 +10,7 @@ from simdrop import scale
 from simdrop.errors import InvalidInput
 from simdrop.scale.launch import work
 from simdrop.settings.problem import problem_of
+from simdrop.simulation.recording import record_steps
 from simdrop.study.distances import root, squared_distance
 from simdrop_kernels.contract.step import BackendError
 
@@ -118,7 +119,7 @@ def test_record_times_and_trained_weights_are_fields():
     """Logarithmic times are those of simulate(); with frozen input weights the network moves less far."""
     simulate = {"spacing": "log", "keep": ["theta_mean"]}
     found = work(_design(simulate, problem={"data": "sin", "width": 4, "train": "output"}).points, threads=1)
-    np.testing.assert_array_equal(found["step"][0], simdrop.recording.record_steps(30, 4, "log"))
+    np.testing.assert_array_equal(found["step"][0], record_steps(30, 4, "log"))
     moved = np.abs(np.diff(found["theta_mean"][0], axis=0)).max(axis=0)
     np.testing.assert_array_equal(moved > 0, np.arange(12) < 4)  # a, then w
     with pytest.raises(InvalidInput, match="unknown spacing"):

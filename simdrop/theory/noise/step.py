@@ -25,7 +25,7 @@ with means over κ of g_ρj, and of g_ρj g_ρjᵀ, in their places.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,9 +38,9 @@ from ...problem import Problem, check_problem
 from ...problem.noise import Noise, check_connect
 from .._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from ..curvature import features
-from ..neurons import apply_blocks, by_neuron, indices
 from . import states
 from .operator import NoiseOperator
+from .parts import Identity, Matrix, Part, Rows
 
 
 def mean_gradient(
@@ -234,22 +234,6 @@ def checked(problem: Problem, noise: Noise | None) -> Noise:
     return Noise() if noise is None else noise.check(problem)
 
 
-class Part(Protocol):
-    """A part of the covariance, apart from its weight."""
-
-    def product(self, direction: Array) -> Array:
-        """Times direction (..., P)."""
-
-    def covariance(self) -> Array:
-        """As a matrix (P, P)."""
-
-    def trace(self) -> float:
-        """Of the matrix."""
-
-    def sample(self, random: np.random.Generator, count: int) -> Array:
-        """Normal vectors (count, P) with this covariance."""
-
-
 class Weights(NamedTuple):
     """What T, T', P, P' and M count for, and 1/(B n) of L."""
 
@@ -319,7 +303,7 @@ class StepNoise:
         build = _with_connect if noise.connect < 1 else _plain
         parts = build(problem, theta, noise, weights)
         if noise.parameter:
-            parts.append((noise.parameter**2, _Identity(problem)))
+            parts.append((noise.parameter**2, Identity(problem)))
         return cls(problem, tuple((weight, part) for weight, part in parts if weight))
 
     def product(self, direction: Array) -> Array:
@@ -395,10 +379,10 @@ def _plain(problem: Problem, theta: Array, noise: Noise, weights: Weights) -> li
     if weights.means:
         residuals = single.net.e[:, :, None] + problem.variance * single.net.h[:, None, :] * single.net.b
         means = single.pull(residuals, problem.n_samples) * problem.n_samples
-        parts.append((weights.means, _Rows(problem, _scatter(means), 0.0)))
+        parts.append((weights.means, Rows(problem, _scatter(means), 0.0)))
     if noise.label:
         rows = problem.freeze(features(single.net))
-        parts.append((noise.label**2 * weights.label, _Rows(problem, rows, problem.variance / noise.masks)))
+        parts.append((noise.label**2 * weights.label, Rows(problem, rows, problem.variance / noise.masks)))
     return parts
 
 
@@ -420,89 +404,9 @@ def _with_connect(problem: Problem, theta: Array, noise: Noise, weights: Weights
         total += weights.means * rows.T @ rows
     if noise.label:
         total += noise.label**2 * weights.label * given.feature_moment(1 + problem.variance / noise.masks)
-    return [(1.0, _Matrix(problem.freeze(problem.freeze(total).T)))]
+    return [(1.0, Matrix(problem.freeze(problem.freeze(total).T)))]
 
 
 def _scatter(means: Array) -> Array:
     """Rows of which Σ row rowᵀ is M, from the means (n, P) of the samples."""
     return np.asarray((means - means.mean(axis=0)) / np.sqrt(len(means)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Σ_r row_r row_rᵀ + own · its blocks of single neurons, for rows (r, P)."""
-
-    problem: Problem
-    rows: Array
-    own: float
-
-    def product(self, direction: Array) -> Array:
-        flat = direction.reshape(-1, direction.shape[-1])
-        found = flat @ self.rows.T @ self.rows
-        if self.own:
-            found += self.own * apply_blocks(self.problem, self._blocks(), flat)
-        return np.asarray(found.reshape(direction.shape))
-
-    def covariance(self) -> Array:
-        found = self.rows.T @ self.rows
-        if self.own:
-            own = indices(self.problem)
-            found[own[:, :, None], own[:, None, :]] *= 1 + self.own
-        return np.asarray(found)
-
-    def trace(self) -> float:
-        return float((1 + self.own) * np.square(self.rows).sum())
-
-    def sample(self, random: np.random.Generator, count: int) -> Array:
-        found = random.standard_normal((count, len(self.rows))) @ self.rows
-        if self.own:
-            each = random.standard_normal((count, len(self.rows), self.problem.width))
-            a, w = self.problem.split(self.rows)  # (r, c, m), (r, m, D)
-            found += np.sqrt(self.own) * self.problem.join(
-                np.einsum("krj,roj->koj", each, a), np.einsum("krj,rjd->kjd", each, w)
-            )
-        return np.asarray(found)
-
-    def _blocks(self) -> Array:
-        rows = by_neuron(self.problem, self.rows)
-        return np.asarray(np.einsum("rja,rjb->jab", rows, rows, optimize=True))
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """1 on the trained parameters."""
-
-    problem: Problem
-
-    def product(self, direction: Array) -> Array:
-        return self.problem.freeze(direction)
-
-    def covariance(self) -> Array:
-        return np.diag(self.problem.freeze(np.ones(self.problem.n_params)))
-
-    def trace(self) -> float:
-        return float(self.problem.freeze(np.ones(self.problem.n_params)).sum())
-
-    def sample(self, random: np.random.Generator, count: int) -> Array:
-        return self.problem.freeze(random.standard_normal((count, self.problem.n_params)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """A covariance held as a matrix (P, P)."""
-
-    matrix: Array
-
-    def product(self, direction: Array) -> Array:
-        return np.asarray(direction @ self.matrix)
-
-    def covariance(self) -> Array:
-        return self.matrix
-
-    def trace(self) -> float:
-        return float(np.trace(self.matrix))
-
-    def sample(self, random: np.random.Generator, count: int) -> Array:
-        values, axes = np.linalg.eigh(self.matrix)
-        drawn = random.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0))
-        return np.asarray(drawn @ axes.T)
