@@ -26,7 +26,7 @@ _HOMES = {
     "simulate": "simdrop.simulation.simulate",
     "sme": "simdrop.simulation.sme",
 }
-_MODULES = ("data", "errors", "reproduce", "scale", "study", "theory")
+_MODULES = ("activations", "data", "errors", "reproduce", "scale", "study", "theory")
 
 __all__ = ["Noise", "Problem", "__version__", "compare", "flow", "masks", "simulate", "sme", "theory"]
 

@@ -63,10 +63,12 @@ def fingerprint(*arrays: NDArray[Any]) -> str:
 
 def of_problem(problem: Problem) -> dict[str, Any]:
     """The settings of a problem, with a fingerprint of its data."""
+    activation = problem.sigma.identity
     return {
         "width": problem.width,
         "keep_prob": problem.keep_prob,
         "activation": problem.activation,
+        **({"activation_sha256": activation} if activation else {}),
         "mask": problem.mask,
         "bias": int(problem.bias),
         "output_scale": problem.scale,

@@ -15,7 +15,7 @@ PACKAGES = {"simdrop": ROOT / "simdrop", "simdrop_kernels": ROOT / "kernels" / "
 FLOORS = [
     {"errors", "version"},
     {"checks", "discovery"},
-    {"problem", "data"},
+    {"problem", "data", "activations"},
     {"provenance", "output"},
     {"settings"},
     {"theory"},

@@ -78,11 +78,11 @@ def repeated(names: Iterable[str]) -> str | None:
     return None
 
 
-def check_callable(name: str, value: object) -> Callable[..., Any] | None:
-    """`value` where it can be called, or None; raises InvalidInput."""
-    if value is None or callable(value):
+def check_callable(name: str, value: object, *, optional: bool = True) -> Callable[..., Any] | None:
+    """`value` where it can be called, or where it is `optional` None; raises InvalidInput."""
+    if callable(value) or (value is None and optional):
         return value
-    raise InvalidInput(f"{name} must be a function or None, got {shown(value)}")
+    raise InvalidInput(f"{name} must be a function{' or None' if optional else ''}, got {shown(value)}")
 
 
 def check_path(name: str, value: object) -> Path:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.layout import join, split
 from simdrop_kernels.contract.step import MASKS, TRAINS, Mask, Train
-from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, Activation
+from simdrop_kernels.mathematics.activations.base import Activation
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
 from ..checks.labels import check_parameters_last, check_rows
@@ -50,7 +51,8 @@ class Problem:
     keep_prob : float
         Probability p in (0, 1] that a neuron is kept. `torch.nn.Dropout` takes 1 - p.
     activation : str
-        Name of σ: "tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear" or "quadratic".
+        Name of σ: "tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic", or one that
+        `simdrop.activations.register` has made of your own functions.
     mask : {"step", "sample"}
         "step" draws one mask for all samples of a step (the setting of the theory), "sample" one for each sample (what
         the layers of PyTorch and JAX do).
@@ -111,6 +113,15 @@ class Problem:
         check_choice("train", self.train, TRAINS)
         object.__setattr__(self, "bias", check_flag("bias", self.bias))
         object.__setattr__(self, "output_scale", _output_scale(self.output_scale))
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Raises InvalidInput in a process that lacks the activation of a problem that came from another."""
+        if state["activation"] not in ACTIVATIONS:
+            raise InvalidInput(
+                f"activation {state['activation']!r} is not registered in this process: call"
+                " simdrop.activations.register here too"
+            )
+        self.__dict__.update(state)
 
     @property
     def n_samples(self) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 from conftest import TOLERANCE
 
-from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, Activation
+from simdrop_kernels.mathematics.activations.base import Activation
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: relative changes that a right backend may make by rounding: eight units in the last place
 LAST_BITS = {"float64": 2.0**-49, "float32": 2.0**-20}

@@ -21,9 +21,8 @@ from simdrop_kernels.cpu.compile import scalar
 from simdrop_kernels.cpu.follow import backend as parallel
 from simdrop_kernels.cpu.follow import workspace
 from simdrop_kernels.cpu.follow.drift import make_forward
-from simdrop_kernels.mathematics import optimizers, rng
-from simdrop_kernels.mathematics.activations.bend import bend
-from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
+from simdrop_kernels.mathematics import rng
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, scalars
 from simdrop_kernels.reference import follow as reference
 
 X = np.linspace(-1, 1, 4)
@@ -99,7 +98,7 @@ def test_the_forward_pass_is_that_of_every_activation(activation: str, dtype: st
     import numba
 
     real = np.dtype(dtype).type
-    forward = make_forward(optimizers.activation(activation, scalar, real), bend(activation, scalar, real))
+    forward = make_forward(scalars(activation, scalar, real))
 
     @numba.njit(error_model="numpy")
     def run(theta: Any, x: Any, y: Any, sizes: Any) -> Any:

@@ -13,7 +13,7 @@ from simdrop.study.throughput.measure import FULL, Point, benchmark, points
 from simdrop_kernels import Step
 from simdrop_kernels.cpu.roofline import peak_multiply_adds
 from simdrop_kernels.cpu.train import backend as parallel
-from simdrop_kernels.mathematics.activations import scalars
+from simdrop_kernels.mathematics.activations.tanh import tanh as make_tanh
 
 
 def test_the_full_mode_covers_every_axis_for_both_masks() -> None:
@@ -58,7 +58,7 @@ def test_operations_are_those_of_the_source(dtype: type) -> None:
         __lt__ = __gt__
 
     Counted.count = 0
-    scalars.tanh(lambda function: function, dtype)(Counted())
+    make_tanh(lambda function: function, dtype)(Counted())
     # Counted are products and sums apart: a fused multiply-add is one instruction and two of these.
     terms = {np.float32: (4, 4), np.float64: (5, 4)}[dtype]
     fused = sum(terms) + (3 if dtype is np.float64 else 0)  # p² + q² of the doublings

@@ -16,7 +16,7 @@ from numba import cuda
 from numba.cuda import types
 
 from .. import compiling
-from ..mathematics.activations.scalars import Arithmetic, clamp
+from ..mathematics.activations.base import Arithmetic, clamp
 
 SIMULATED = not hasattr(cuda, "shfl_xor_sync")
 

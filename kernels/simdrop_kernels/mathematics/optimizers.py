@@ -1,6 +1,6 @@
 """The scalar mathematics of a training step, written once as plain Python.
 
-`activation(name, jit, real)` and `optimizer(name, jit, real)` hand these functions to a decorator: `jit` is
+`optimizer(name, jit, real)`, as `activations.table.scalars`, hands its functions to a decorator: `jit` is
 `numba.extending.register_jitable` on the CPU, `cuda.jit(device=True)` on a device, the identity in the
 CUDA simulator. `real` is np.float32 or np.float64: every constant is cast to it, so that nothing is
 promoted silently. No function here branches in a way that a vectoriser cannot turn into a select.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.step import Step
-from .activations.scalars import Jit, Scalar
+from .activations.base import Jit, Scalar
 
 
 def optimizer(

@@ -83,7 +83,7 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     }
     for field, names in known.items():
         if getattr(step, field) not in names:
-            return f"{field} {getattr(step, field)!r} is not written in C"
+            return f"no C function is written for {field} {getattr(step, field)!r}"
     if dtype not in (np.float32, np.float64):
         return f"dtype {dtype} is neither float32 nor float64"
     return None

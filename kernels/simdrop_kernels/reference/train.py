@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..contract.layout import frozen, split, width_of
 from ..contract.step import PARAMETER_LIMIT, Ensemble, Step, svag_weights
 from ..mathematics import rng
-from ..mathematics.activations.table import ACTIVATIONS
+from ..mathematics.activations.table import find
 from ..mathematics.network import dropconnect, expected, penalized
 from ..mathematics.network.forward import dropout_gradient
 from ..threads import one_thread
@@ -77,7 +77,7 @@ def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int =
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     a, w = split(theta, outputs, x.shape[1])
     with one_thread():
-        h = ACTIVATIONS[step.activation].value(x @ w.swapaxes(-1, -2))  # (M, n, m)
+        h = find(step.activation).value(x @ w.swapaxes(-1, -2))  # (M, n, m)
         return theta.dtype.type(step.output_scale) * (h @ a.swapaxes(-1, -2))
 
 

@@ -55,6 +55,11 @@ def follow(
 ) -> Path:
     """The flow at `times`. Raises InvalidInput and FlowFailed."""
     check_choice("method", method, METHODS)
+    if problem.sigma.orders < 3:
+        raise InvalidInput(
+            f"the mean follows ∇ tr(H C), which needs the third derivative of activation {problem.activation!r}:"
+            " register it with third="
+        )
     start = check_covariance(problem, 0.0 if covariance0 is None else covariance0)
     if rank is None and problem.n_params <= DENSE:
         if method == "BDF":

@@ -11,6 +11,7 @@ from ...contract.equation import PART, SCHEMES, TRAIN, Counts, Equation, Noises
 from ...contract.layout import width_of
 from ...contract.step import Ensemble, Sizes, for_kernels
 from ...mathematics import rng
+from ...mathematics.activations.table import find
 from ...threads import one_thread_each
 from ..train import backend as parallel
 
@@ -30,7 +31,7 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
             return "the drift of order 2 under DropConnect is not written for it"
     elif equation.batch_size is not None and equation.mask == "step":
         return "minibatches under one mask for all samples need a mask's normal numbers for each sample"
-    return None
+    return find(equation.activation).uncompiled()
 
 
 def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:

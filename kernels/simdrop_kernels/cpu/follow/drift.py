@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
 from ..compile import leaf
 from .workspace import dot, finish, mix, through_inputs
 
 
-def make_forward(act: Activation, bent: Any) -> Any:
-    """The function that fills h, σ', σ'' and the residuals; `bent`: σ'' as `activations.bend.bend` has it."""
-    value, slope = act.value, act.slope
+def make_forward(act: Scalars) -> Any:
+    """The function that fills h, σ', σ'' and the residuals."""
+    value, slope, curvature = act.value, act.slope, act.curvature
 
     @leaf
     def activate(h, h1, h2, bends):
@@ -21,7 +21,7 @@ def make_forward(act: Activation, bent: Any) -> Any:
             h1[j] = slope(z, v)
             h[j] = v
             if bends:
-                h2[j] = bent(z, v, h1[j])
+                h2[j] = curvature(z, v, h1[j])
 
     @leaf
     def forward(room, sizes, x, y, scale, bends):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...contract.equation import MASKS_KEY, Equation
 from ...contract.step import Ensemble, for_kernels
 from ...mathematics import rng
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
 from ..compile import inner, leaf
 from ..train.general import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
 from .normal_noise import pull
@@ -107,7 +107,7 @@ def add_parameter(room, others, sizes, size, root_half, knobs, drawing, number, 
         add(room.noise[q], size, room.gradient[q])
 
 
-def make_by_masks(act: Activation) -> Any:
+def make_by_masks(act: Scalars) -> Any:
     """The functions that make `Others`, begin a path, fill N, and fill k under DropConnect, returning whether it is."""
     add_draw, add_mean = make_gradient(act)
     root_half = math.sqrt(0.5)

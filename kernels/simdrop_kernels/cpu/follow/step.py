@@ -10,8 +10,7 @@ import numpy as np
 
 from ...contract.equation import DRIFT_ALONE, NOISE_ALONE
 from ...contract.step import limits
-from ...mathematics.activations import scalars
-from ...mathematics.activations.bend import bend
+from ...mathematics.activations.table import scalars
 from ..compile import inner, kernel, leaf, scalar
 from .drift import fill_drift, make_forward
 from .mask_noise import make_by_masks
@@ -72,8 +71,7 @@ def _make_normal() -> Any:
 
 def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
     """The function that takes a path through one step and returns whether its end is finite."""
-    act = scalars.activation(activation, scalar, real)
-    forward = make_forward(act, bend(activation, scalar, real))
+    forward = make_forward(scalars(activation, scalar, real))
     limit = limits(real)[0]
 
     @leaf
@@ -110,7 +108,7 @@ def build(activation: str, real: type, increments: str) -> Any:
     step sizes in double, `ahead` and `weight` of the stages, output scale. The last three are those of
     `mask_noise.drawing`, zeros for normal increments.
     """
-    act = scalars.activation(activation, scalar, real)
+    act = scalars(activation, scalar, real)
     make_others, begin, fill, connected = make_by_masks(act) if increments == "masks" else _make_normal()
     step = _make_step(activation, real, fill, connected)
 

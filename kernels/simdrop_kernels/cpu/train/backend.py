@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...contract.step import COMPILED, Ensemble, Step, for_kernels
 from ...mathematics import rng
+from ...mathematics.activations.table import find
 from ...threads import one_thread_each
 
 Array = NDArray[np.floating]
@@ -36,7 +37,7 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
     if step.objective not in COMPILED:
         return f"the gradient of {'R_2' if step.objective == 'risk+r1+r2' else step.objective} is not compiled"
-    return None
+    return find(step.activation).uncompiled()
 
 
 def advance(

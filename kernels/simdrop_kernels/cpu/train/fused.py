@@ -20,8 +20,8 @@ import numpy as np
 
 from ...contract.step import limits
 from ...mathematics import optimizers
-from ...mathematics.activations import scalars
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
+from ...mathematics.activations.table import scalars
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -57,7 +57,7 @@ def gather(weights, kept, first, count, tiles, tile):
         w1[j] = 0
 
 
-def _make_forward(act: Activation, kinds: int) -> Any:
+def _make_forward(act: Scalars, kinds: int) -> Any:
     value, slope = act.value, act.slope
     store_slope, factored = kinds > 1, kinds > 2
 
@@ -102,7 +102,7 @@ def _make_forward(act: Activation, kinds: int) -> Any:
     return forward
 
 
-def _make_backward(act: Activation, kinds: int, r1: bool) -> Any:
+def _make_backward(act: Scalars, kinds: int, r1: bool) -> Any:
     slope = act.slope
     store_slope = kinds > 1
 
@@ -294,7 +294,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
     thresholds, factors 1/p, variances v, numbers, each (M,). data: x (n, D), y (n,). run: key (2,), first
     step, constants (steps, 7), output scale, batch size, replace.
     """
-    act = scalars.activation(activation, scalar, real)
+    act = scalars(activation, scalar, real)
     sample, sgd, draws = mask == "sample", optimizer == "sgd", objective == "dropout"
     kinds = 3 if sample else (1 if act.from_value else 2)
     forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ...contract.layout import frozen
 from ...contract.step import MOMENTS, Step, limits, svag_weights
 from ...mathematics import optimizers, rng
-from ...mathematics.activations import scalars
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
+from ...mathematics.activations.table import scalars
 from ..compile import inlined, inner, kernel, leaf, scalar
 from ..draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
 from ..limits import within
@@ -239,7 +239,7 @@ def add_mask(room, a, scale):
             room.by_z[i, j] += room.by_h[i, j] * s[i, j] * factors[i, j]
 
 
-def make_gradient(act: Activation) -> Any:
+def make_gradient(act: Scalars) -> Any:
     """The functions that add the gradient under one draw of all noise, and the mean gradient."""
     value, slope = act.value, act.slope
 
@@ -313,7 +313,7 @@ def build(activation: str, optimizer: str, real: type) -> Any:
 
     Arguments as `tiled.build`'s, with a further array of members: the deviations √v, (M,) float64.
     """
-    add_draw, add_mean = make_gradient(scalars.activation(activation, scalar, real))
+    add_draw, add_mean = make_gradient(scalars(activation, scalar, real))
     apply = _make_apply(optimizers.optimizer(optimizer, scalar), MOMENTS[optimizer], real)
 
     @inner

@@ -18,8 +18,8 @@ import numpy as np
 
 from ...contract.step import limits
 from ...mathematics import optimizers
-from ...mathematics.activations import scalars
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
+from ...mathematics.activations.table import scalars
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -48,7 +48,7 @@ def gather(a, w, a_all, w_all, kept, width):
             a[:, j] = zero
 
 
-def _make_forward(act: Activation) -> Any:
+def _make_forward(act: Scalars) -> Any:
     value, slope = act.value, act.slope
 
     @inner
@@ -226,7 +226,7 @@ def take_batch(x, y, room, replace, step, member, key):
         room.y[i, :] = y[room.chosen[i], :]
 
 
-def _make_tile_passes(act: Activation, sample: bool, apply: Any) -> Any:
+def _make_tile_passes(act: Scalars, sample: bool, apply: Any) -> Any:
     forward = _make_forward(act)
 
     @inner
@@ -260,7 +260,7 @@ def _make_tile_passes(act: Activation, sample: bool, apply: Any) -> Any:
     return forward_tile, backward_tile
 
 
-def _make_train_member(act: Activation, mask: str, objective: str, optimizer: str, real: type) -> Any:
+def _make_train_member(act: Scalars, mask: str, objective: str, optimizer: str, real: type) -> Any:
     """The plain function that trains one member; compiled by `build` in one of two ways."""
     sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
     apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd)
@@ -316,7 +316,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
 
     data: x (n, D) and y (n, c).
     """
-    act = scalars.activation(activation, scalar, real)
+    act = scalars(activation, scalar, real)
     plain = _make_train_member(act, mask, objective, optimizer, real)
     train_member = kernel("training")(plain) if over == "tiles" else inner(plain)
     many = numba.prange if over == "members" else range
@@ -335,7 +335,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
 @cache
 def build_evaluate(activation: str, real: type) -> Any:
     """`evaluate(theta, x, out)`: outputs (M, n, c) of whole networks theta (M, P), without the output scale."""
-    value = scalars.activation(activation, scalar, real).value
+    value = scalars(activation, scalar, real).value
 
     @inner
     def evaluate_member(theta, x, out):

@@ -11,6 +11,7 @@ from ...contract.equation import PART, SCHEMES, TRAIN, Counts, Equation, Noises
 from ...contract.layout import width_of
 from ...contract.step import Ensemble
 from ...mathematics import rng
+from ...mathematics.activations.table import find
 from ..train import backend as cuda
 
 Array = NDArray[np.floating]
@@ -32,7 +33,9 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     extras = [name for name in equation.draw.extras if name not in ("masks", "train")]
     if equation.batch_size is not None:
         extras.append("batch_size")
-    return f"{', '.join(extras)} other than the default is not written for it" if extras else None
+    if extras:
+        return f"{', '.join(extras)} other than the default is not written for it"
+    return find(equation.activation).uncompiled()
 
 
 def advance(

@@ -17,8 +17,7 @@ from numba import cuda
 
 from ...contract.equation import NOISE_ALONE
 from ...contract.step import limits
-from ...mathematics.activations import scalars
-from ...mathematics.activations.bend import bend
+from ...mathematics.activations.table import scalars
 from .. import machine
 from .noise import make_fill
 from .sums import make_finish, make_products
@@ -95,8 +94,8 @@ def places(shape: Shape, distances: int) -> Places:
 
 
 def _make_forward(activation: str, lanes: int, real: type, products: Any) -> Any:
-    act = scalars.activation(activation, machine.scalar, real, machine.arithmetic(real))
-    value, slope, bent, zero = act.value, act.slope, bend(activation, machine.scalar, real), real(0)
+    act = scalars(activation, machine.scalar, real, machine.arithmetic(real))
+    value, slope, curvature, zero = act.value, act.slope, act.curvature, real(0)
 
     @machine.device
     def forward(work, at, shape, x, y, scale):
@@ -114,7 +113,7 @@ def _make_forward(activation: str, lanes: int, real: type, products: Any) -> Any
                 first = slope(z, v)
                 work[at.h + i * width + j] = v
                 work[at.h1 + i * width + j] = first
-                work[at.h2 + i * width + j] = bent(z, v, first)
+                work[at.h2 + i * width + j] = curvature(z, v, first)
         products(work, at.e, n * c, c, at.b, at.h, width, False)
         for q in range(cuda.threadIdx.x, n * c, lanes):
             work[at.e + q] -= y[q]

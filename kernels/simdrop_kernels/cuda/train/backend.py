@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contract.step import COMPILED, Ensemble, Step
+from ...mathematics.activations.table import find
 
 if TYPE_CHECKING:
     from .session import Session
@@ -66,7 +67,7 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     if step.objective not in COMPILED:
         what = "R_S + R_1 + R_2" if step.objective == "risk+r1+r2" else step.objective
         return f"it trains R_drop, R_S and R_S + R_1, not {what}"
-    return None
+    return find(step.activation).uncompiled()
 
 
 def open(step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int) -> Session:

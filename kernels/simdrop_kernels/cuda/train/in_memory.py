@@ -19,7 +19,7 @@ from numba import cuda
 
 from ...contract.step import MOMENTS, limits
 from ...mathematics import optimizers
-from ...mathematics.activations import scalars
+from ...mathematics.activations.table import scalars
 from .. import machine
 from ..draws import SAMPLE, STEP, is_kept, make_draw_batch, words_of
 from .in_registers import ALWAYS, CONSTANTS
@@ -53,7 +53,7 @@ def work_size(shape: WideShape, width: int, params: int) -> int:
 
 
 def _make_forward(kind: Kind, shape: WideShape) -> Any:
-    act = scalars.activation(kind.activation, machine.scalar, kind.real, machine.arithmetic(kind.real))
+    act = scalars(kind.activation, machine.scalar, kind.real, machine.arithmetic(kind.real))
     value, slope, real, zero = act.value, act.slope, kind.real, kind.real(0)
     lanes, samples, depth, pitch = shape.lanes, shape.samples, shape.depth, shape.depth + 1
     stream, sample_masks = SAMPLE if kind.sample_masks else STEP, kind.sample_masks
@@ -267,7 +267,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
 @cache
 def build_outputs(activation: str, outputs: int, real: type) -> Any:
     """The kernel evaluate(theta, x, f, run): outputs f (M · n · c,) of whole networks; run: n, m, D, output scale."""
-    value = scalars.activation(activation, machine.scalar, real, machine.arithmetic(real)).value
+    value = scalars(activation, machine.scalar, real, machine.arithmetic(real)).value
     zero = real(0)
 
     def evaluate(theta, x, f, run):

@@ -22,8 +22,8 @@ from numba import cuda
 
 from ...contract.step import MOMENTS, limits
 from ...mathematics import optimizers
-from ...mathematics.activations import scalars
-from ...mathematics.activations.scalars import Activation
+from ...mathematics.activations.base import Scalars
+from ...mathematics.activations.table import scalars
 from .. import machine
 from ..draws import LOW, make_draw_batch, make_fill, words_of
 from .plan import TeamShape
@@ -97,7 +97,7 @@ def _make_sum(kind: Kind, shape: TeamShape) -> Any:
     return team_sum
 
 
-def _make_forward(kind: Kind, shape: TeamShape, act: Activation, keep_slope: bool) -> Any:
+def _make_forward(kind: Kind, shape: TeamShape, act: Scalars, keep_slope: bool) -> Any:
     value, slope = act.value, act.slope
     real, factored, ones = kind.real, kind.sample_masks, kind.ones
     outputs, inputs, neurons = kind.outputs, kind.inputs, shape.neurons
@@ -131,7 +131,7 @@ def _make_forward(kind: Kind, shape: TeamShape, act: Activation, keep_slope: boo
     return forward
 
 
-def _make_backward(kind: Kind, shape: TeamShape, act: Activation, keep_slope: bool) -> Any:
+def _make_backward(kind: Kind, shape: TeamShape, act: Scalars, keep_slope: bool) -> Any:
     slope, r1, ones, zero = act.slope, kind.r1, kind.ones, kind.real(0)
     outputs, inputs, neurons = kind.outputs, kind.inputs, shape.neurons
     products = inputs - 1 if ones else inputs
@@ -246,7 +246,7 @@ def _make_copies(kind: Kind, shape: TeamShape) -> tuple[Any, Any]:
 
 
 def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
-    act = scalars.activation(kind.activation, machine.scalar, kind.real, machine.arithmetic(kind.real))
+    act = scalars(kind.activation, machine.scalar, kind.real, machine.arithmetic(kind.real))
     keep_slope = kind.sample_masks or not act.from_value
     forward, backward = _make_forward(kind, shape, act, keep_slope), _make_backward(kind, shape, act, keep_slope)
     team_sum, fill = _make_sum(kind, shape), make_fill(shape.neurons, kind.sample_masks, kind.real)

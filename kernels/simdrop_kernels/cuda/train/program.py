@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...contract.step import MOMENTS, Ensemble, Step
 from ...mathematics import optimizers, rng
-from ...mathematics.activations import scalars
+from ...mathematics.activations.table import scalars
 from .. import machine
 from . import in_memory, in_registers, plan
 
@@ -106,7 +106,7 @@ class Program:
 
     @cached_property
     def _from_value(self) -> bool:
-        return scalars.activation(self.step.activation, lambda function: function, self.real).from_value
+        return scalars(self.step.activation, lambda function: function, self.real).from_value
 
     def rates(self, ensemble: Ensemble, part: slice) -> Array:
         """(M · 3,): lr, dropout factor, variance v."""

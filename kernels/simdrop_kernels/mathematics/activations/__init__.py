@@ -1,1 +1,1 @@
-"""The activations: values and derivatives for NumPy and, as scalars, for the compiled kernels."""
+"""The activations: one file each, with NumPy functions for theory and scalars for the compiled kernels."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...contract.layout import join, split
-from ..activations.table import ACTIVATIONS
+from ..activations.table import find
 
 Array = NDArray[Any]  # of theta's dtype throughout
 
@@ -59,7 +59,7 @@ def mean_gradient(
     others = e @ b - bb * mean  # (..., n, m)
     by_w = np.zeros_like(w)
     for kept, weight in _weighted(x, theta, connect):
-        h, h1 = ACTIVATIONS[activation].derivatives(x @ (w * kept).swapaxes(-1, -2), 1)
+        h, h1 = find(activation).derivatives(x @ (w * kept).swapaxes(-1, -2), 1)
         by_z = (others + second * bb * h) * h1
         by_w += weight * kept * (by_z.swapaxes(-1, -2) @ x)
     samples = theta.dtype.type(x.shape[-2])
@@ -88,7 +88,7 @@ def mean_gradient_along(
     mean, square = _moments(x, w, activation, connect)
     dmean, dsquare = np.zeros_like(mean), np.zeros_like(mean)
     for kept, weight in _weighted(x, theta, connect):
-        h, h1 = ACTIVATIONS[activation].derivatives(x @ (w * kept).swapaxes(-1, -2), 1)
+        h, h1 = find(activation).derivatives(x @ (w * kept).swapaxes(-1, -2), 1)
         dh = h1 * (x @ (dw * kept).swapaxes(-1, -2))
         dmean += weight * dh
         dsquare += weight * 2 * h * dh
@@ -101,7 +101,7 @@ def mean_gradient_along(
     others, dothers = e @ b - bb * mean, de @ b + e @ db - dbb * mean - bb * dmean
     by_w = np.zeros_like(w)
     for kept, weight in _weighted(x, theta, connect):
-        h, h1, h2 = ACTIVATIONS[activation].derivatives(x @ (w * kept).swapaxes(-1, -2), 2)
+        h, h1, h2 = find(activation).derivatives(x @ (w * kept).swapaxes(-1, -2), 2)
         dz = x @ (dw * kept).swapaxes(-1, -2)
         by_h, dby_h = others + second * bb * h, dothers + second * (dbb * h + bb * h1 * dz)
         by_z = dby_h * h1 + by_h * h2 * dz
@@ -136,7 +136,7 @@ def _moments(x: Array, w: Array, activation: str, connect: float) -> tuple[Array
     mean = np.zeros((*w.shape[:-2], x.shape[-2], w.shape[-2]), dtype=w.dtype)
     square = np.zeros_like(mean)
     for kept, weight in _weighted(x, w, connect):
-        h = ACTIVATIONS[activation].value(x @ (w * kept).swapaxes(-1, -2))
+        h = find(activation).value(x @ (w * kept).swapaxes(-1, -2))
         mean += weight * h
         square += weight * np.square(h)
     return mean, square

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...contract.layout import join, split
 from ...contract.step import Step
-from ..activations.table import ACTIVATIONS
+from ..activations.table import find
 
 Array = NDArray[Any]  # of theta's dtype throughout
 
@@ -46,7 +46,7 @@ class Network:
         """
         scale = theta.dtype.type(output_scale)
         a, w = split(theta, y.shape[-1], x.shape[-1])
-        found = ACTIVATIONS[activation].derivatives(x @ w.swapaxes(-1, -2), order)
+        found = find(activation).derivatives(x @ w.swapaxes(-1, -2), order)
         if factor is not None:
             found = tuple(factor * derivative for derivative in found)
         h, h1, h2, h3 = found + (np.empty(0, dtype=theta.dtype),) * (3 - order)
@@ -124,7 +124,7 @@ def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array
     kept (M, m, D): factors of the input weights, None where all are 1.
     """
     real = theta.dtype.type
-    activation = ACTIVATIONS[step.activation]
+    activation = find(step.activation)
     samples = x.shape[-2]
     a, w = split(theta, y.shape[-1], x.shape[-1])  # (M, c, m), (M, m, D)
     if kept is not None:
