@@ -61,8 +61,8 @@ def register(
     -----
     Numba compiles the functions where it can; what it cannot (a call of SciPy, say, or of another function of yours
     that Numba's `njit` has not decorated) runs on backend "numpy" alone, at Python's speed, with NaN where Python
-    raises an error of arithmetic. In single precision a function's own constants are still in double precision; its value is
-    rounded at the end.
+    raises an error of arithmetic. In single precision a function's own constants are still in double precision; its
+    value is rounded at the end.
 
     Examples
     --------
