@@ -1,9 +1,12 @@
 """What is told where parts of an installation are missing; what a source distribution and repeated installs hold."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +161,45 @@ def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path):
     counts = [_run(*collect, cwd=folder).splitlines()[-1].split(" tests collected")[0] for folder in (source, unpacked)]
     assert counts[0] == counts[1]
     assert int(counts[0]) > 1000
+
+
+@pytest.mark.slow
+def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_path):
+    """In a fresh environment both packages are those of the clone, with what is added there later and its types."""
+    left_out = shutil.ignore_patterns("*.so", "__pycache__", "build", "dist", "*.egg-info", ".*", "simdrop-*")
+    clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=left_out)
+    foreign = tmp_path / "elsewhere"
+    foreign.mkdir()
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+    outside = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "MYPYPATH"}}
+
+    def run(*command):
+        done = subprocess.run(
+            [str(part) for part in command], cwd=foreign, env=outside, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        return done.stdout
+
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", clone)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    # dependencies are those of this environment; its own simdrop comes later on the path than the clone's
+    Path(run(python, "-c", where).strip(), "zz_dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    files = run(python, "-c", "import simdrop, simdrop_kernels as k; print(simdrop.__file__); print(k.__file__)")
+    assert files.split() == [
+        str(clone / "simdrop" / "__init__.py"), str(clone / "kernels" / "simdrop_kernels" / "__init__.py"),
+    ]  # fmt: skip
+    (clone / "kernels" / "simdrop_kernels" / "added.py").write_text("def twice(x: int) -> int:\n    return 2 * x\n")
+    (clone / "simdrop" / "added.py").write_text("from simdrop_kernels.added import twice\n\nFOUR = twice(2)\n")
+    assert run(python, "-c", "from simdrop.added import FOUR; print(FOUR)").strip() == "4"
+    (foreign / "user.py").write_text(
+        "from simdrop.added import FOUR\n"
+        "from simdrop_kernels.added import twice\n"
+        "from simdrop_kernels.contract.step import Ensemble\n"
+        "reveal_type(FOUR)\nreveal_type(twice)\nreveal_type(Ensemble.parts)\n"
+    )
+    checked = run(sys.executable, "-m", "mypy", "--no-incremental", "--python-executable", python, "user.py")
+    assert 'Revealed type is "int"' in checked.replace("builtins.", "")
+    assert "def (x: int) -> int" in checked.replace("builtins.", "")
+    assert "-> list[simdrop_kernels.contract.step.Ensemble]" in checked.replace("builtins.", "")

@@ -1,0 +1,77 @@
+"""The worked examples of docs/extending.md, run as they stand in a copy of both packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+#: section -> its text
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
+#: language, file or "", content of a block
+BLOCK = re.compile(r"^```(python|c|diff)\n(?:(?:#|//) file: (\S+)\n)?(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def apply(diff: str, text: str) -> str:
+    """The text with the lines changed as the diff says; each of its hunks must fit at exactly one place."""
+    for hunk in re.split(r"^@@.*\n", diff, flags=re.MULTILINE):
+        lines = hunk.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] in " -")
+        after = "".join(line[1:] for line in lines if line[0] in " +")
+        assert text.count(before) == 1, f"this is {text.count(before)} times in the file:\n{before}"
+        text = text.replace(before, after)
+    return text
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder with simdrop and kernels/simdrop_kernels, without the C extension."""
+    left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "papers")
+    shutil.copytree(ROOT / "simdrop", tmp_path / "simdrop", ignore=left_out)
+    shutil.copytree(ROOT / "kernels" / "simdrop_kernels", tmp_path / "kernels" / "simdrop_kernels", ignore=left_out)
+    (tmp_path / "simdrop" / "reproduce" / "papers").mkdir()
+    shutil.copy(
+        ROOT / "simdrop" / "reproduce" / "papers" / "__init__.py", tmp_path / "simdrop" / "reproduce" / "papers"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_runs(section: str, copy: Path) -> None:
+    blocks = BLOCK.findall(SECTIONS[section])
+    checks = []
+    for language, file, content in blocks:
+        if not file:
+            checks.append(content)
+        elif language == "diff":
+            (copy / file).write_text(apply(content, (copy / file).read_text(encoding="utf-8")), encoding="utf-8")
+        else:
+            assert not (copy / file).exists(), f"{file} is there already"
+            (copy / file).parent.mkdir(exist_ok=True)
+            (copy / file).write_text(content, encoding="utf-8")
+    assert checks
+    path = os.pathsep.join(map(str, (copy, copy / "kernels")))
+    # interpreted, as Numba would take longer to compile than all the rest
+    environment = os.environ | {"PYTHONPATH": path, "NUMBA_DISABLE_JIT": "1", "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(checks)],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def test_a_change_that_does_not_fit_is_found() -> None:
+    assert apply("-one\n+two\n", "zero\none\n") == "zero\ntwo\n"
+    with pytest.raises(AssertionError, match="0 times"):
+        apply("-three\n+two\n", "zero\none\n")
