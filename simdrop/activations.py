@@ -71,7 +71,7 @@ def register(
     ...     "cube", lambda z: z**3 / 3, slope=lambda z: z**2, curvature=lambda z: 2 * z, third=lambda z: 2.0
     ... )
     >>> problem = simdrop.Problem([0.0, 0.5, 1.0], [0.0, 0.1, 0.4], width=3, activation="cube")
-    >>> runs = simdrop.simulate(problem, problem.init(seed=0, scale=0.5), lr=0.01, steps=20, members=4)
+    >>> runs = simdrop.simulate(problem, problem.init(seed=0, scale=0.5), lr=0.01, steps=20, members=4, backend="numpy")
     >>> runs.attrs["activation"]
     'cube'
     """

@@ -15,7 +15,7 @@ import pytest
 import simdrop
 
 #: modules whose `__all__` is public; what is in several of them is looked at once
-MODULES = ("simdrop", "simdrop.data", "simdrop.errors", "simdrop.scale", "simdrop.theory")
+MODULES = ("simdrop", "simdrop.activations", "simdrop.data", "simdrop.errors", "simdrop.scale", "simdrop.theory")
 #: what has a runnable example
 WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.init", "Problem.predict", "flow", "masks", "simulate", "sme", "data.load",

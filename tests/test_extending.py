@@ -58,8 +58,7 @@ def test_runs(section: str, copy: Path) -> None:
             (copy / file).write_text(content, encoding="utf-8")
     assert checks
     path = os.pathsep.join(map(str, (copy, copy / "kernels")))
-    # interpreted, as Numba would take longer to compile than all the rest
-    environment = os.environ | {"PYTHONPATH": path, "NUMBA_DISABLE_JIT": "1", "PYTHONWARNINGS": "error"}
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "error"}
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(checks)],
         cwd=copy,
