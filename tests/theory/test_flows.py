@@ -137,12 +137,12 @@ def test_wide_networks_are_stiff_and_cheap():
 @pytest.mark.parametrize("kind", KINDS)
 def test_bdf_has_the_jacobian_of_its_flow(kind):
     """Exact for R_S and R_S + R_1; with R_2 it captures most of the stiff part."""
-    from simdrop.theory.flows.stiff import _Jacobian
+    from simdrop.theory.flows.stiff import Jacobian
 
     problem, lr = condensation(30), 1e-2
     theta = theory.flow(problem, problem.init(gamma=0.2), lr=lr, times=5.0, kind=kind).theta.values[-1]
     square = lr / (2 * problem.keep_prob) if kind == "modified" else 0.0
-    jacobian = _Jacobian.at(problem, theta, "risk" if kind == "gradient" else "risk+r1", square)
+    jacobian = Jacobian.at(problem, "risk" if kind == "gradient" else "risk+r1", square, theta)
     exact = enumeration.central_difference(
         lambda points: theory.gradient(problem, points, objective=KINDS[kind], lr=lr), theta
     )

@@ -20,8 +20,6 @@ Slope = Callable[[float, Array], Array]
 
 #: largest eigenvalue times duration beyond which "auto" takes BDF: there DOP853 needs as many evaluations
 STIFF = 2000.0
-#: bytes allocated once before integrating, see `workplace`
-_ARENA = 24 << 20
 #: neurons times samples from which the BLAS's threads are used
 _SHARED_WORK = 200_000
 #: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
@@ -53,14 +51,9 @@ def workplace(problem: Problem) -> Iterator[None]:
     """What integrations run in: quiet about overflow, which `watched` judges, and economical.
 
     One BLAS thread where the matrices are too small to share: a second one would only wait.
-
-    glibc returns freed memory above a threshold to the system at once, and faults it in again for the next temporary
-    array, at twice to three times the cost of a gradient at width 1000. Freeing a large block once raises that
-    threshold for good.
     """
     from threadpoolctl import threadpool_limits
 
-    np.empty(_ARENA, dtype=np.uint8)
     small = problem.n_samples * problem.width < _SHARED_WORK
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # BDF divides by errors that underflow
     with threadpool_limits(1 if small else None, user_api="blas"), quiet:

@@ -107,30 +107,35 @@ def add_parameter(room, others, sizes, size, root_half, knobs, drawing, number, 
         add(room.noise[q], size, room.gradient[q])
 
 
+@inner
+def make_others(theta, x, y, knobs, drawing):
+    """What a thread works in, for paths of parameters like theta."""
+    samples = drawing.x.shape[0] if knobs.connected else 1
+    return Others(
+        np.empty_like(theta),
+        make_room(theta, drawing.x, drawing.y, drawing.batch_size),
+        make_room(theta, drawing.x, drawing.y, samples),
+        np.zeros(1, np.int64),
+    )
+
+
+@inner
+def begin(others, path):
+    """Go over to another path."""
+    others.path[0] = path
+
+
+@leaf
+def parts(others, sizes):
+    """The point's a (c, m) and w (m, D)."""
+    cut = sizes.outputs * sizes.width
+    return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
+
+
 def make_by_masks(act: Scalars) -> Any:
     """The functions that make `Others`, begin a path, fill N, and fill k under DropConnect, returning whether it is."""
     add_draw, add_mean = make_gradient(act)
     root_half = math.sqrt(0.5)
-
-    @inner
-    def make_others(theta, x, y, knobs, drawing):
-        samples = drawing.x.shape[0] if knobs.connected else 1
-        return Others(
-            np.empty_like(theta),
-            make_room(theta, drawing.x, drawing.y, drawing.batch_size),
-            make_room(theta, drawing.x, drawing.y, samples),
-            np.zeros(1, np.int64),
-        )
-
-    @inner
-    def begin(others, path):
-        others.path[0] = path
-
-    @leaf
-    def parts(others, sizes):
-        """The point's a (c, m) and w (m, D)."""
-        cut = sizes.outputs * sizes.width
-        return others.theta[:cut].reshape(sizes.outputs, -1), others.theta[cut:].reshape(-1, sizes.weights)
 
     @leaf
     def fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
@@ -148,7 +153,7 @@ def make_by_masks(act: Scalars) -> Any:
                 2 * clock.step + q, clock.member, (drawing.key, drawing.scale, drawing.replace),
             )  # fmt: skip
         load(gradient, sizes, room.noise)
-        finish(room.noise, sizes, size / size, size, settings.train)
+        finish(room.noise, sizes, real(1), size, settings.train)
 
     @leaf
     def fill(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances):
@@ -163,11 +168,10 @@ def make_by_masks(act: Scalars) -> Any:
             weight = real(-root_half if q else root_half)
             add_masks(room, others, sizes, weight, knobs, drawing, chance, number + q, clock.member)
         pull(room, sizes, x, 0)
-        one = size / size
         finish(room.noise, sizes, scale, size / real(sizes.samples), 0)
         if knobs.parameter > 0:
             add_parameter(room, others, sizes, size, real(root_half), knobs, drawing, number, clock.member)
-        finish(room.noise, sizes, one, one, settings.train)
+        finish(room.noise, sizes, real(1), real(1), settings.train)
 
     @leaf
     def connected(room, others, sizes, scale, numbers, settings, knobs, drawing):

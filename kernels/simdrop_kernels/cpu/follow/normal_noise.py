@@ -205,7 +205,7 @@ def fill_noise(room, sizes, x, scale, size, numbers, gaussian, train, clock, cou
                 mask_noise(room, sizes, group, numbers, gaussian, clock, counts)
             other_noise(room, sizes, group, numbers, clock, counts)
             pull(room, sizes, x, group * sizes.grouped)
-    one = size / size
+    one = room.noise.dtype.type(1)
     finish(room.noise, sizes, scale, size / sizes.samples, 0)
     if numbers.parameter != 0:
         parameter_noise(room, sizes, size * numbers.parameter, clock)
