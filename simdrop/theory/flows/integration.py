@@ -24,9 +24,7 @@ STIFF = 2000.0
 _SHARED_WORK = 200_000
 #: non-finite derivatives in a row after which a flow is given up; fewer are trial steps that went too far
 _LOST = 1000
-#: evaluations, and the share of the duration that they must advance by at least: less is no progress
-_STALL = 1000, 1e-6
-#: evaluations between two looks at how fast a state grows, see `Growth`
+#: evaluations between two looks at how a flow gets on, see `Outlook`
 _LOOK = 100
 
 
@@ -60,63 +58,76 @@ def workplace(problem: Problem) -> Iterator[None]:
         yield
 
 
-class Growth:
-    """Whether a state grows towards infinity at a time that is near, as (t* - t)**-k does.
+class Outlook:
+    """Whether a flow can still come to its end; `look` raises FlowFailed where it is to be given up.
+
+    The pace is the number of evaluations that a time takes. At the present pace the time left may take more than
+
+    - `HOPELESS` evaluations, or
+    - `ahead` evaluations, while the state grows towards infinity at a time that is near, as (t* - t)**-k does
 
     The rate g of such growth, that of log |y|, rises with |y| itself, as |y|**p with p = 1/k, and t* is 1 / (p g)
-    away. Exponential growth has p = 0, and growth that comes to an end p < 0. A state is given up where all of this
-    holds:
-
-    - it is `GROWN` times as large as at the start, and over the last factor of `WINDOW` p was at least `POWER`
-    - t* lies within the share `NEAR` of the time that is left
-    - more than `SPENT` evaluations are behind it, and at the present pace that time would take more than `AHEAD`
-
-    Growth that comes to an end after all is faster than exponential at first, but takes no more than hundreds of them.
+    away. Exponential growth has p = 0, and growth that comes to an end p < 0. A state grows towards infinity where it
+    is `grown` times as large as at the start, p was at least `POWER` over the last factor of `WINDOW`, and t* lies
+    within the share `NEAR` of the time that is left. Growth that comes to an end after all is faster than exponential
+    at first, but takes no more than hundreds of evaluations: nothing is given up before `SPENT` of them.
     """
 
-    GROWN, WINDOW, POWER, NEAR, SPENT, AHEAD = 4.0, 2.0, 0.5, 0.02, 1500, 1_000_000
+    WINDOW, POWER, NEAR, SPENT, PATIENCE, HOPELESS = 2.0, 0.5, 0.02, 1500, 1000, 1e9
 
-    def __init__(self, start: float, end: float) -> None:
-        self.start, self.end = start or np.inf, end  # from 0 every size is larger
+    def __init__(self, begin: float, end: float, size: float, *, grown: float = 4.0, ahead: float = 1e6) -> None:
+        self.duration, self.end, self.grown, self.ahead = end - begin, end, grown, ahead
+        self.start = size or np.inf  # from 0 every size is larger
         self.seen: list[tuple[float, float]] = []  # sizes and rates
+        self.reached, self.spent = begin, 0  # at the last look
+        self.marked, self.counted = -np.inf, 0  # `PATIENCE` evaluations ago, or more
 
-    def check(self, time: float, size: float, rate: float, pace: float, spent: int) -> None:
-        """Raise FlowFailed for what is to be given up; rate is that of the size, and pace evaluations per time."""
-        if not (0 < rate < np.inf and size < np.inf):
+    def look(self, reached: float, spent: int, size: float, rate: float) -> None:
+        """Judge a state of this size, that grows at this rate, after `spent` evaluations."""
+        if spent - self.counted >= self.PATIENCE:
+            gained = reached - self.marked
+            if gained * self.HOPELESS < self.duration * (spent - self.counted):
+                raise gave_up(reached, self.end, f"{spent - self.counted} evaluations advanced it by {gained:.2g}")
+            self.marked, self.counted = reached, spent
+        if reached > self.reached and np.isfinite(size):
+            pace = (spent - self.spent) / (reached - self.reached)
+            self.reached, self.spent = reached, spent
+            self._judge_growth(size, rate, self.end - reached, pace)
+
+    def _judge_growth(self, size: float, rate: float, left: float, pace: float) -> None:
+        if not 0 < rate < np.inf:
             self.seen.clear()
             return
         before = [one for one in self.seen if one[0] <= size / self.WINDOW]
         self.seen.append((size, rate))
-        left = self.end - time
-        if size < self.GROWN * self.start or not before or spent < self.SPENT or left * pace < self.AHEAD:
+        small = size < self.grown * self.start or not before
+        if small or self.spent < self.SPENT or left * pace < self.ahead:
             return
         power = float(np.log(rate / before[-1][1]) / np.log(size / before[-1][0]))
         if power < self.POWER or 1 / (power * rate) > self.NEAR * left:
             return
         raise FlowFailed(
-            f"the flow becomes infinite at about time {time + 1 / (power * rate):.3g} of {self.end:g}: it grows ever"
-            f" faster, and is {size / self.start:.1f} times as large as at the start"
+            f"the flow becomes infinite at about time {self.reached + 1 / (power * rate):.3g} of {self.end:g}: it grows"
+            f" ever faster, and is {size / self.start:.1f} times as large as at the start"
         )
 
 
 def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | None = None) -> Slope:
-    """`slope`, giving up with FlowFailed where it stays non-finite, is so at the start, or stops the integrator.
+    """`slope`, giving up with FlowFailed where it stays non-finite, is so at the start, or `Outlook` sees no end.
 
     `limit` bounds the number of evaluations.
 
-    A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps: `Growth`
+    A flow that becomes infinite at some time draws an integrator towards that time in ever smaller steps: `Outlook`
     sees it long before they are too small.
     """
     if not np.isfinite(slope(begin, start)).all():
         why = "it became infinite" if begin else "theta0, lr or the data are too large"
         raise FlowFailed(f"the flow has no finite derivative at time {begin:g} of {end:g}: {why}")
-    lost = 0
-    every, share = _STALL
-    count, seen, furthest, looked = 0, -np.inf, -np.inf, begin
-    growth = Growth(float(np.linalg.norm(start)), end)
+    count, lost, furthest = 0, 0, -np.inf
+    outlook = Outlook(begin, end, float(np.linalg.norm(start)))
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal lost, count, seen, furthest, looked
+        nonlocal count, lost, furthest
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
@@ -124,16 +135,10 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
         count, furthest = count + 1, max(furthest, time)
         if limit is not None and count > limit:
             raise gave_up(time, end, f"{counted(limit, 'evaluation')} {'was' if limit == 1 else 'were'} allowed")
-        if count % every == 0:
-            gained = furthest - seen
-            if gained < share * (end - begin):
-                raise gave_up(time, end, f"{every} evaluations advanced it by {gained:.2g}")
-            seen = furthest
-        if count % _LOOK == 0 and not lost and furthest > looked:
-            size = float(np.linalg.norm(state))
-            rate = float(state @ found) / max(size * size, np.finfo(float).tiny)
-            growth.check(time, size, rate, _LOOK / (furthest - looked), count)
-            looked = furthest
+        if count % _LOOK == 0:
+            size = np.nan if lost else float(np.linalg.norm(state))
+            rate = np.nan if lost else float(state @ found) / max(size * size, np.finfo(float).tiny)
+            outlook.look(furthest, count, size, rate)
         return found
 
     return checked

@@ -33,7 +33,7 @@ from ..curvature import Curvature, features
 from ..neurons import apply_blocks, by_neuron, by_parameter, indices
 from ..noise.operator import NoiseOperator
 from .closure import mean_risk, mean_slope, variables
-from .integration import METHODS, Growth, Path, choose, gave_up, integrate
+from .integration import METHODS, Outlook, Path, choose, gave_up, integrate
 
 #: how far C may bend within a step: second difference of what the mean sees of it, relative to its size
 BEND = 0.02
@@ -43,6 +43,9 @@ _FEATURES = 64
 _PROBES = 4
 #: largest eigenvalue times length of a step from which the mean is integrated by BDF
 _STIFF = 300.0
+#: evaluations that take as long as the rest of a step, about, and those that may lie ahead of a spread that grows
+#: towards infinity, see `Outlook`
+_STEP, _AHEAD = 75, 200_000
 #: fraction of the duration below which a step gives up
 _SHORTEST = 1e-6
 
@@ -221,14 +224,15 @@ class _Walk:
         self.frozen = Frozen.at(self.problem, self.mean, self.lr)
         self.random = np.random.default_rng(0)
         self.length = 1e-3 * self.duration
-        self.growth = Growth(self._size(), self.duration)
+        # the spread is what becomes infinite; a step is many times as long as an evaluation
+        self.outlook = Outlook(0.0, self.duration, self.spread.size(), grown=2.0, ahead=_AHEAD)
 
     def to(self, time: float) -> None:
         """Go on to a time."""
         while self.time < time:
             rest = time - self.time
             h = rest if self.length > 0.99 * rest else self.length
-            before, evaluated = self._size(), self.work["nfev"]
+            before = self.spread.size()
             try:
                 bend = self._step(h)
             except np.linalg.LinAlgError as error:  # no eigenvalues: something is not finite
@@ -237,18 +241,13 @@ class _Walk:
                 self.work["rejected"] += 1
             else:
                 self.work["steps"] += 1
-                self.time, size = time if h == rest else self.time + h, self._size()
-                spent = self.work["nfev"]
-                rate = np.log(size / before) / h if before else 0.0
-                self.growth.check(self.time, size, rate, (spent - evaluated) / h, spent)
+                self.time, size = time if h == rest else self.time + h, self.spread.size()
+                spent = self.work["nfev"] + _STEP * (self.work["steps"] + self.work["rejected"])
+                self.outlook.look(self.time, spent, size, np.log(size / before) / h if before else 0.0)
             if h < rest or bend > BEND:  # a step cut short by a report says nothing about longer ones
                 self.length = h * min(3.0, max(0.2, 0.9 * np.sqrt(BEND / max(bend, 1e-12))))
             if not self.length > _SHORTEST * self.duration:
                 raise gave_up(self.time, self.duration, "the covariance changes too fast")
-
-    def _size(self) -> float:
-        """2-norm of mean and covariance together."""
-        return float(np.hypot(np.linalg.norm(self.mean), self.spread.size()))
 
     def _now(self) -> str:
         return f"time {self.time:g} of {self.duration:g}"
