@@ -13,13 +13,13 @@ from setuptools.command.editable_wheel import editable_wheel
 packages = find_packages(include=["simdrop", "simdrop.*"])
 kernels = find_packages("kernels")
 
-#: instruction set -> what the compiler is told, beside its baseline; feature by feature, for older compilers
+#: instruction set -> the compiler's flags beyond its baseline; feature by feature, for older compilers
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
 INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
 
-#: nothing here may change results: no -ffast-math. Clang contracts to fused operations less than GCC unless told
+#: nothing here may change results: no -ffast-math. Clang contracts to fused operations less than GCC unless asked to
 FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-ffp-contract=fast"]
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 #: the same for clang-cl, which takes cl's options and, behind /clang:, its own
@@ -33,7 +33,7 @@ class BuildNative(build_ext):
     """Compiles the kernels once per instruction set; where that fails the package installs without them."""
 
     def build_extension(self, ext):
-        """One object per instruction set, then the module; a failure is told and forgiven."""
+        """One object per instruction set, then the module; a failure is a warning, not an error."""
         try:
             ext.extra_compile_args = self.flags()
             for name, flags in INSTRUCTION_SETS.items():
@@ -53,7 +53,7 @@ class BuildNative(build_ext):
             )
 
     def flags(self):
-        """What this compiler is told for every file; raises where it cannot compile the kernels."""
+        """The flags of this compiler for every file; raises where it cannot compile the kernels."""
         if self.compiler.compiler_type == "mingw32" and X86:
             # GCC's bug 54412: vectors of 32 bytes spilled to Windows's stack, which is aligned to 16
             raise RuntimeError("GCC for Windows misaligns the vectors of AVX")

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def declared(package: str, name: str) -> list[Any]:
-    """What the modules of a package have under `name`, in the order of the modules' names; imports all of them.
+    """The variable `name` of each module of a package, in the order of the modules' names; imports all of them.
 
     Parameters
     ----------

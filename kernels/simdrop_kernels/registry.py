@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .contract.equation import Equation
 from .contract.step import BackendError, Ensemble, Sizes, Step
 
-#: what "auto" would have taken and could not is told here at level INFO, which the command line shows
+#: says at level INFO, which the command line shows, what "auto" would have taken and could not
 LOG = logging.getLogger("simdrop.backends")
 
 #: backend name -> module; the order is the order of preference of "auto"
@@ -138,7 +138,7 @@ def choose(
     """The backend that runs `step` in `dtype`, with one sentence that says why.
 
     `name` is a backend's or "auto"; `modules` are those to choose from, which take a `step` of their kind. With
-    `sizes`, "auto" heeds what was measured at such sizes. Raises BackendError with the reason if the named one cannot.
+    `sizes`, "auto" goes by what was measured at such sizes. Raises BackendError with the reason if a named one cannot.
     """
     if name != "auto":
         backend = load(name, modules)

@@ -67,7 +67,7 @@ def _whole(value: object) -> int | None:
 
 
 def is_one(name: str, value: object) -> bool:
-    """Whether `value` is one thing and no array of any; raises InvalidInput where that cannot be told."""
+    """Whether `value` is a single value and not an array; raises InvalidInput where neither is clear."""
     try:
         return np.ndim(value) == 0  # type: ignore[arg-type]
     except Exception as error:  # ragged lists, tensors of other libraries

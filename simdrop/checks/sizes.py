@@ -1,4 +1,4 @@
-"""What a run would hold in memory, estimated before any work: what this machine cannot hold is refused."""
+"""Memory of a run, estimated before any work: a run that this machine cannot hold is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InvalidInput
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-#: where the memory that a container may use is told: version 2 and 1 of control groups
+#: files with the memory that a container may use, in versions 2 and 1 of control groups
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

@@ -34,7 +34,7 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Open closed standard streams on nothing: files opened later would take their numbers, and what is told there.
+    """Open closed standard streams on nothing: files opened later would take their numbers, and get what is printed.
 
     Python has None in their place, which NumPy 2.0 and Click 8.1 write to.
     """

@@ -39,7 +39,7 @@ def say(line: str) -> None:
 
 
 def told(error: BaseException) -> str:
-    """What an error says, with what was noted about it on its way."""
+    """The message of an error, with the notes that were added to it."""
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
@@ -67,7 +67,7 @@ def keeping_partial(kind: type, write: Callable[[Any], None]) -> Iterator[None]:
 
 @contextmanager
 def with_settings(folder: Folder, settings: Any) -> Iterator[None]:
-    """Write settings.toml beside the results, if there come to be any."""
+    """Write settings.toml next to the results, once there are some."""
     try:
         yield
     finally:

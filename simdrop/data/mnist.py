@@ -47,7 +47,7 @@ def _find(folder: Path, part: str, kind: str) -> Path:
 
 
 def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
-    """The array of bytes in an IDX file with so many axes."""
+    """The array of bytes in an IDX file with that number of axes."""
     content = unpacked(path)
     start = 4 + 4 * axes
     if len(content) < start or content[:4] != bytes([0, 0, _BYTES, axes]):

@@ -41,7 +41,7 @@ class Data:
 
 
 def first(data: Data, samples: int) -> Data:
-    """The first so many samples; raises InvalidInput where there are fewer."""
+    """The first `samples` samples; raises InvalidInput where there are fewer."""
     if samples > len(data.x):
         raise InvalidInput(f"samples must be at most the {len(data.x)} of {data.name}, got {samples}")
     note = f"first {samples} of {len(data.x)} samples"

@@ -252,7 +252,7 @@ def _numbers(table: Table, names: tuple[str, ...], reading: Reading, notes: list
 
 
 def _plain(table: Table, names: tuple[str, ...]) -> dict[str, Array]:
-    """Those of the columns `names` that hold nothing but numbers that float64 takes: all of one type at once."""
+    """The columns of `names` whose cells are all numbers that float64 can hold: all columns of one type at once."""
     kinds, found = list(table.frame.dtypes), dict[str, Array]()
     for dtype in dict.fromkeys(kinds):
         own = [name for name in names if kinds[table.places[name]] == dtype]

@@ -88,7 +88,7 @@ def _without_comments(content: bytes) -> bytes:
 
 
 def _separator(lines: list[str]) -> str | None:
-    """What cuts all lines into as many cells, or is in the first one most often; None where there is none."""
+    """The separator that cuts all lines into equally many cells, else the most frequent in the first line, or None."""
     counts = {mark: [line.count(mark) for line in lines] for mark in _SEPARATORS}
     for mark, found in counts.items():
         if len(set(found)) == 1 and found[0]:

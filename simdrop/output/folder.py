@@ -48,7 +48,7 @@ UNFINISHED = ".new-"
 
 @dataclass
 class Mark:
-    """What simdrop.json says: by what the folder was written, in which run, and which files are simdrop's.
+    """The content of simdrop.json: which command wrote the folder, in which run, and which files are simdrop's.
 
     files: name -> fingerprint; a sweep's files change while it runs, and have none. writing: the name of an unfinished
     file, which a process that dies leaves behind.
@@ -260,7 +260,7 @@ def write_beside(folder: Path, name: str, writer: Callable[[Path], Any]) -> None
 
 
 def describe(folder: Path) -> str:
-    """What a folder holds in place of what was looked for, as the end of a sentence; empty where nothing is known."""
+    """The end of an error message that says what a folder holds instead; empty where nothing is known."""
     if not folder.exists():
         return ": there is no such folder"
     held = Mark.read(folder)
@@ -303,7 +303,7 @@ def opened(
 
 
 def fingerprint(path: Path) -> str:
-    """What tells whether a file is as it was left: SHA-256 of its content, or of names and sizes in a folder.
+    """Fingerprint by which a changed file is noticed: SHA-256 of its content, or of names and sizes in a folder.
 
     Empty for what is not there, and for links, which are never ours.
     """

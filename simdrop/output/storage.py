@@ -1,4 +1,4 @@
-"""Datasets on disk: Zarr and NetCDF, written beside their place and then moved there."""
+"""Datasets on disk: Zarr and NetCDF, written under another name and then moved to their place."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def damage_as_invalid(what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidInput(f"{what}: {told}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInput(f"{what}: {reason}") from None
 
 
 def _check_suffix(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Noise: what makes the steps of training random, beside the dropout masks of the problem."""
+"""Noise: what makes the steps of training random besides the dropout masks of the problem."""
 
 from __future__ import annotations
 

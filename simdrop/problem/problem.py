@@ -387,7 +387,7 @@ class Problem:
             )
 
     def _check_layout(self, name: str, got: tuple[int, ...], wanted: tuple[int, int], axes: str) -> None:
-        """Raise InvalidInput unless the weights `name` have shape (..., *wanted), told what they may be instead."""
+        """Raise InvalidInput unless the weights `name` have shape (..., *wanted), with what else they may be."""
         if got[-2:] == wanted:
             return
         turned, short = wanted[::-1], (wanted[0], wanted[1] - 1)

@@ -6,7 +6,7 @@ A sweep is one TOML file:
 data = "sin"
 [simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, svag, dtype, record, ...
 steps = 200
-keep = ["norm"]           # beside risks: the norm of the parameters, theta_mean
+keep = ["norm"]           # besides risks: the norm of the parameters, theta_mean
 [noise]                   # masks, law, label_noise, parameter_noise, connect, part
 masks = 2
 [theory]

@@ -222,7 +222,7 @@ def _values(name: str, given: Any) -> list[Any]:
     low, high, spacing = _span(name, given, ("from", "to"), ("count",))
     count = check_count(f"[sweep] {name}: count", given.get("count"), most=MOST)
     space = np.linspace if spacing == "linear" else np.geomspace
-    # rounded to what is told in summaries, so that 0.1 is 0.1
+    # rounded to the digits that summaries show, so that 0.1 is 0.1
     return [float(f"{value:.12g}") for value in space(low, high, count)]
 
 

@@ -116,7 +116,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
 
 
 def seconds_of_flows(point: Point) -> float:
-    """What the flows of a point take, once what they need is compiled."""
+    """Seconds that the flows of a point take, without compilation."""
     flows = replace(point, kinds=tuple(kind for kind in point.kinds if kind not in EQUATIONS))
     problem = problem_of(point)[0]
     theta0 = problem.init(seed=point.init_seed, scale=point.init_scale, gamma=point.init_gamma)
@@ -127,7 +127,7 @@ def seconds_of_flows(point: Point) -> float:
 
 
 def _simulated(resume: Resume | None, *arguments: Any, **options: Any) -> Any:
-    """What simulate() recorded, also where members were lost, which the results tell for every point."""
+    """The results of simulate(), also where members were lost, which the results show for every point."""
     if resume is not None and not os.access(resume.path.parent, os.W_OK):
         _tell_once(f"{resume.path.parent} cannot be written to from here: launches run without checkpoints")
         resume = None

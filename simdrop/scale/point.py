@@ -29,7 +29,7 @@ _BELOW_1 = {"least": 0, "below": 1}
 
 #: theories whose distance from the ensemble can be measured
 KINDS = (*(name for name in OPTIONS if name != "pathwise"), *EQUATIONS)
-#: what can be kept beside risks and distances
+#: what can be kept besides risks and distances
 RECORDINGS = ("theta_mean", "norm")
 #: groups of a point's members, for standard errors
 GROUPS = 20

@@ -238,7 +238,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a launch needs."""
+    """A launch that is to be run: its points, and the checkpoint from which it resumes."""
 
     points: Sequence[Point]
     resume: Resume

@@ -2,10 +2,10 @@
 
 DIR/results.zarr, which `xarray.open_zarr` opens, has a dimension for each swept field of a grid, and `point` for other
 designs, with the values of the fields as coordinates. It can be read while it grows: what is not done is NaN, -1 in
-whole numbers. DIR/launches has a file for every launch that is done, with a checksum, written beside its place, synced
-and renamed: it tells what need not be done again, and from it the Zarr group is written anew on resuming, so that a
-write torn by a crash costs nothing. DIR/checkpoints has the states of launches that are under way. DIR/sweep.json says
-which sweep it is. One process at a time may write.
+whole numbers. DIR/launches has a file for every launch that is done, with a checksum. It is written
+under another name, synced and renamed. From these files a resumed sweep knows what is done, and writes the Zarr group
+again, so that a write torn by a crash costs nothing. DIR/checkpoints has the states of launches that are under way.
+DIR/sweep.json says which sweep it is. One process at a time may write.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Store:
                 held.claim()
             except OSError as error:
                 raise InvalidInput(f"out: cannot write to {str(self.folder)!r}: {error.strerror or error}") from None
-            # anew each time: what is done is in the files of the launches
+            # written from the start each time: what is done is in the files of the launches
             self._create()
             self._open = stack.pop_all()
         return self
@@ -93,7 +93,7 @@ class Store:
         return isinstance(self._held(), dict)
 
     def _held(self) -> Any:
-        """What sweep.json says; None where there is none, or it is torn."""
+        """The content of sweep.json; None where it is missing or torn."""
         try:
             return json.loads((self.folder / "sweep.json").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
@@ -190,7 +190,7 @@ class Store:
 
 
 def _refuse_strangers(store: Path, arrays: set[str]) -> None:
-    """Raise InvalidInput where a store, which is to be written anew, holds what is none of its arrays'."""
+    """Raise InvalidInput where a store, which is to be written again, holds files that Zarr did not write."""
     inside = (path.relative_to(store) for path in store.rglob("*") if path.is_symlink() or not path.is_dir())
     strange = [str(path) for path in inside if not _is_part(path.parts, arrays)]
     if strange:

@@ -1,4 +1,4 @@
-"""What the functions of this package check and pass on in common.
+"""Checks of arguments that the functions of this package share.
 
 A theta may come from a run whose keep_prob is not the problem's, or differs between members: the arrays of a run say so
 by a coordinate. Where a formula has the keep probability in it, such a theta is refused unless `keep_prob` is given.
@@ -115,9 +115,9 @@ def _refuse_others(problem: Problem, theta: Any) -> None:
     for name in _COORDINATES:
         if name in coords and (np.asarray(coords[name]) != problem.keep_prob).any():
             held = np.unique(np.asarray(coords[name]))
-            told = f"{held[0]:g}" if len(held) == 1 else f"{held[0]:g} ... {held[-1]:g}"
+            of_run = f"{held[0]:g}" if len(held) == 1 else f"{held[0]:g} ... {held[-1]:g}"
             raise InvalidInput(
-                f"theta comes from a run with keep_prob {told}, the problem has {problem.keep_prob:g}:"
+                f"theta comes from a run with keep_prob {of_run}, the problem has {problem.keep_prob:g}:"
                 f" give keep_prob=theta.{name}, or problem.keep_prob where that is meant"
             )
     if attrs.get("keep_prob") == PER_MEMBER:

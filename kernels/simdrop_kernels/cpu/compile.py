@@ -17,7 +17,7 @@ _LOOSE = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def _words(data: Any) -> str:
-    """What is said while a function is compiled: see `kernel`; the user's functions have no purpose that is known."""
+    """The message while a function is compiled: see `kernel`; of a user's function the purpose is not known."""
     function = data["dispatcher"].py_func
     purpose = getattr(function, "purpose", None)
     if purpose is None:
@@ -52,7 +52,7 @@ def inlined(function: Any) -> Any:
 
 
 def kernel(purpose: str) -> Callable[[Any], Any]:
-    """A kernel, parallel and cached on disk; what it is for is told while it is compiled."""
+    """A kernel, parallel and cached on disk; messages say what it is for while it is compiled."""
     return _compiled(purpose, parallel=True, fastmath=_LOOSE)
 
 

@@ -74,7 +74,7 @@ def peak_multiply_adds(dtype: np.dtype, threads: int, *, seconds: float = 0.2) -
             run(threads, repeats, out)
             taken = time.perf_counter() - started
             if taken < seconds / 5:
-                repeats *= 2  # too short to be told from the start of the threads
+                repeats *= 2  # too short compared with the start of the threads
                 continue
             best = max(best, threads * repeats * ROUNDS * CHAINS * (BYTES // out.itemsize) / taken)
             spent, runs = spent + taken, runs + 1

@@ -59,7 +59,7 @@ def _make_adam(over_root: Any) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
 
 
 def optimizer_constants(step: Step, first_step: int, steps: int, real: type) -> NDArray[np.floating]:
-    """What the updates of `steps` steps need beside lr, one row a step, in precision `real`: (steps, 7).
+    """What the updates of `steps` steps need besides lr, one row a step, in precision `real`: (steps, 7).
 
     momentum: its factor. adam: beta1, 1 - beta1, beta2, 1 - beta2, the two bias corrections of the step,
     epsilon. Computed in double precision and rounded once.

@@ -123,7 +123,7 @@ def batches(*, seed: int, member, step: int, samples: int, batch_size: int, repl
     """The sample numbers of one step's minibatch: shape (members, batch_size).
 
     Without replacement: the first `batch_size` exchanges of a Fisher-Yates shuffle of 0 .. samples - 1,
-    begun anew at every step.
+    from the same order at every step.
     """
     drawn = words(STREAM_BATCH, batch_size, 0, step, np.atleast_1d(member), seed)
     if replace:

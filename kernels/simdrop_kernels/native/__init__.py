@@ -32,7 +32,7 @@ Array = NDArray[np.floating]
 
 name = "native"
 
-#: any machine can have it: where it is missing, what can be done is told
+#: any machine can have it: where it is missing, messages say what to do
 expected = True
 
 #: their numbers in task.h
@@ -49,7 +49,7 @@ _WORK_PER_CALL = 3e8
 
 
 class _Stopped(Exception):
-    """Another block failed, or Ctrl-C came."""
+    """Raised where the run must stop: a block failed or the user pressed Ctrl-C."""
 
 
 def unavailable() -> str | None:

@@ -65,12 +65,12 @@ def coth_times(u):
 
 
 def exp_rest(r):
-    """What exp r has beyond 1 + r, over r²."""
+    """(exp r - 1 - r) / r²."""
     return (mp.exp(r) - 1 - r) / r**2
 
 
 def atanh_rest(u):
-    """What atanh s has beyond s, over s³, at u = s²."""
+    """(atanh s - s) / s³ at u = s²."""
     s = mp.sqrt(u)
     return (mp.atanh(s) / s - 1) / u
 
@@ -82,13 +82,13 @@ def erf_over(u):
 
 
 def sin_rest(u):
-    """What sin r has beyond r, over r³, at u = r²."""
+    """(sin r - r) / r³ at u = r²."""
     r = mp.sqrt(u)
     return (mp.sin(r) / r - 1) / u
 
 
 def cos_rest(u):
-    """What cos r has beyond 1 - r²/2, over r⁴, at u = r²."""
+    """(cos r - 1 + r²/2) / r⁴ at u = r²."""
     return (mp.cos(mp.sqrt(u)) - 1 + u / 2) / u**2
 
 

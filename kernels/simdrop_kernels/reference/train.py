@@ -47,7 +47,7 @@ def advance(
     """Train all members in place for steps first_step, ..., first_step + steps - 1.
 
     x (n, D) and y (n, c) have theta's dtype. Members are shared out among `threads` threads, which NumPy lets run
-    beside each other.
+    at the same time.
     """
 
     def train(part: Ensemble) -> None:

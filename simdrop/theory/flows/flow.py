@@ -191,7 +191,7 @@ def _dataset(problem: Problem, times: Array, path: Path, *, lr: float, attrs: di
 
 
 def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Those of the given options that are not None; raises InvalidInput for one that belongs to another kind."""
+    """The options that were given (not None); raises InvalidInput for an option of another kind of flow."""
     chosen = {name: value for name, value in given.items() if value is not None}
     for name in chosen:
         if name not in OPTIONS[kind]:

@@ -29,7 +29,7 @@ _LOOK = 100
 
 
 class Path(NamedTuple):
-    """What a flow was found to be: theta (time, P), further variables of the dataset, and attributes."""
+    """The solution of a flow: theta (time, P), further variables of the dataset, and attributes."""
 
     theta: Array
     attrs: dict[str, Any]
@@ -46,7 +46,7 @@ def check_tolerances(rtol: float, atol: float) -> None:
 
 @contextmanager
 def workplace(problem: Problem) -> Iterator[None]:
-    """What integrations run in: quiet about overflow, which `watched` judges, and economical.
+    """Context of an integration: without warnings of overflow, which `watched` judges, and economical.
 
     One BLAS thread where the matrices are too small to share: a second one would only wait.
     """

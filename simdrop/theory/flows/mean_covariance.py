@@ -8,7 +8,7 @@ and the covariance by -ε (H C + C H) + ε² Σ. The term (ε/4) ∇|∇L|² is 
 The modified flow has (ε/4) ∇E|∇R_drop|² = (ε/4) ∇(|∇L|² + tr Σ) in its place: a drift by the noise that the mean does
 not have.
 
-The closure holds while the spread stays small beside the scale on which H changes. Along directions of negative
+The closure holds while the spread stays small compared with the scale on which H changes. Along directions of negative
 curvature, at large learning rates and for long times, it can become infinite where the ensemble does not: FlowFailed
 says when.
 

@@ -169,7 +169,7 @@ class NoiseOperator:
         return np.concatenate(parts).reshape(direction.shape)
 
     def _product(self, direction: Array) -> Array:
-        """The same for a few vectors."""
+        """`product` for a few vectors (k, P)."""
         v, n = self.problem.variance, self.problem.n_samples
         gamma = self._push(direction).reshape(*direction.shape[:-1], *self.u.shape)  # (..., G, k c, m)
         ut = self.u.swapaxes(-1, -2)

@@ -54,7 +54,7 @@ class Neurons:
 
     @classmethod
     def at(cls, problem: Problem, theta: Array, noise: Noise, *, dropout: bool = True) -> Neurons:
-        """States of DropConnect, and of dropout beside it or in the mean."""
+        """States of DropConnect, together with dropout or with its mean."""
         kept, weights = np.ones((1, problem.n_inputs)), np.ones(1)
         if noise.connect < 1:
             kept, weights = atoms(problem.n_inputs, noise.connect)

@@ -235,7 +235,7 @@ def checked(problem: Problem, noise: Noise | None) -> Noise:
 
 
 class Weights(NamedTuple):
-    """What T, T', P, P' and M count for, and 1/(B n) of L."""
+    """Weights of T, T', P, P' and M in the covariance, and 1/(B n), the weight of L."""
 
     shared: float
     single: float

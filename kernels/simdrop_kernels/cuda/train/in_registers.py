@@ -33,7 +33,7 @@ CONSTANTS = 7  # numbers per step that the optimizers need
 
 
 class Kind(NamedTuple):
-    """What a kernel is compiled for, beside its shape. `ones`: the last input is 1 in every sample."""
+    """What a kernel is compiled for, besides its shape. `ones`: the last input is 1 in every sample."""
 
     activation: str
     sample_masks: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-#: registers of a lane beside the arrays of `in_registers`, by 32-bit words of a number; from the assembler's reports
+#: registers of a lane besides the arrays of `in_registers`, by 32-bit words of a number; from the assembler's reports
 #: for compute capability 9.0
 OVERHEAD = {1: 56, 2: 96}
 MAX_REGISTERS = 255
@@ -27,7 +27,7 @@ SHARED_BYTES = 48 << 10
 
 
 class Size(NamedTuple):
-    """What a lane has to hold: widths, numbers held for σ (2 where σ' is held too), 32-bit words of a number."""
+    """Contents of a lane: widths, numbers held for σ (2 where σ' is held too), 32-bit words of a number."""
 
     width: int
     inputs: int

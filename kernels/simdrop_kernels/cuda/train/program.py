@@ -31,7 +31,7 @@ EVALUATED = 1 << 24
 
 
 class Arrays(NamedTuple):
-    """What a block of members has on its device; flat, as the kernels take it."""
+    """Arrays of a block of members on its device; flat, as the kernels take them."""
 
     theta: Any
     moments: Any
@@ -46,7 +46,7 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What does not change from launch to launch; x (n, D) and y (n, c) have the parameters' dtype.
+    """The constants of all launches; x (n, D) and y (n, c) have the parameters' dtype.
 
     `shape` forces a `plan.TeamShape` or `plan.WideShape`, and with it the kernel.
     """
@@ -87,7 +87,7 @@ class Program:
         return x, np.concatenate([self.y.ravel(), np.zeros(missing * self.y.shape[1], self.real)])
 
     def shape_for(self, members: int) -> plan.TeamShape | plan.WideShape:
-        """The shape in which the current device trains so many members."""
+        """The shape in which the current device trains this number of members."""
         if self.shape is not None:
             return self.shape
         if machine.SIMULATED:
@@ -100,7 +100,7 @@ class Program:
 
     @cached_property
     def size(self) -> plan.Size:
-        """What the team kernel would have to hold."""
+        """Contents of a lane in the kernel that holds parameters in registers."""
         held = 2 if self.step.mask == "sample" or not self._from_value else 1
         return plan.Size(*self.sizes, self.vectors, held, self.x.dtype.itemsize // 4)
 
@@ -122,7 +122,7 @@ class Program:
         return np.stack([threshold, ensemble.member[part]], axis=1).ravel()
 
     def room(self, members: int) -> tuple[int, int]:
-        """Numbers of int32 for minibatches and of reals to work in that a launch for so many members takes."""
+        """Numbers of int32 for minibatches and of reals to work in that a launch for this number of members takes."""
         shape = self.shape_for(members)
         if isinstance(shape, plan.TeamShape):
             return in_registers.chosen_size(self._team_kind, shape, members, self.batch), 1
@@ -131,13 +131,13 @@ class Program:
         return in_memory.chosen_size(self._wide_kind, shape, blocks, self.batch), work
 
     def bytes(self, members: int) -> int:
-        """Device memory that so many members take."""
+        """Device memory that this number of members takes."""
         chosen, work = self.room(members)
         numbers = members * (self.params * (1 + self.vectors) + 3) + work + sum(part.size for part in self.data)
         return numbers * self.x.dtype.itemsize + 24 * members + 4 * chosen
 
     def launch_steps(self, members: int) -> int:
-        """The steps that one launch of so many members may take."""
+        """The steps that one launch of this number of members may take."""
         each = 3 * members * self.params * self.batch
         return int(max(1, min(LAUNCH_STEPS, LAUNCH_WORK // each)))
 

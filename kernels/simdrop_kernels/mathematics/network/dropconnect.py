@@ -3,7 +3,7 @@
 Legend as in `network.expected`; κ is the mask of a neuron's D input weights divided by the probability q to keep one,
 π_κ its probability. Under it h_ij(κ) = σ((κ∘w_j)·x_i), u_ioj = b_oj h_ij(κ), and the gradient of u_ioj by w_j is
 b_oj h1_ij(κ) κ∘x_i. Neurons are independent, and each carries its dropout factor of mean 1 and second moment
-1 + v beside κ; with h̄ = E h(κ) and f̄_io = Σ_j b_oj h̄_ij
+1 + v together with κ; with h̄ = E h(κ) and f̄_io = Σ_j b_oj h̄_ij
 
     E G_j = (1/n) Σ_io (f̄_io - y_io - b_oj h̄_ij) E g_ioj(κ) + (1 + v) E u_ioj(κ) g_ioj(κ)
     E R   = (1/2n) Σ_io [(f̄_io - y_io)² + Σ_j b_oj² ((1 + v) E h_ij(κ)² - h̄_ij²)]

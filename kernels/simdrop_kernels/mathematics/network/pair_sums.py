@@ -57,7 +57,7 @@ def square_by_pairs(net: Groups, weight: Array) -> Array:
 
 
 def _columns(x: Array, width: int) -> Iterator[Array]:
-    """The columns of x (..., n, D), so many at a time that products with `width` neurons stay in the cache."""
+    """The columns of x (..., n, D), as many at a time as keep products with `width` neurons in the cache."""
     count = max(1, CHUNK // (x.shape[-2] * width))
     for first in range(0, x.shape[-1], count):
         yield x[..., first : first + count]
@@ -83,7 +83,7 @@ class Groups:
 
     @classmethod
     def of(cls, net: Network, groups: int, bar: Adjoint | None, train: str) -> Groups:
-        """The samples of `net` in so many groups, with `bar` in the same shapes."""
+        """The samples of `net` in that number of groups, with `bar` in the same shapes."""
         # The inputs stand here for gradients by w alone, the scale for those by a: 0 leaves either out.
         x = grouped(net.x if train != "output" else np.zeros_like(net.x), groups)
         scale = net.scale if train != "input" else net.scale * 0
