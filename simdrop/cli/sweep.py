@@ -10,7 +10,6 @@ import click
 
 from ..checks.words import check_path, counted
 from ..errors import InvalidInput
-from ..output import style
 from .common import warnings_as_lines
 from .progress import Bars
 
@@ -111,6 +110,7 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, ove
     DIR/figure.png is replaced if simdrop drew it. Other files that are there are replaced with --overwrite alone.
     """
     from .. import scale
+    from ..output import style
     from ..output.folder import check_own, check_target, write_beside
     from ..scale.figure import drawable, picture
 

@@ -16,6 +16,7 @@ import pytest
 
 import simdrop
 from simdrop import cli
+from simdrop.cli.compare import CompareSettings
 from simdrop.output.storage import load
 from simdrop.settings import fields as config
 
@@ -183,7 +184,7 @@ def test_info_says_what_is_there_and_why(capsys):
 def test_help_names_every_setting_with_its_choices(capsys):
     assert run("compare", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    for option in fields(config.CompareSettings):
+    for option in fields(CompareSettings):
         assert config.flag_of(option) in text
         assert all(choice in text for choice in config.choices_of(option))
     assert run() == 0

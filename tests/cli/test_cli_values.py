@@ -9,13 +9,17 @@ from importlib import import_module
 import pytest
 
 from simdrop import cli
+from simdrop.cli.bench import BenchSettings
+from simdrop.cli.compare import CompareSettings
+from simdrop.cli.order import OrderSettings
+from simdrop.cli.reproduce import ReproduceSettings
 from simdrop.settings import fields as config
 
 COMMANDS = {
-    "compare": (config.CompareSettings, [], "simdrop.study.comparison.compare:Plan.run"),
-    "order": (config.OrderSettings, [], "simdrop.study.convergence.ladder:order"),
-    "bench": (config.BenchSettings, [], "simdrop.study.throughput.measure:benchmark"),
-    "reproduce": (config.ReproduceSettings, ["relu-fit"], "simdrop.cli.reproduce:_one"),
+    "compare": (CompareSettings, [], "simdrop.study.comparison.compare:Plan.run"),
+    "order": (OrderSettings, [], "simdrop.study.convergence.ladder:order"),
+    "bench": (BenchSettings, [], "simdrop.study.throughput.measure:benchmark"),
+    "reproduce": (ReproduceSettings, ["relu-fit"], "simdrop.cli.reproduce:_one"),
 }
 VALUES = [
     "", " ", "nan", "inf", "-1", "0", "1.5", "1e400", "1e308", str(10**30), "9" * 5000, "text", "é\u2028x", "[1, 2]",

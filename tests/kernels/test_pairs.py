@@ -39,7 +39,7 @@ def test_both_forms_agree(monkeypatch, outputs, mask):
 def test_the_cheaper_form_is_taken(monkeypatch):
     """2 D m = 24 against n c (c + 1)."""
     seen = []
-    monkeypatch.setattr(pair_sums, "square", lambda net, weight: seen.append(net.h.shape) or 0.0)
+    monkeypatch.setattr(pair_sums, "square_by_pairs", lambda net, weight: seen.append(net.h.shape) or 0.0)
     for samples, outputs, calls in ((11, 1, 0), (13, 1, 1), (1, 3, 1), (3, 3, 2)):
         one = problem(samples, outputs)
         expected.second_moment(

@@ -400,14 +400,14 @@ def test_a_command_that_is_ended_keeps_its_results(tmp_path, name, status):
 #: the command line, which says when it first calls a kernel with many steps
 WATCHED = """
 import sys
-from simdrop import ensemble
+from simdrop.simulation import run
 from simdrop.cli import main
-real = ensemble.Run._advance
+real = run.Run._advance
 def advance(self, block, done, target):
     if done > 10 and self.wanted.steps[-1] > 100 and not told:
         told.append(print("moving", flush=True))
     return real(self, block, done, target)
-told, ensemble.Run._advance = [], advance
+told, run.Run._advance = [], advance
 main()
 """
 
@@ -599,6 +599,6 @@ def test_signals_keep_what_a_study_had(what, name, tmp_path):
     if what == "heat map":
         assert np.isfinite(partial.errors["alive"].values).sum() == 2
     elif what == "benchmark":
-        assert partial["rows"]
+        assert partial.summary["rows"]
     else:
         assert (partial["diverged"].values >= 0).sum() == 2

@@ -13,7 +13,7 @@ from oracles import kills
 
 from simdrop import scale
 from simdrop.scale import launch
-from simdrop.simulation import checkpoint
+from simdrop.simulation import checkpoint, run
 
 TABLES = {
     "problem": {"data": "sin", "width": 4},
@@ -29,11 +29,11 @@ class Stop(Exception):
 
 def _stopped(path, monkeypatch, design, updates):
     """A launch that dies after so many updates, its checkpoint left at `path`."""
-    real = checkpoint.Checkpoint.save
+    real, runs = checkpoint.Checkpoint.save, _runs(monkeypatch)
 
-    def save(self, run, *others):
-        real(self, run, *others)
-        if run.updates >= updates:
+    def save(self, *state):
+        real(self, *state)
+        if runs[-1].updates >= updates:
             raise Stop
 
     monkeypatch.setattr(checkpoint.Checkpoint, "save", save)
@@ -43,16 +43,28 @@ def _stopped(path, monkeypatch, design, updates):
     assert path.exists()
 
 
+def _runs(monkeypatch):
+    """The runs that began from now on."""
+    found, real = [], run.Run._restored
+
+    def restored(self):
+        found.append(self)
+        return real(self)
+
+    monkeypatch.setattr(run.Run, "_restored", restored)
+    return found
+
+
 def _restored(monkeypatch):
     """The updates that were done when each run began."""
-    found, real = [], checkpoint.Checkpoint.load
+    found, real = [], run.Run._restored
 
-    def load(self, run):
-        restored = real(self, run)
-        found.append(run.updates)
-        return restored
+    def restored(self):
+        where = real(self)
+        found.append(self.updates)
+        return where
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "load", load)
+    monkeypatch.setattr(run.Run, "_restored", restored)
     return found
 
 

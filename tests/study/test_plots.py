@@ -68,7 +68,6 @@ def test_many_inputs_are_shown_by_their_outputs(tmp_path):
 def test_pyplot_is_not_loaded():
     code = f"""
 import sys, simdrop
-from simdrop import plots
 problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=2)
 simdrop.compare(problem, **{QUICK}).figure()
 print("matplotlib.pyplot" in sys.modules)
