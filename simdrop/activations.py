@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simdrop_kernels.mathematics.activations import table
+from simdrop_kernels.mathematics.activations.base import Activation
 from simdrop_kernels.mathematics.activations.functions import of_functions
 
 from .checks.numbers import check_number
@@ -17,7 +18,7 @@ from .errors import InvalidInput
 
 Function = Callable[[float], float]
 
-__all__ = ["register"]
+__all__ = ["names", "register"]
 
 #: where functions are tried: on [-8, 8], at no round number, so that kinks lie between, and far out
 POINTS = (*(16 * ((k * 0.6180339887498949) % 1) - 8 for k in range(1, 65)), -31.7, -17.3, 17.3, 31.7)
@@ -25,6 +26,32 @@ POINTS = (*(16 * ((k * 0.6180339887498949) % 1) - 8 for k in range(1, 65)), -31.
 DISTANCES = (1e-3, 1e-4, 1e-5)
 #: how far a derivative may be from the difference, relative to 1 + |derivative| + |function|
 TOLERANCE = 1e-6
+
+
+def names() -> tuple[str, ...]:
+    """The activations that `Problem(activation=...)` takes in this process.
+
+    Returns
+    -------
+    tuple of str
+        The project's own in the order of the alphabet, then those that were registered.
+
+    Examples
+    --------
+    >>> import simdrop
+    >>> simdrop.activations.names()[:3]
+    ('erf', 'gelu', 'linear')
+    """
+    return tuple(table.ACTIVATIONS)
+
+
+def check_registered(name: str) -> Activation:
+    """The activation `name` of a problem that another process made; raises InvalidInput where this one lacks it."""
+    if name not in table.ACTIVATIONS:
+        raise InvalidInput(
+            f"activation {name!r} is not registered in this process: call simdrop.activations.register here too"
+        )
+    return table.ACTIVATIONS[name]
 
 
 def register(

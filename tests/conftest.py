@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from simdrop_kernels import registry
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: relative agreement that two evaluation orders of one formula can show after some tens of steps
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -41,3 +42,12 @@ def _strict_numpy() -> Iterator[None]:
     """NumPy's floating-point errors raise, underflow apart: exp(-z²) underflows rightly."""
     with np.errstate(all="raise", under="ignore"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _activations() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    before = dict(ACTIVATIONS)
+    yield
+    ACTIVATIONS.clear()
+    ACTIVATIONS.update(before)

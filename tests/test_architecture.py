@@ -15,7 +15,8 @@ PACKAGES = {"simdrop": ROOT / "simdrop", "simdrop_kernels": ROOT / "kernels" / "
 FLOORS = [
     {"errors", "version"},
     {"checks", "discovery"},
-    {"problem", "data", "activations"},
+    {"activations"},
+    {"problem", "data"},
     {"provenance", "output"},
     {"settings"},
     {"theory"},

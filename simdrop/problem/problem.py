@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from simdrop_kernels.contract.layout import join, split
 from simdrop_kernels.contract.step import MASKS, TRAINS, Mask, Train
 from simdrop_kernels.mathematics.activations.base import Activation
-from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
+from ..activations import check_registered, names
 from ..checks.labels import check_parameters_last, check_rows
 from ..checks.numbers import (
     as_array,
@@ -51,8 +51,8 @@ class Problem:
     keep_prob : float
         Probability p in (0, 1] that a neuron is kept. `torch.nn.Dropout` takes 1 - p.
     activation : str
-        Name of σ: "tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic", or one that
-        `simdrop.activations.register` has made of your own functions.
+        Name of σ: "tanh", "relu" or another of `simdrop.activations.names()`, to which
+        `simdrop.activations.register` adds your own.
     mask : {"step", "sample"}
         "step" draws one mask for all samples of a step (the setting of the theory), "sample" one for each sample (what
         the layers of PyTorch and JAX do).
@@ -108,7 +108,7 @@ class Problem:
         object.__setattr__(self, "width", check_count("width", self.width, most=MAX_WIDTH))
         check_number("keep_prob", self.keep_prob)
         object.__setattr__(self, "keep_prob", float(check_keep_prob(self.keep_prob)))
-        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("activation", self.activation, names())
         check_choice("mask", self.mask, MASKS)
         check_choice("train", self.train, TRAINS)
         object.__setattr__(self, "bias", check_flag("bias", self.bias))
@@ -116,11 +116,7 @@ class Problem:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Raises InvalidInput in a process that lacks the activation of a problem that came from another."""
-        if state["activation"] not in ACTIVATIONS:
-            raise InvalidInput(
-                f"activation {state['activation']!r} is not registered in this process: call"
-                " simdrop.activations.register here too"
-            )
+        check_registered(str(state["activation"]))
         self.__dict__.update(state)
 
     @property
@@ -151,7 +147,7 @@ class Problem:
     @property
     def sigma(self) -> Activation:
         """The activation with its derivatives."""
-        return ACTIVATIONS[self.activation]
+        return check_registered(self.activation)
 
     @property
     def scale(self) -> float:

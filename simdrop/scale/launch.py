@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activations import check_registered
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
 from ..settings.fields import risk_limit_of
@@ -89,6 +90,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
     names: norm_mean, norm_error (K, T), theta_mean (K, T, P).
     """
     first, count = points[0], points[0].members
+    check_registered(first.activation)
     problem = problem_of(first)[0]  # the same for all but for keep_prob, see PER_MEMBER
     kept = {p: replace(problem, keep_prob=p) for p in {point.keep_prob for point in points}}
     problems = [kept[point.keep_prob] for point in points]

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import provenance
+from ..activations import check_registered
 from ..checks.words import check_path, shown
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
@@ -60,6 +61,7 @@ class Store:
         self.folder, self.design, self.resume = check_path("out", folder), design, resume
         plain = {"format": FORMAT, **_versions(), **design.configuration(), "data_sha256": _fingerprints(design)}
         plain["backends"] = sorted(set(backends))
+        plain |= _own_activations(design)
         self.identity = json.loads(json.dumps(plain))
         self.arrays: dict[str, Any] = {}  # of the Zarr group
         self._open = ExitStack()
@@ -237,6 +239,13 @@ def _chunks(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
 def _fingerprints(design: Design) -> list[str]:
     """SHA-256 of the data of the points, in the order in which they first come."""
     return [provenance.fingerprint(problem.x, problem.y) for problem in _problems(design, DATA)]
+
+
+def _own_activations(design: Design) -> dict[str, dict[str, str]]:
+    """Which functions the activations are that users have registered; nothing where there are none."""
+    own = {name: check_registered(name).identity for name in {point.activation for point in design.points}}
+    own = {name: identity for name, identity in sorted(own.items()) if identity}
+    return {"activations_sha256": own} if own else {}
 
 
 def _params(design: Design) -> int:

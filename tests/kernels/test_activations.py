@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import pickle
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,19 @@ from oracles import enumeration, own_activations, simulator
 from oracles.own_activations import paths, problem, train
 
 import simdrop
-from simdrop import theory
+from simdrop import scale, theory
 from simdrop.cli.compare import CompareSettings
 from simdrop.errors import InvalidInput
+from simdrop.scale.launch import work
 from simdrop.settings.fields import resolve
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.equation import Equation
 from simdrop_kernels.contract.step import Step
 from simdrop_kernels.mathematics.activations.functions import of_functions
-from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, scalars
+from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, add, scalars
 
 PROJECT = tuple(ACTIVATIONS)
 DOUBLE = np.dtype("float64")
-
-
-@pytest.fixture(autouse=True)
-def _table() -> Iterator[None]:
-    """The table of activations as it was before each test."""
-    before = dict(ACTIVATIONS)
-    yield
-    ACTIVATIONS.clear()
-    ACTIVATIONS.update(before)
 
 
 def _register_again(name: str) -> str:
@@ -150,6 +142,18 @@ def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch)
             train("swish", "native")
 
 
+def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
+    add(dataclasses.replace(ACTIVATIONS["tanh"], name="tanh_anew"))
+    assert registry.choose("auto", Step(activation="tanh_anew"), DOUBLE)[0].name == "numba"
+    native = registry.load("native")
+    if not native.unavailable():
+        assert (
+            native.refuses(Step(activation="tanh_anew"), DOUBLE)
+            == "no C function is written for activation 'tanh_anew'"
+        )
+
+
 def test_what_numba_cannot_compile_runs_on_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("python_only")
@@ -223,6 +227,20 @@ def test_results_tell_functions_of_one_name_apart() -> None:
     assert [attrs["activation"] for attrs in told] == ["mine", "mine"]
     assert told[0]["activation_sha256"] != told[1]["activation_sha256"]
     assert "activation_sha256" not in train("tanh", "numpy").attrs
+
+
+def test_a_sweep_says_which_functions_it_is_of(tmp_path: Path) -> None:
+    """Its results are not mixed with those of other functions; and a worker says what it lacks."""
+    tables = {"problem": {"data": "sin", "width": 3, "activation": "swish"}, "simulate": {"steps": 3, "members": 4}}
+    own_activations.register("swish")
+    design = scale.design(tables | {"sweep": {"lr": [0.1, 0.05]}})
+    scale.sweep(design, tmp_path / "sweep")
+    ACTIVATIONS.pop("swish")
+    with pytest.raises(InvalidInput, match=r"^activation 'swish' is not registered in this process: call [^\n]*$"):
+        work(design.points)
+    simdrop.activations.register("swish", *own_activations.leaky())
+    with pytest.raises(InvalidInput, match="belongs to another run: activations_sha256 was "):
+        scale.sweep(design, tmp_path / "sweep", resume=True)
 
 
 def test_settings_take_a_registered_name() -> None:

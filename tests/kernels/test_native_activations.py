@@ -7,6 +7,7 @@ the largest slope instead: that is what the gradient sees of it.
 import mpmath
 import numpy as np
 import pytest
+from oracles.exact_activations import EXACT
 
 from simdrop_kernels import native
 
@@ -14,33 +15,6 @@ pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(nat
 
 RUNNING = [name for name, here in native._native.instruction_sets() if here] if native._native else []
 ULP = 4
-
-
-def sigmoid(z):
-    return 1 / (1 + mpmath.exp(-z)) if z > 0 else mpmath.exp(z) / (1 + mpmath.exp(z))
-
-
-def density(z):
-    return mpmath.exp(-z * z / 2) / mpmath.sqrt(2 * mpmath.pi)
-
-
-def below(z):
-    """Φ(z) with all digits in its lower tail."""
-    return mpmath.mpf(z > 0) if abs(z) > 1000 else mpmath.erfc(-z / mpmath.sqrt(2)) / 2
-
-
-#: value, slope, whether the slope is held to ulp of itself
-EXACT = {
-    "tanh": (mpmath.tanh, lambda z: mpmath.sech(z) ** 2, False),
-    "relu": (lambda z: max(z, mpmath.mpf(0)), lambda z: mpmath.mpf(z > 0), True),
-    "sigmoid": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z), False),
-    "softplus": (lambda z: mpmath.log1p(mpmath.exp(-abs(z))) + max(z, mpmath.mpf(0)), sigmoid, True),
-    "gelu": (lambda z: z * below(z), lambda z: below(z) + z * density(z), False),
-    "erf": (mpmath.erf, lambda z: 2 * mpmath.exp(-z * z) / mpmath.sqrt(mpmath.pi), True),
-    "sin": (mpmath.sin, mpmath.cos, True),
-    "linear": (lambda z: z, lambda z: mpmath.mpf(1), True),
-    "quadratic": (lambda z: z * z / 2, lambda z: z, True),
-}
 
 
 def native_activation(name, z):
@@ -109,7 +83,7 @@ def test_within_four_ulp(name, dtype, isa, exact, monkeypatch):
     found, slope = native_activation(name, z)
     worst, place = ulps(found, values, values)
     assert worst <= ULP, f"value at {z[place]!r}: {worst} ulp"
-    own = EXACT[name][2]
+    own = EXACT[name].steep
     worst, place = ulps(slope, slopes, slopes if own else [max(abs(s), mpmath.mpf(1)) for s in slopes])
     assert worst <= ULP, f"slope at {z[place]!r}: {worst} ulp"
 
