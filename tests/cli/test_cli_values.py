@@ -93,7 +93,7 @@ def test_values_that_no_setting_takes(no_work, tmp_path, capsys, command, form):
         (["--threads", "0"], "--threads must be a whole number of at least 1, got 0"),
         (["--memory", "0"], "--memory must be a whole number of at least 1, got 0"),
         (["--init-gamma=-1e308"], "init_gamma must give a finite standard deviation, m^-gamma, got -1e+308"),
-        (["--activation", "silu"], "unknown activation 'silu': known are tanh"),
+        (["--activation", "silu"], "unknown activation 'silu': known are erf"),
         (["--activation", "ReLU"], "unknown activation 'ReLU': did you mean 'relu'?"),
         (["stray"], "unexpected extra argument"),
     ],
