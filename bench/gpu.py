@@ -30,6 +30,9 @@ import numpy as np
 from common import Case
 from numba import cuda  # the simulator looks for this name
 
+from simdrop_kernels.contract.network import Network
+from simdrop_kernels.contract.noise import Noise
+from simdrop_kernels.contract.optimizers import Adam, Momentum
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.cuda.train import backend
 from simdrop_kernels.reference import train as reference
@@ -46,18 +49,19 @@ def settings(small: bool) -> list[tuple[Step, tuple[int, int, int, int]]]:
     thin, several, wide = (32, 128, 2, 1), (16, 40, 5, 3), (32, 256, 785, 10)
     if small:
         thin, several, wide = (5, 8, 2, 1), (3, 8, 3, 2), (3, 4, 40, 2)
+    by_sample = Network(mask="sample")
     return [
         (Step(), thin),
-        (Step(mask="sample", optimizer="adam"), thin),
-        (Step(activation="gelu", objective="risk+r1", optimizer="momentum"), thin),
-        (Step(batch_size=3), several),
-        (Step(mask="sample", batch_size=3, replace=True), several),
-        (Step(mask="sample"), wide),
-        (Step(optimizer="adam"), wide),
+        (Step(network=by_sample, optimizer=Adam()), thin),
+        (Step(network=Network(activation="gelu"), objective="risk+r1", optimizer=Momentum()), thin),
+        (Step(noise=Noise(batch_size=3)), several),
+        (Step(network=by_sample, noise=Noise(batch_size=3, replace=True)), several),
+        (Step(network=by_sample), wide),
+        (Step(optimizer=Adam()), wide),
     ]
 
 
-def start(sizes: tuple[int, int, int, int], optimizer: str, dtype: str) -> tuple[np.ndarray, np.ndarray, Ensemble]:
+def start(sizes: tuple[int, int, int, int], moments: int, dtype: str) -> tuple[np.ndarray, np.ndarray, Ensemble]:
     """Data and an ensemble of members that differ in lr and keep_prob."""
     samples, width, inputs, outputs = sizes
     random = np.random.default_rng(width)
@@ -66,7 +70,7 @@ def start(sizes: tuple[int, int, int, int], optimizer: str, dtype: str) -> tuple
     theta = random.standard_normal((5, width * (inputs + outputs))) / np.sqrt(width)
     lr = np.array([0.5, 0.4, 0.3, 0.2, 0.1]) / width
     ensemble = Ensemble.start(
-        theta, optimizer=optimizer, lr=lr, keep_prob=[0.2, 0.5, 0.7, 0.9, 1.0], first_member=3, dtype=dtype
+        theta, moments=moments, lr=lr, keep_prob=[0.2, 0.5, 0.7, 0.9, 1.0], first_member=3, dtype=dtype
     )
     return x.astype(dtype), y.astype(dtype), ensemble
 
@@ -90,18 +94,18 @@ def check(small: bool) -> bool:
     good, steps = True, 3 if small else STEPS
     for step, sizes in settings(small):
         for dtype in ("float64", "float32"):
-            x, y, theirs = start(sizes, step.optimizer, dtype)
+            x, y, theirs = start(sizes, step.optimizer.moments, dtype)
             reference.advance(step, x, y, theirs, seed=11, first_step=0, steps=steps)
             found = []
             for shape in [None, *shapes(step, x, y, theirs)]:
-                ours = start(sizes, step.optimizer, dtype)[2]
+                ours = start(sizes, step.optimizer.moments, dtype)[2]
                 advance(step, x, y, ours, steps, shape)
                 found.append(ours.theta)
             off = np.abs(found[0] - theirs.theta).max() / np.abs(theirs.theta).max()
             same = all(np.array_equal(found[0], theta) for theta in found)
             good &= bool(off <= TOLERANCE[dtype]) and same
             bits = f"{len(found)} shapes, {'the same bits' if same else 'DIFFERENT BITS'}"
-            print(f"{dtype} {sizes} {step.mask} {step.optimizer}: off by {off:.1e}; {bits}", flush=True)
+            print(f"{dtype} {sizes} {step.network.mask} {step.optimizer.name}: off by {off:.1e}; {bits}", flush=True)
     return good
 
 
@@ -141,7 +145,7 @@ def tune(small: bool, left: Any) -> list[dict[str, Any]]:
 def ensemble_of(case: Case, members: int) -> Ensemble:
     """The members of a case at their common start."""
     theta = np.broadcast_to(case.theta0(), (members, case.theta0().size))
-    return Ensemble.start(theta, optimizer="sgd", lr=case.lr, keep_prob=case.keep_prob)
+    return Ensemble.start(theta, lr=case.lr, keep_prob=case.keep_prob)
 
 
 def peak() -> float:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simdrop_kernels import Noise
+
 from .problem import Problem
 from .version import __version__
-
-if TYPE_CHECKING:
-    pass
 
 #: how attributes of results begin where the members of a run differ; the numbers themselves are coordinates
 PER_MEMBER = "per member"
@@ -77,3 +77,9 @@ def of_problem(problem: Problem) -> dict[str, Any]:
         "n_outputs": problem.n_outputs,
         "data_sha256": fingerprint(problem.x, problem.y),
     }
+
+
+def of_noise(noise: Noise, problem: Problem) -> dict[str, Any]:
+    """The noise of a step, a batch of all samples told as their number."""
+    told = asdict(noise)
+    return told | {"replace": int(noise.replace), "batch_size": noise.batch_size or problem.n_samples}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles import steps
 
 import simdrop
 from simdrop import cli
@@ -70,7 +71,7 @@ def test_nothing_is_said_where_nothing_is_missed(tmp_path, capsys, flags):
 @pytest.mark.usefixtures("_no_extension")
 def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
     caplog.set_level("INFO", logger="simdrop.backends")
-    registry.choose("auto", Step(masks=2), np.dtype(np.float64))  # not written in C
+    registry.choose("auto", steps.make(masks=2), np.dtype(np.float64))  # not written in C
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 1000, 785, 10))  # BLAS is faster
     assert not caplog.records
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 100, 2, 1))

@@ -4,7 +4,14 @@ Trains ensembles of two-layer networks with dropout, one backend per module, all
 Nothing here validates its input or knows of `simdrop`.
 """
 
-from .contract.step import MASKS, OBJECTIVES, OPTIMIZERS, BackendError, Ensemble, Step
+from .contract.network import MASKS, Network
+from .contract.noise import Noise
+from .contract.objectives import OBJECTIVES
+from .contract.optimizers import OPTIMIZERS, SGD, Adam, Momentum
+from .contract.step import BackendError, Ensemble, Step
 from .mathematics.rng import masks
 
-__all__ = ["MASKS", "OBJECTIVES", "OPTIMIZERS", "BackendError", "Ensemble", "Step", "masks"]
+__all__ = [
+    "MASKS", "OBJECTIVES", "OPTIMIZERS", "SGD", "Adam", "BackendError", "Ensemble", "Momentum", "Network", "Noise",
+    "Step", "masks",
+]  # fmt: skip

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contract.equation import Equation
+from .contract.network import Network
 from .contract.step import BackendError, Ensemble, Sizes, Step
 
 #: says at level INFO, which the command line shows, what "auto" would have taken and could not
@@ -57,7 +58,7 @@ class Backend(Protocol):
         """Train all members in place."""
 
     def evaluate(
-        self, step: Step, x: NDArray[np.floating], theta: NDArray[np.floating], outputs: int, *, threads: int = 1
+        self, network: Network, x: NDArray[np.floating], theta: NDArray[np.floating], outputs: int, *, threads: int = 1
     ) -> NDArray[np.floating]:
         """Outputs of the whole networks."""
         ...

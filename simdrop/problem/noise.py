@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from simdrop_kernels.contract.step import LAWS, PARTS, Law, Part
+from simdrop_kernels.contract import noise as contract
+from simdrop_kernels.contract.noise import LAWS, PARTS
 from simdrop_kernels.mathematics.network.dropconnect import MAX_INPUTS
 
 from ..checks.numbers import check_count, check_flag, check_number
@@ -14,17 +15,17 @@ from ..errors import InvalidInput
 from .problem import Problem, check_problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noise:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise(contract.Noise):
     """The noise of one training step, for simulation and theory alike; by default the dropout of the problem.
 
     Parameters
     ----------
+    law : {"bernoulli", "gaussian"}
+        Law of the dropout factors: kept / p, or N(1, (1 - p) / p).
     masks : int
         k: the gradient of a step is averaged over k masks, which divides the covariance of dropout by k and leaves the
         mean as it is (Wei, Kakade & Ma, arXiv:2002.12915).
-    law : {"bernoulli", "gaussian"}
-        Law of the dropout factors: kept / p, or N(1, (1 - p) / p).
     batch_size : int, optional
         Samples of the minibatch of a step; all samples by default.
     replace : bool
@@ -58,15 +59,6 @@ class Noise:
     >>> bool(np.allclose(one, 2 * two))
     True
     """
-
-    masks: int = 1
-    law: Law = "bernoulli"
-    batch_size: int | None = None
-    replace: bool = False
-    label: float = 0.0
-    parameter: float = 0.0
-    connect: float = 1.0
-    part: Part = "both"
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {
@@ -109,25 +101,6 @@ class Noise:
             check_connect(problem, self, f"part {self.part!r} needs the mean over DropConnect's masks")
         batch_size = check_batch(problem, self.batch_size, replace=self.replace)
         return self if batch_size == self.batch_size else replace(self, batch_size=batch_size)
-
-    def fields(self) -> dict[str, Any]:
-        """The fields of `simdrop_kernels.contract.step.Step` that say the same.
-
-        Returns
-        -------
-        dict
-            Fields by name.
-        """
-        return {
-            "masks": self.masks,
-            "law": self.law,
-            "batch_size": self.batch_size,
-            "replace": self.replace,
-            "label_noise": self.label,
-            "parameter_noise": self.parameter,
-            "connect": self.connect,
-            "part": self.part,
-        }
 
 
 def check_batch(problem: Problem, batch_size: int | None, *, replace: bool) -> int | None:

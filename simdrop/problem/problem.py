@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.layout import join, split
-from simdrop_kernels.contract.step import MASKS, TRAINS, Mask, Train
+from simdrop_kernels.contract.network import MASKS, TRAINS, Mask, Network, Train
 from simdrop_kernels.mathematics.activations.base import Activation
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
@@ -154,6 +154,11 @@ class Problem:
         """The output scale s as a number."""
         named = OUTPUT_SCALES.get(self.output_scale) if isinstance(self.output_scale, str) else None
         return float(self.output_scale) if named is None else named(self.width)
+
+    @property
+    def network(self) -> Network:
+        """The network and its dropout mask, as kernels take them."""
+        return Network(activation=self.activation, mask=self.mask, output_scale=self.scale, train=self.train)
 
     @property
     def inputs(self) -> Array:

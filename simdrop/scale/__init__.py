@@ -7,7 +7,7 @@ data = "sin"
 [simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, svag, dtype, record, ...
 steps = 200
 keep = ["norm"]           # besides risks: the norm of the parameters, theta_mean
-[noise]                   # masks, law, label_noise, parameter_noise, connect, part
+[noise]                   # masks, law, label, parameter, connect, part
 masks = 2
 [theory]
 kinds = ["averaged"]      # flows, sme1 and sme2, whose distance from the ensemble's mean is measured

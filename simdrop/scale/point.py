@@ -8,7 +8,8 @@ from typing import Any
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import SCHEMES
-from simdrop_kernels.contract.step import OBJECTIVES, OPTIMIZERS
+from simdrop_kernels.contract.objectives import OBJECTIVES
+from simdrop_kernels.contract.optimizers import OPTIMIZERS
 
 from ..checks.numbers import check_keep_prob
 from ..checks.words import check_choice, check_names
@@ -64,8 +65,8 @@ class Point(ProblemSettings):
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
     masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FEW)
     law: str = _noise("bernoulli", "law of the factors of dropout")
-    label_noise: float = _noise(0.0, "standard deviation of normal noise on every target", bounds={"least": 0})
-    parameter_noise: float = _noise(
+    label: float = _noise(0.0, "standard deviation of normal noise on every target", bounds={"least": 0})
+    parameter: float = _noise(
         0.0, "standard deviation of normal noise on every component of the gradient", bounds={"least": 0}
     )
     connect: float = _noise(1.0, "DropConnect's probability to keep an input weight")
@@ -94,10 +95,7 @@ class Point(ProblemSettings):
         InvalidInput
             A field is wrong.
         """
-        return Noise(
-            masks=self.masks, law=self.law, label=self.label_noise, parameter=self.parameter_noise,  # type: ignore[arg-type]
-            connect=self.connect, part=self.part, batch_size=self.batch_size, replace=self.replace,  # type: ignore[arg-type]
-        )  # fmt: skip
+        return Noise(**{field.name: getattr(self, field.name) for field in fields(Noise)})
 
     def training(self) -> dict[str, Any]:
         """The arguments of `simulate` that define a step.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..problem import Problem
 
 #: of the folder; another one is refused
-FORMAT = 3
+FORMAT = 4
 #: points of one chunk at most, and bytes
 CHUNK, CHUNK_BYTES = 256, 1 << 22
 #: fields that tell which data a problem has

@@ -54,10 +54,10 @@ class ProblemSettings:
         "tanh", "activation of the neurons", choices="simdrop_kernels.mathematics.activations.table:ACTIVATIONS"
     )
     mask: str = _network(
-        "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.contract.step:MASKS"
+        "step", "one mask per step, or one for each sample of a step", choices="simdrop_kernels.contract.network:MASKS"
     )
     bias: bool = _network(True, "give each neuron a bias")
-    train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.contract.step:TRAINS")
+    train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.contract.network:TRAINS")
     output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=SEED)
     init_scale: float = _network(1.0, "standard deviation of the initial parameters", bounds={"least": 0})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 #: of the file; another one is refused
-FORMAT = 2
+FORMAT = 3
 #: the first bytes of a file
 BEGIN = b'{"identity": {"format": '
 DIGEST = hashlib.sha256().digest_size
@@ -187,6 +187,9 @@ def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> Non
     """Raise OtherRun, with the differences named, unless the two agree."""
     if not isinstance(held, dict):
         raise OtherRun(f"{what} is damaged: remove it")
+    formats = held.get("format"), wanted.get("format")
+    if formats[0] != formats[1]:
+        raise OtherRun(f"{what} is of format {formats[0]}, of another version of simdrop; this one writes {formats[1]}")
     names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
     if names:
         told = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])

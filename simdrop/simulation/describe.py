@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..problem import Problem
-from ..provenance import PER_MEMBER, fingerprint, machine, of_problem, versions
+from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
 from .objective import describe
 
 if TYPE_CHECKING:
@@ -48,19 +49,9 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         "theta0_sha256": settings.theta0_sha256,
         "objective": describe({phase.first: phase.step.objective for phase in training.phases}),
         "penalty": step.penalty,
-        "optimizer": step.optimizer,
-        "momentum": step.momentum,
-        "beta1": step.beta1,
-        "beta2": step.beta2,
-        "epsilon": step.epsilon,
-        "batch_size": step.batch_size or problem.n_samples,
-        "replace": int(step.replace),
-        "law": step.law,
-        "masks": step.masks,
-        "label_noise": step.label_noise,
-        "parameter_noise": step.parameter_noise,
-        "connect": step.connect,
-        "part": step.part,
+        "optimizer": step.optimizer.name,
+        **asdict(step.optimizer),
+        **of_noise(step.noise, problem),
         "svag": step.svag,
         "risk_limit": run.wanted.risk_limit_told,
         "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in training.phases)),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from simdrop_kernels import registry
-from simdrop_kernels.contract.step import OBJECTIVES, Step
+from simdrop_kernels.contract.objectives import OBJECTIVES
+from simdrop_kernels.contract.step import Step
 
 from ..checks.numbers import check_finite
 from ..checks.words import check_choice

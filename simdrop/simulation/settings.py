@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simdrop_kernels.contract.step import OPTIMIZERS, Step
+from simdrop_kernels.contract.optimizers import OPTIMIZERS, Optimizer
+from simdrop_kernels.contract.step import Step
 from simdrop_kernels.mathematics.rng import MAX_STEPS, MAX_WIDTH
 
 from .. import provenance
@@ -144,30 +145,31 @@ def _check_noise(
     return noise.check(problem)
 
 
-def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> dict[str, Any]:
-    """The options of the optimizer that are given; raises InvalidInput."""
+def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
+    """The optimizer with its options; raises InvalidInput."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
     if given is not None and not isinstance(given, Mapping):
         raise InvalidInput(f"optimizer_options must be a dict such as {{'momentum': 0.9}}, got {shown(given)}")
     options: dict[str, Any] = dict(given or {})
-    known = {"sgd": (), "momentum": ("momentum",), "adam": ("beta1", "beta2", "epsilon")}[optimizer]
+    kind = next(kind for name, kind in OPTIMIZERS.items() if name == optimizer)
+    known = {field.name: field.metadata for field in dataclasses.fields(kind)}
     for name, value in options.items():
         if name not in known:
             takes = ", ".join(known) or "none"
             raise InvalidInput(f"unknown optimizer option {shown(name)}: {optimizer} takes {takes}")
-        upper = np.inf if name == "epsilon" else 1
+        upper = np.inf if known[name]["below"] is None else known[name]["below"]
         options[name] = check_number(name, value)
         if not 0 <= options[name] < upper:
             raise InvalidInput(f"{name} must lie in [0, {upper}), got {shown(value)}")
-    return options
+    return kind(**options)
 
 
 def _check_step(
     problem: Problem,
     objectives: Mapping[int, str],
-    optimizer: str,
-    options: dict[str, Any],
+    optimizer: Optimizer,
     noise: Noise,
+    penalty: float,
     svag: int | None,
 ) -> Step:
     """The step of the run, but for its objective, which may change; raises InvalidInput."""
@@ -176,26 +178,17 @@ def _check_step(
         other = next((name for name in objectives.values() if name != "dropout"), None)
         if other:
             raise InvalidInput(f"svag needs objective 'dropout', got {other!r}: it rescales the noise of the masks")
-        if optimizer != "sgd":
-            raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer!r}: its steps are those of no other")
+        if optimizer.name != "sgd":
+            raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer.name!r}: its steps are those of no other")
         if noise.part == "drift":
             raise InvalidInput("svag needs noise, but part 'drift' has none; a smaller lr takes smaller steps")
-    return Step(
-        activation=problem.activation,
-        mask=problem.mask,
-        optimizer=optimizer,  # type: ignore[arg-type]
-        output_scale=problem.scale,
-        svag=svag or 0,
-        train=problem.train,
-        **noise.fields(),
-        **options,
-    )
+    return Step(network=problem.network, noise=noise, optimizer=optimizer, penalty=penalty, svag=svag or 0)
 
 
 def _check_draws(step: Step, steps: int, params: int) -> None:
     """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
-    each = step.masks * (2 if step.svag else 1)
+    each = step.noise.masks * (2 if step.svag else 1)
     if steps * each > MAX_STEPS:
         raise InvalidInput(f"steps · masks of a step must be at most 2**32, got {steps} · {each}")
-    if (step.parameter_noise or step.connect < 1) and params > MAX_WIDTH:
+    if (step.noise.parameter or step.noise.connect < 1) and params > MAX_WIDTH:
         raise InvalidInput(f"noise on parameters or input weights allows at most {MAX_WIDTH} of them, got {params}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.contract.step import MOMENTS, Objective, Optimizer
+from simdrop_kernels.contract.objectives import Objective
+from simdrop_kernels.contract.optimizers import OptimizerName
 
 from .. import provenance
 from ..checks.numbers import (
@@ -42,7 +43,7 @@ def simulate(
     seed: int | ArrayLike = 0,
     objective: Objective | Literal["L1"] | Mapping[int, str] = "dropout",
     penalty: float | None = None,
-    optimizer: Optimizer = "sgd",
+    optimizer: OptimizerName = "sgd",
     optimizer_options: dict[str, float] | None = None,
     batch_size: int | None = None,
     replace: bool = False,
@@ -261,8 +262,8 @@ def simulate(
     )
     objectives = check_objective(objective, settings.steps)
     noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives)
-    options = _check_optimizer(optimizer, optimizer_options) | {"penalty": check_penalty(penalty, objectives)}
-    step = _check_step(problem, objectives, optimizer, options, noise, svag)
+    how = _check_optimizer(optimizer, optimizer_options)
+    step = _check_step(problem, objectives, how, noise, check_penalty(penalty, objectives), svag)
     _check_draws(step, settings.steps, problem.n_params)
     wanted = Wanted.check(
         problem,
@@ -281,11 +282,11 @@ def simulate(
     threads = provenance.cores() if threads is None else check_threads(threads)
     drawn_by = _check_numbers(numbers, settings.members)
     training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
-    samples = (step.batch_size or problem.n_samples) * step.masks * (2 if step.svag else 1)
+    samples = (step.noise.batch_size or problem.n_samples) * step.noise.masks * (2 if step.svag else 1)
     speed = min(getattr(phase.backend, "SPEED", 1) for phase in phases)
     block = block_members(
         settings.members,
-        state=problem.n_params * settings.dtype.itemsize * (1 + MOMENTS[step.optimizer]),
+        state=problem.n_params * settings.dtype.itemsize * (1 + step.optimizer.moments),
         work=problem.width * samples * (problem.n_inputs + problem.n_outputs) / speed,
         memory=memory,
         given=block_size,

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import INCREMENTS, SCHEMES, Counts, Equation, Increments, Scheme
-from simdrop_kernels.contract.step import Ensemble, Sizes, Step, for_kernels
+from simdrop_kernels.contract.step import Ensemble, Sizes, for_kernels
 from simdrop_kernels.mathematics.rng import MAX_STEPS
 
 from .. import provenance
@@ -260,7 +260,6 @@ class _Paths:
         theta0 = self.theta0 if self.theta0.ndim == 1 else self.theta0[first:last]
         return Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.problem.n_params)),
-            optimizer="sgd",
             lr=self.lr,
             keep_prob=self.problem.keep_prob,
             first_member=first,
@@ -286,9 +285,8 @@ class _Paths:
         """Nothing to do: every call of a backend leaves the paths in the ensemble's arrays."""
 
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
-        step = Step(activation=self.problem.activation, output_scale=self.problem.scale)
         outputs = registry.load(self.backend.name)
-        return outputs.evaluate(step, x, theta, self.problem.n_outputs, threads=self.threads)
+        return outputs.evaluate(self.problem.network, x, theta, self.problem.n_outputs, threads=self.threads)
 
 
 def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tuple[Array, int]:
@@ -323,15 +321,12 @@ def _check_equation(
     if increments == "normal" and noise.connect < 1:
         raise InvalidInput("increments 'normal' are not written for DropConnect (connect < 1): choose 'masks'")
     return Equation(
-        activation=problem.activation,
-        mask=problem.mask,
-        output_scale=problem.scale,
+        network=problem.network,
+        noise=noise,
         order=order,  # type: ignore[arg-type]  # narrowed above
         scheme=scheme,  # type: ignore[arg-type]  # check_choice has narrowed it
-        train=problem.train,
         antithetic=check_flag("antithetic", antithetic),
         increments=increments,  # type: ignore[arg-type]
-        **noise.fields(),
     )
 
 
@@ -341,13 +336,12 @@ def _work(problem: Problem, equation: Equation) -> int:
     numbers = problem.n_inputs + problem.n_outputs
     stages = len(SCHEMES[equation.scheme])
     if equation.increments == "masks":
-        return (2 * equation.masks + stages) * problem.n_samples * problem.width * numbers
+        return (2 * equation.noise.masks + stages) * problem.n_samples * problem.width * numbers
     return 2 * counts.groups * counts.rows * counts.mask + stages * problem.n_samples * problem.width * numbers
 
 
 def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupted: bool, run: Run) -> dict[str, Any]:
     equation = paths.equation
-    noise = ("law", "masks", "label_noise", "parameter_noise", "replace", "part", "connect", "increments")
     return {
         "kind": "sme",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -357,9 +351,8 @@ def _attrs(paths: _Paths, *, members: int, substeps: int, reason: str, interrupt
         "scheme": equation.scheme,
         "antithetic": int(equation.antithetic),
         "substeps": substeps,
-        **{name: getattr(equation, name) for name in noise},
-        "replace": int(equation.replace),
-        "batch_size": equation.batch_size or paths.problem.n_samples,
+        "increments": equation.increments,
+        **provenance.of_noise(equation.noise, paths.problem),
         "members": members,
         "seed": str(paths.seed),  # up to 2**64 - 1, more than a signed integer holds
         "dtype": str(paths.dtype),

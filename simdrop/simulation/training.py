@@ -54,7 +54,7 @@ class _Training:
         theta0 = settings.theta0 if settings.theta0.ndim == 1 else settings.theta0[first:last]
         ensemble = Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.problem.n_params)),
-            optimizer=step.optimizer,
+            moments=step.optimizer.moments,
             lr=settings.lr[first:last] / (step.svag or 1),
             keep_prob=settings.keep_prob[first:last],
             first_member=first,
@@ -102,7 +102,7 @@ class _Training:
 
     def evaluate(self, x: NDArray[np.floating], theta: NDArray[np.floating]) -> NDArray[np.floating]:
         phase = self.phases[0]
-        return phase.backend.evaluate(phase.step, x, theta, self.problem.n_outputs, threads=self.threads)
+        return phase.backend.evaluate(phase.step.network, x, theta, self.problem.n_outputs, threads=self.threads)
 
 
 def _told(settings: Settings, data: xr.Dataset) -> xr.Dataset:
@@ -136,15 +136,15 @@ def backend_names(
     """
     objectives = check_objective(objective, MAX_STEPS)
     noise = _check_noise(problem, noise, batch_size=None, replace=False, objectives=objectives)
-    options = _check_optimizer(optimizer, optimizer_options) | {"penalty": check_penalty(penalty, objectives)}
-    step = _check_step(problem, objectives, optimizer, options, noise, svag)
+    how = _check_optimizer(optimizer, optimizer_options)
+    step = _check_step(problem, objectives, how, noise, check_penalty(penalty, objectives), svag)
     return [phase.backend.name for phase in _phases(problem, objectives, step, backend, np.dtype(dtype))]
 
 
 def _phases(problem: Problem, objectives: Mapping[int, str], step: Step, backend: str, dtype: np.dtype) -> list[Phase]:
     """The phases of a run, each with its backend; raises InvalidInput and BackendError."""
     check_choice("backend", backend, ("auto", *registry.names()))
-    sizes = Sizes(step.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
+    sizes = Sizes(step.noise.batch_size or problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs)
     found = []
     for first, name in objectives.items():
         here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simdrop_kernels.contract.layout import join
-from simdrop_kernels.mathematics.network.forward import Adjoint, Network
+from simdrop_kernels.mathematics.network.forward import Adjoint, ForwardPass
 
 from ..checks.words import check_choice
 from ..problem import Problem
@@ -222,7 +222,7 @@ class Curvature:
     """
 
     problem: Problem
-    net: Network
+    net: ForwardPass
     v: float
     features: Array
     aa: Array
@@ -308,7 +308,7 @@ class Curvature:
         return matrix
 
 
-def features(net: Network) -> Array:
+def features(net: ForwardPass) -> Array:
     """The features g_ρ = ∂f_o(x_i)/∂θ, shape (n c, P)."""
     n, c = net.e.shape
     by_a = net.scale * np.einsum("ij,oq->ioqj", net.h, np.eye(c))  # (n, c, c, m)
@@ -316,8 +316,8 @@ def features(net: Network) -> Array:
     return join(by_a, by_w).reshape(n * c, -1)
 
 
-def _network(problem: Problem, theta: Array, order: int) -> Network:
-    return Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=order)
+def _network(problem: Problem, theta: Array, order: int) -> ForwardPass:
+    return ForwardPass.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=order)
 
 
 def _variance(problem: Problem, objective: str) -> float:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simdrop_kernels.contract.step import Law
+from simdrop_kernels.contract.noise import Law
 
 from ..checks.numbers import MOST_EXACT, check_count, check_finite, check_lr, check_number, check_seed, is_one
 from ..checks.words import shown

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from conformance.space import FORMS
 from conftest import TOLERANCE
+from oracles import steps
 
 import simdrop
 from simdrop_kernels import registry
-from simdrop_kernels.contract.step import Step, for_kernels
+from simdrop_kernels.contract.network import Network
+from simdrop_kernels.contract.step import for_kernels
 from simdrop_kernels.cpu.train import backend as parallel
 from simdrop_kernels.registry import Backend
 
@@ -48,7 +50,7 @@ def test_problems_of_all_sizes_agree_with_numpy(backend: Backend, inputs: int, o
 def test_numba_compiles_once_for_all_forms() -> None:
     for form in (np.array, FORMS["read-only"]):
         _run("numba", form)
-    step = Step(mask="sample", batch_size=3, replace=True)
+    step = steps.make(mask="sample", batch_size=3, replace=True)
     kernel, _ = parallel._kernel(step, np.ones((1, 3)), np.ones((1, 3)), np.float64, over="members")
     assert len(kernel.signatures) == 1
 
@@ -61,6 +63,6 @@ def test_what_kernels_take_already_is_not_copied() -> None:
 
 def test_backends_take_read_only_arrays(backend: Backend) -> None:
     x, theta = FORMS["read-only"](np.ones((4, 3))), FORMS["read-only"](np.ones((2, 10)))
-    ours = backend.evaluate(Step(), x, theta, 2)
-    theirs = registry.load("numpy").evaluate(Step(), x, theta, 2)
+    ours = backend.evaluate(Network(), x, theta, 2)
+    theirs = registry.load("numpy").evaluate(Network(), x, theta, 2)
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE["float64"])

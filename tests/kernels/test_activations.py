@@ -24,6 +24,7 @@ from simdrop.scale.launch import work
 from simdrop.settings.fields import resolve
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.equation import Equation
+from simdrop_kernels.contract.network import Network
 from simdrop_kernels.contract.step import Step
 from simdrop_kernels.mathematics.activations.functions import of_functions
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, add, scalars
@@ -133,8 +134,11 @@ def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("swish")
     native = registry.load("native")
-    assert native.refuses(Step(activation="swish"), DOUBLE) == "no C function is written for activation 'swish'"
-    backend, reason = registry.choose("auto", Step(activation="swish"), DOUBLE)
+    assert (
+        native.refuses(Step(network=Network(activation="swish")), DOUBLE)
+        == "no C function is written for activation 'swish'"
+    )
+    backend, reason = registry.choose("auto", Step(network=Network(activation="swish")), DOUBLE)
     assert backend.name == "numba"
     assert "no C function" in reason or native.unavailable()
     if not native.unavailable():
@@ -157,11 +161,11 @@ def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.Monke
 def test_what_numba_cannot_compile_runs_on_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("python_only")
-    backend, reason = registry.choose("auto", Step(activation="python_only"), DOUBLE)
+    backend, reason = registry.choose("auto", Step(network=Network(activation="python_only")), DOUBLE)
     assert backend.name == "numpy"
     assert "Numba does not compile activation 'python_only': " in reason
     assert "\n" not in reason
-    equation = Equation(activation="python_only", mask="step")
+    equation = Equation(network=Network(activation="python_only"))
     assert registry.choose_follower("auto", equation, DOUBLE)[0].name == "numpy"
     assert np.isfinite(train("python_only", "auto")["theta"]).all()
     far = ACTIVATIONS["python_only"].value(np.array([1e4, 0.0]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from oracles import steps
 
 import simdrop
 from simdrop.simulation.sme import backend_name, sizes_of
-from simdrop_kernels import Step, registry
-from simdrop_kernels.contract.equation import INCREMENTS, Equation
+from simdrop_kernels import registry
+from simdrop_kernels.contract.equation import INCREMENTS
 from simdrop_kernels.contract.step import Sizes
 
 DOUBLE = np.dtype("float64")
@@ -35,7 +36,7 @@ def _problem(width, samples, mask="step"):
 @pytest.mark.parametrize("increments", INCREMENTS)
 def test_paths_take_numpy_only_where_it_was_measured_faster(samples, width, mask, order, members, increments, taken):
     problem = _problem(width, samples, mask)
-    equation = Equation(mask=mask, order=order, increments=increments)
+    equation = steps.equation(mask=mask, order=order, increments=increments)
     backend, reason = registry.choose_follower("auto", equation, DOUBLE, sizes_of(problem, members))
     assert backend.name == taken
     assert ("not 'numba': 'numpy' was measured to be" in reason) == (taken == "numpy")
@@ -52,5 +53,5 @@ def test_sme_tells_why_numpy():
 
 
 def test_reason_claims_an_order_and_not_a_measurement_of_this_run():
-    _, reason = registry.choose("auto", Step(masks=2), DOUBLE, sizes=Sizes(4, 5, 2, 1))
+    _, reason = registry.choose("auto", steps.make(masks=2), DOUBLE, sizes=Sizes(4, 5, 2, 1))
     assert reason.startswith("'numba' comes first of those that run here, in the order of measured speed")

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TOLERANCE
+from oracles import steps
 
-from simdrop_kernels.contract.step import MASKS, OPTIMIZERS, Ensemble, Step
+from simdrop_kernels.contract.network import MASKS, Network
+from simdrop_kernels.contract.optimizers import OPTIMIZERS
+from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 from simdrop_kernels.reference import train as reference
@@ -36,7 +39,7 @@ def _train(
     threads: int = 2, keep: list[float] | None = None, chunk: int | None = None, lr: float = 0.02,
 ) -> Ensemble:  # fmt: skip
     x, y, theta = _data(shape, dtype)
-    ensemble = Ensemble.start(theta, optimizer=step.optimizer, lr=[lr, lr, lr / 2], keep_prob=keep or KEEP)
+    ensemble = Ensemble.start(theta, moments=step.optimizer.moments, lr=[lr, lr, lr / 2], keep_prob=keep or KEEP)
     done = 0
     while done < steps:
         count = min(chunk or steps, steps - done)
@@ -61,10 +64,10 @@ def _agree(backend: Backend, step: Step, shape: tuple[int, int, int, int], dtype
 FAST = [
     (Step(), THIN, "float64"),
     (Step(), THIN, "float32"),
-    (Step(mask="sample", optimizer="adam", batch_size=5), THIN, "float64"),
-    (Step(activation="gelu", objective="risk+r1", optimizer="momentum", output_scale=0.5), TINY, "float64"),
-    (Step(mask="sample", batch_size=3, replace=True), WIDE, "float64"),
-    (Step(activation="relu", optimizer="adam", output_scale=0.3), WIDE, "float64"),
+    (steps.make(mask="sample", optimizer="adam", batch_size=5), THIN, "float64"),
+    (steps.make(activation="gelu", objective="risk+r1", optimizer="momentum", output_scale=0.5), TINY, "float64"),
+    (steps.make(mask="sample", batch_size=3, replace=True), WIDE, "float64"),
+    (steps.make(activation="relu", optimizer="adam", output_scale=0.3), WIDE, "float64"),
 ]
 
 
@@ -79,7 +82,7 @@ def test_agrees_with_numpy(backend: Backend, step: Step, shape: tuple[int, int, 
 def test_every_activation_agrees_with_numpy(
     backend: Backend, activation: str, shape: tuple[int, int, int, int]
 ) -> None:
-    _agree(backend, Step(activation=activation, output_scale=0.5), shape)
+    _agree(backend, steps.make(activation=activation, output_scale=0.5), shape)
 
 
 @pytest.mark.slow
@@ -90,7 +93,7 @@ def test_every_activation_agrees_with_numpy(
 def test_every_combination_agrees_with_numpy(
     backend: Backend, objective: str, optimizer: str, mask: str, shape: tuple[int, int, int, int]
 ) -> None:
-    step = Step(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
+    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
     _agree(backend, step, shape)
 
 
@@ -100,7 +103,7 @@ def test_masks_are_those_of_rng(backend: Backend, shape: tuple[int, int, int, in
     _, width, _, outputs = shape
     for number in (0, 3, 2**31 + 5):
         x, y, theta = _data(shape, "float64")
-        ensemble = Ensemble.start(theta, optimizer="sgd", lr=0.1, keep_prob=KEEP, first_member=7)
+        ensemble = Ensemble.start(theta, lr=0.1, keep_prob=KEEP, first_member=7)
         backend.advance(Step(), x, y, ensemble, seed=SEED, first_step=number, steps=1, threads=1)
         moved = (ensemble.theta != theta)[:, : outputs * width].reshape(-1, outputs, width).any(axis=1)
         kept = rng.masks(seed=SEED, member=np.arange(7, 10), step=number, width=width, keep_prob=np.array(KEEP))
@@ -120,13 +123,15 @@ def test_threads_and_chunks_change_no_bit(backend: Backend, shape: tuple[int, in
 def test_members_do_not_see_each_other(backend: Backend, shape: tuple[int, int, int, int]) -> None:
     x, y, theta = _data(shape, "float64")
     whole = _train(backend, Step(), shape)
-    alone = Ensemble.start(theta[1:2], optimizer="sgd", lr=0.02, keep_prob=KEEP[1], first_member=1)
+    alone = Ensemble.start(theta[1:2], lr=0.02, keep_prob=KEEP[1], first_member=1)
     backend.advance(Step(), x, y, alone, seed=SEED, first_step=0, steps=30, threads=2)
     assert np.array_equal(alone.theta[0], whole.theta[1])
 
 
 @pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
-@pytest.mark.parametrize("step", [Step(), Step(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"])
+@pytest.mark.parametrize(
+    "step", [Step(), steps.make(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"]
+)
 def test_keep_prob_one_is_gradient_descent_bit_for_bit(
     backend: Backend, step: Step, shape: tuple[int, int, int, int]
 ) -> None:
@@ -139,11 +144,11 @@ def test_keep_prob_one_is_gradient_descent_bit_for_bit(
 @pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
 def test_a_diverging_member_stops_and_no_other_does(backend: Backend, shape: tuple[int, int, int, int]) -> None:
     x, y, theta = _data(shape, "float64")
-    step = Step(activation="quadratic")
+    step = steps.make(activation="quadratic")
     rates = [1e-3, 50.0, 1e-3]
-    ensemble = Ensemble.start(theta, optimizer="sgd", lr=rates, keep_prob=0.9)
+    ensemble = Ensemble.start(theta, lr=rates, keep_prob=0.9)
     backend.advance(step, x, y, ensemble, seed=SEED, first_step=0, steps=40, threads=2)
-    oracle = Ensemble.start(theta, optimizer="sgd", lr=rates, keep_prob=0.9)
+    oracle = Ensemble.start(theta, lr=rates, keep_prob=0.9)
     reference.advance(step, x, y, oracle, seed=SEED, first_step=0, steps=40)
     assert 0 < oracle.diverged[1] < 40
     assert list(ensemble.diverged) == list(oracle.diverged)
@@ -159,7 +164,7 @@ def test_evaluate_is_the_whole_network(backend: Backend, shape: tuple[int, int, 
     _, width, inputs, outputs = shape
     x = np.random.default_rng(0).standard_normal((300, inputs)).astype(dtype)  # more than one piece of samples
     theta = _data(shape, dtype)[2]
-    values = backend.evaluate(Step(output_scale=0.7), x, theta, outputs, threads=2)
+    values = backend.evaluate(Network(output_scale=0.7), x, theta, outputs, threads=2)
     a, w = theta[:, : outputs * width].reshape(-1, outputs, width), theta[:, outputs * width :]
     wanted = 0.7 * np.einsum("kom,knm->kno", a, np.tanh(np.einsum("nd,kmd->knm", x, w.reshape(-1, width, inputs))))
     assert values.dtype == np.dtype(dtype)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from conftest import TOLERANCE
 from numpy.typing import NDArray
-from oracles import compiled, simulator
+from oracles import compiled, simulator, steps
 
 from simdrop_kernels import registry
-from simdrop_kernels.contract.step import MASKS, OPTIMIZERS, BackendError, Ensemble, Step
+from simdrop_kernels.contract.network import MASKS
+from simdrop_kernels.contract.optimizers import OPTIMIZERS
+from simdrop_kernels.contract.step import BackendError, Ensemble, Step
 from simdrop_kernels.cpu import statistics
 from simdrop_kernels.cuda.train import backend as cuda
 from simdrop_kernels.cuda.train.plan import TeamShape, WideShape
@@ -74,7 +76,7 @@ def _ensemble(
 ) -> Ensemble:
     _, width, inputs, outputs = shape
     theta = np.random.default_rng(width).standard_normal((len(KEEP), width * (inputs + outputs))) / np.sqrt(width)
-    ensemble = Ensemble.start(theta, optimizer=step.optimizer, lr=lr, keep_prob=keep, first_member=7, dtype=dtype)
+    ensemble = Ensemble.start(theta, moments=step.optimizer.moments, lr=lr, keep_prob=keep, first_member=7, dtype=dtype)
     ensemble.member[1::2] |= np.uint64(5 << 32)  # a seed of their own
     return ensemble
 
@@ -97,18 +99,26 @@ def _agree(
 COVER = [
     (Step(), THIN, {"shape": TEAMS[2]}),
     (Step(), THIN, {"shape": TEAMS[1], "dtype": "float32"}),
-    (Step(mask="sample", optimizer="adam", batch_size=5), THIN, {"shape": TEAMS[1], "ones": True}),
-    (Step(activation="gelu", objective="risk+r1", optimizer="momentum", output_scale=0.5), THIN, {"shape": TEAMS[0]}),
-    (Step(batch_size=3, replace=True, activation="sigmoid"), SOME, {"shape": TEAMS[3]}),
+    (steps.make(mask="sample", optimizer="adam", batch_size=5), THIN, {"shape": TEAMS[1], "ones": True}),
+    (
+        steps.make(activation="gelu", objective="risk+r1", optimizer="momentum", output_scale=0.5),
+        THIN,
+        {"shape": TEAMS[0]},
+    ),
+    (steps.make(batch_size=3, replace=True, activation="sigmoid"), SOME, {"shape": TEAMS[3]}),
     # with a small ε Adam makes steps of size lr of the rounding of a gradient near 0
-    (Step(objective="risk+r1", optimizer="adam", epsilon=1e-2), SOME, {"shape": TEAMS[1], "dtype": "float32"}),
+    (steps.make(objective="risk+r1", optimizer="adam", epsilon=1e-2), SOME, {"shape": TEAMS[1], "dtype": "float32"}),
     (Step(), SOME, {"shape": WIDE}),
-    (Step(mask="sample", optimizer="adam", batch_size=4), SOME, {"shape": WIDE}),
-    (Step(objective="risk+r1", optimizer="momentum", output_scale=0.5), SOME, {"shape": WIDE, "dtype": "float32"}),
-    (Step(activation="relu", batch_size=3, replace=True), (4, 6, 1, 1), {"shape": WIDE}),
+    (steps.make(mask="sample", optimizer="adam", batch_size=4), SOME, {"shape": WIDE}),
+    (
+        steps.make(objective="risk+r1", optimizer="momentum", output_scale=0.5),
+        SOME,
+        {"shape": WIDE, "dtype": "float32"},
+    ),
+    (steps.make(activation="relu", batch_size=3, replace=True), (4, 6, 1, 1), {"shape": WIDE}),
     # σ(0) is not 0 and the last pass is not full: what pads it must add nothing
-    (Step(activation="sigmoid", objective="risk+r1"), THIN, {"shape": TEAMS[1]}),
-    (Step(activation="sigmoid", objective="risk+r1", batch_size=3), SOME, {"shape": WIDE}),
+    (steps.make(activation="sigmoid", objective="risk+r1"), THIN, {"shape": TEAMS[1]}),
+    (steps.make(activation="sigmoid", objective="risk+r1", batch_size=3), SOME, {"shape": WIDE}),
     (Step(), THIN, {}),
     (Step(), (3, 4, 40, 2), {}),
 ]
@@ -123,7 +133,7 @@ def test_agrees_with_numpy(call: simulator.Call, step: Step, problem: Any, optio
 @pytest.mark.parametrize("shape", [TEAMS[1], WIDE], ids=["team", "wide"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_agrees_with_numpy(call: simulator.Call, activation: str, shape: Any) -> None:
-    _agree(call, Step(activation=activation, output_scale=0.5), SOME, shape=shape)
+    _agree(call, steps.make(activation=activation, output_scale=0.5), SOME, shape=shape)
 
 
 @pytest.mark.slow
@@ -138,7 +148,7 @@ def test_every_combination_agrees_with_numpy(
 ) -> None:  # fmt: skip
     if request.node.callspec.params["call"] == "compiled" and (problem is THIN) == (shape is WIDE):
         pytest.skip("interpreting PTX takes a while: one problem for each kernel does there")
-    step = Step(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
+    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
     _agree(call, step, problem, shape=shape)
 
 
@@ -170,7 +180,9 @@ def test_minibatches_are_those_of_rng(call: simulator.Call, samples: int, size: 
             assert np.array_equal(row, rng.batches(seed=SEED, member=9, step=int(step), **options)[0])
 
 
-@pytest.mark.parametrize("step", [Step(), Step(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"])
+@pytest.mark.parametrize(
+    "step", [Step(), steps.make(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"]
+)
 def test_no_shape_changes_a_bit(call: simulator.Call, step: Step) -> None:
     x, y = _data(THIN)
     thetas = [
@@ -184,7 +196,7 @@ def test_no_shape_changes_a_bit(call: simulator.Call, step: Step) -> None:
 
 @pytest.mark.parametrize("shape", [TEAMS[1], WIDE], ids=["team", "wide"])
 def test_no_division_of_the_work_changes_a_bit(call: simulator.Call, shape: Any) -> None:
-    step, (x, y) = Step(optimizer="momentum", batch_size=4), _data(THIN)
+    step, (x, y) = steps.make(optimizer="momentum", batch_size=4), _data(THIN)
 
     def theta(**options: Any) -> NDArray:
         return call(simulator.train, step, x, y, _ensemble(step, THIN), seed=SEED, shape=shape, **options).theta
@@ -197,7 +209,9 @@ def test_no_division_of_the_work_changes_a_bit(call: simulator.Call, shape: Any)
 
 
 @pytest.mark.parametrize("shape", [TEAMS[1], WIDE], ids=["team", "wide"])
-@pytest.mark.parametrize("step", [Step(), Step(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"])
+@pytest.mark.parametrize(
+    "step", [Step(), steps.make(mask="sample", batch_size=5, optimizer="adam")], ids=["step", "sample"]
+)
 def test_keep_prob_one_is_gradient_descent_bit_for_bit(call: simulator.Call, step: Step, shape: Any) -> None:
     x, y = _data(THIN)
 
@@ -212,7 +226,7 @@ def test_keep_prob_one_is_gradient_descent_bit_for_bit(call: simulator.Call, ste
 
 @pytest.mark.parametrize("shape", [TEAMS[2], TEAMS[0], WIDE], ids=["team", "lane", "wide"])
 def test_a_diverging_member_stops_and_no_other_does(call: simulator.Call, shape: Any) -> None:
-    step, (x, y) = Step(activation="quadratic"), _data(THIN)
+    step, (x, y) = steps.make(activation="quadratic"), _data(THIN)
     rates = [1e-3, 50.0, 1e-3]
     ours = call(simulator.train, step, x, y, _ensemble(step, THIN, lr=rates), seed=SEED, steps=20, shape=shape)
     theirs = _ensemble(step, THIN, lr=rates)
@@ -241,7 +255,7 @@ def test_state_stays_on_the_device_until_it_is_fetched(call: simulator.Call) -> 
 
 
 def test_members_go_in_blocks_where_memory_is_short(call: simulator.Call) -> None:
-    step, (x, y) = Step(optimizer="adam"), _data(THIN)
+    step, (x, y) = steps.make(optimizer="adam"), _data(THIN)
     options: dict[str, Any] = {"seed": SEED, "shape": TEAMS[1], "chunk": 2}
     whole = call(simulator.train, step, x, y, _ensemble(step, THIN), **options)
     found_out = call(simulator.short_of_memory, 1, step, x, y, _ensemble(step, THIN), **options)
@@ -258,9 +272,9 @@ def test_members_go_in_blocks_where_memory_is_short(call: simulator.Call) -> Non
 def test_evaluate_is_the_whole_network(call: simulator.Call, problem: Any, dtype: str) -> None:
     x, _ = _data(problem, dtype)
     theta = _ensemble(Step(), problem, dtype).theta
-    step = Step(activation="gelu", output_scale=0.7)
+    step = steps.make(activation="gelu", output_scale=0.7)
     ours = call(simulator.evaluate, step, x, theta, problem[3])
-    wanted = reference.evaluate(step, x.astype(np.float64), theta.astype(np.float64), problem[3])
+    wanted = reference.evaluate(step.network, x.astype(np.float64), theta.astype(np.float64), problem[3])
     assert ours.dtype == np.dtype(dtype)
     np.testing.assert_allclose(ours, wanted, rtol=0, atol=TOLERANCE[dtype] * np.abs(wanted).max())
 
@@ -302,12 +316,16 @@ def test_simulate_opens_one_session_a_block_and_phase(call: simulator.Call, monk
 def test_members_are_observed_where_they_lie(call: simulator.Call, dtype: str, devices: list[int]) -> None:
     """Moments have the bits of the host's recursion over the same numbers; risks and norms agree to rounding."""
     x, y = _data(SOME, dtype)
-    step, points, alive = Step(output_scale=0.7), x[:3] + 1, np.array([1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1], dtype=bool)
+    step, points, alive = (
+        steps.make(output_scale=0.7),
+        x[:3] + 1,
+        np.array([1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1], dtype=bool),
+    )
     theta = np.random.default_rng(3).standard_normal((len(alive), SOME[1] * (SOME[2] + SOME[3])))
-    ensemble = Ensemble.start(theta, optimizer="sgd", lr=0.01, keep_prob=0.7, dtype=dtype)
+    ensemble = Ensemble.start(theta, lr=0.01, keep_prob=0.7, dtype=dtype)
     found = call(simulator.observed, step, x, y, ensemble, points, alive, devices)
     theta = found["all"]
-    f = reference.evaluate(step, x, theta, SOME[3])
+    f = reference.evaluate(step.network, x, theta, SOME[3])
     risk = np.square((f - y).astype(np.float64)).sum(axis=(1, 2)) / (2 * len(x))
     np.testing.assert_allclose(found["risk"], risk, rtol=TOLERANCE[dtype])
     np.testing.assert_allclose(found["norm"], np.linalg.norm(theta.astype(np.float64), axis=1), rtol=TOLERANCE[dtype])

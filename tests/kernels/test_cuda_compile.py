@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import TOLERANCE
-from oracles import compiled, ptx, simulator
+from oracles import compiled, ptx, simulator, steps
 
-from simdrop_kernels.contract.step import MOMENTS, Ensemble, Step
+from simdrop_kernels.contract.optimizers import OPTIMIZERS
+from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.cuda.train import plan
 from simdrop_kernels.reference import train as reference
 
@@ -85,7 +86,7 @@ def _team(
 
 
 def _size(width: int, inputs: int, outputs: int, optimizer: str, held: int, dtype: str) -> plan.Size:
-    return plan.Size(width, inputs, outputs, MOMENTS[optimizer], held, np.dtype(dtype).itemsize // 4)
+    return plan.Size(width, inputs, outputs, OPTIMIZERS[optimizer].moments, held, np.dtype(dtype).itemsize // 4)
 
 
 def test_the_headline_kernel_stays_in_registers_and_in_single_precision(cuda: Any) -> None:
@@ -123,9 +124,9 @@ def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
 @pytest.mark.parametrize(
     ("step", "shape", "dtype"),
     [
-        (Step(mask="sample", optimizer="adam", batch_size=5), plan.TeamShape(64, 4, 2, 1), "float64"),
+        (steps.make(mask="sample", optimizer="adam", batch_size=5), plan.TeamShape(64, 4, 2, 1), "float64"),
         (Step(), plan.TeamShape(4, 4, 2, 8), "float32"),
-        (Step(optimizer="momentum", batch_size=3, replace=True), plan.WideShape(64, 2, 8), "float64"),
+        (steps.make(optimizer="momentum", batch_size=3, replace=True), plan.WideShape(64, 2, 8), "float64"),
     ],
 )
 def test_compiled_kernels_agree_with_numpy_and_have_no_races(cuda: Any, step: Step, shape: Any, dtype: str) -> None:
@@ -133,7 +134,7 @@ def test_compiled_kernels_agree_with_numpy_and_have_no_races(cuda: Any, step: St
     x, y = random.standard_normal((7, 3)).astype(dtype), random.standard_normal((7, 1)).astype(dtype)
     start = random.standard_normal((3, 13 * 4)) / 4
     theirs, ours = (
-        Ensemble.start(start, optimizer=step.optimizer, lr=0.3, keep_prob=[0.3, 0.8, 1.0], dtype=dtype)
+        Ensemble.start(start, moments=step.optimizer.moments, lr=0.3, keep_prob=[0.3, 0.8, 1.0], dtype=dtype)
         for _ in range(2)
     )
     for ensemble in (theirs, ours):

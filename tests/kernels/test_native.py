@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from oracles import steps
 
 from simdrop_kernels import native, registry
 from simdrop_kernels.contract.step import PARAMETER_LIMIT, BackendError, Ensemble, Sizes, Step
@@ -31,7 +32,7 @@ def isa(request, monkeypatch):
     return request.param
 
 
-def setting(shape, *, members=4, dtype=np.float64, optimizer="sgd", lr=0.05, seed=0, keep_prob=(0.5, 0.8, 0.95, 1.0)):
+def setting(shape, *, moments=0, members=4, dtype=np.float64, lr=0.05, seed=0, keep_prob=(0.5, 0.8, 0.95, 1.0)):
     """Data x, y and an ensemble for one of SHAPES; inputs end in a bias where there is more than one."""
     samples, inputs, outputs, width = shape
     random = np.random.default_rng(seed)
@@ -40,7 +41,7 @@ def setting(shape, *, members=4, dtype=np.float64, optimizer="sgd", lr=0.05, see
         x[:, -1] = 1
     y = random.standard_normal((samples, outputs)).astype(dtype)
     theta = (random.standard_normal((members, width * (inputs + outputs))) / np.sqrt(width)).astype(dtype)
-    return x, y, lambda: Ensemble.start(theta, optimizer=optimizer, lr=lr, keep_prob=np.resize(keep_prob, members))
+    return x, y, lambda: Ensemble.start(theta, moments=moments, lr=lr, keep_prob=np.resize(keep_prob, members))
 
 
 def trained(backend, step, x, y, ensemble, *, steps=20, first_step=3, threads=1):
@@ -60,7 +61,7 @@ def test_equals_numpy(isa, activation, dtype):
     for shape, mask, objective in itertools.product(SHAPES, ("step", "sample"), native._OBJECTIVES):
         if activation == "quadratic" and shape[1] > 4:
             continue  # diverges within the steps: rounding differences become large ones
-        step = Step(activation=activation, mask=mask, objective=objective, output_scale=0.7)
+        step = steps.make(activation=activation, mask=mask, objective=objective, output_scale=0.7)
         x, y, start = setting(shape, dtype=dtype)
         expected, found = trained(reference, step, x, y, start()), trained(native, step, x, y, start())
         assert distance(expected, found) < TOLERANCE[dtype], (shape, mask, objective)
@@ -72,8 +73,8 @@ def test_equals_numpy(isa, activation, dtype):
 @pytest.mark.parametrize(("batch_size", "replace"), [(None, False), (3, False), (3, True), (8, False), (12, True)])
 def test_optimizers_and_minibatches_equal_numpy_after_100_steps(isa, optimizer, batch_size, replace):
     for mask, shape in itertools.product(("step", "sample"), [(8, 2, 1, 19), (8, 6, 3, 37)]):
-        step = Step(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
-        x, y, start = setting(shape, optimizer=optimizer, lr=0.01)
+        step = steps.make(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
+        x, y, start = setting(shape, moments=step.optimizer.moments, lr=0.01)
         expected = trained(reference, step, x, y, start(), steps=100)
         found = trained(native, step, x, y, start(), steps=100)
         assert distance(expected, found) < TOLERANCE[np.float64], (mask, shape)
@@ -84,9 +85,9 @@ def test_evaluate_equals_numpy(isa, dtype):
     for activation, shape in itertools.product(native._ACTIVATIONS, [*SHAPES, (700, 2, 1, 9), (300, 5, 2, 9)]):
         x, _, start = setting(shape, dtype=dtype)
         theta = start().theta
-        step = Step(activation=activation, output_scale=0.3)
-        expected = reference.evaluate(step, x, theta, shape[2])
-        found = native.evaluate(step, x, theta, shape[2], threads=2)
+        step = steps.make(activation=activation, output_scale=0.3)
+        expected = reference.evaluate(step.network, x, theta, shape[2])
+        found = native.evaluate(step.network, x, theta, shape[2], threads=2)
         np.testing.assert_allclose(found, expected, rtol=0, atol=16 * np.finfo(dtype).eps * np.abs(expected).max())
 
 
@@ -95,14 +96,16 @@ def test_evaluate_equals_numpy(isa, dtype):
 def test_keeping_all_is_the_risk_bit_for_bit(isa, mask, dtype):
     for shape, activation in itertools.product(SHAPES, ("tanh", "gelu")):
         x, y, start = setting(shape, dtype=dtype, keep_prob=1.0)
-        dropout = trained(native, Step(activation=activation, mask=mask), x, y, start())
-        risk = trained(native, Step(activation=activation, objective="risk"), x, y, start())
+        dropout = trained(native, steps.make(activation=activation, mask=mask), x, y, start())
+        risk = trained(native, steps.make(activation=activation, objective="risk"), x, y, start())
         np.testing.assert_array_equal(dropout.theta, risk.theta)
 
 
-@pytest.mark.parametrize("step", [Step(), Step(mask="sample", batch_size=3, optimizer="adam")], ids=["step", "adam"])
+@pytest.mark.parametrize(
+    "step", [Step(), steps.make(mask="sample", batch_size=3, optimizer="adam")], ids=["step", "adam"]
+)
 def test_threads_blocks_and_pauses_change_nothing(isa, step, monkeypatch):
-    x, y, start = setting((6, 2, 1, 40), members=23, optimizer=step.optimizer)
+    x, y, start = setting((6, 2, 1, 40), members=23, moments=step.optimizer.moments)
     once = trained(native, step, x, y, start(), steps=12)
     monkeypatch.setattr(native, "_WORK_PER_CALL", 1e4)  # many calls for one run
     for threads in (1, 2, 5):
@@ -125,11 +128,11 @@ def test_threads_blocks_and_pauses_change_nothing(isa, step, monkeypatch):
 @pytest.mark.parametrize("objective", native._OBJECTIVES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_diverging_member_trains_no_more(isa, objective, dtype):
-    step = Step(activation="linear", objective=objective)
+    step = steps.make(activation="linear", objective=objective)
     x, y, start = setting((5, 2, 1, 40), dtype=dtype)
     ensemble = start()
     ensemble.lr[:] = [0.01, 300.0, 0.01, 3000.0]
-    expected = Ensemble.start(ensemble.theta, optimizer="sgd", lr=ensemble.lr, keep_prob=ensemble.keep_prob)
+    expected = Ensemble.start(ensemble.theta, lr=ensemble.lr, keep_prob=ensemble.keep_prob)
     trained(reference, step, x, y, expected, steps=200)
     trained(native, step, x, y, ensemble, steps=200)
     np.testing.assert_array_equal(ensemble.diverged, expected.diverged)
@@ -147,7 +150,7 @@ def test_a_start_beyond_the_limit_has_diverged(dtype):
     for value, begun in ((limit, True), (np.nextafter(np.array(limit, dtype), np.inf), False), (np.nan, False)):
         theta = setting((5, 2, 1, 40), keep_prob=0.3, dtype=np.dtype(dtype).type)[2]().theta
         theta[0, 43] = value
-        ensemble = Ensemble.start(theta, optimizer="sgd", lr=1e-3, keep_prob=0.3)
+        ensemble = Ensemble.start(theta, lr=1e-3, keep_prob=0.3)
         assert ensemble.diverged.tolist() == [-1 if begun else 0, *[-1] * (len(theta) - 1)]
 
 
@@ -164,7 +167,7 @@ def test_large_matrices_are_left_to_blas():
 
 
 def test_refusals_name_the_reason(monkeypatch):
-    assert "risk+r1+r2" in native.refuses(Step(objective="risk+r1+r2"), np.dtype(np.float64))
+    assert "risk+r1+r2" in native.refuses(steps.make(objective="risk+r1+r2"), np.dtype(np.float64))
     assert "float16" in native.refuses(Step(), np.dtype(np.float16))
     assert native.refuses(Step(), np.dtype(np.float32)) is None
     monkeypatch.setenv("SIMDROP_ISA", "avx1024")
@@ -190,6 +193,6 @@ def test_interrupts_are_heard_within_a_second(threads):
     timer.start()
     begun = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
-        trained(native, Step(mask="sample"), x, y, start(), steps=100_000, threads=threads)
+        trained(native, steps.make(mask="sample"), x, y, start(), steps=100_000, threads=threads)
     assert time.perf_counter() - begun < 1.3
     timer.join()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from simdrop_kernels import native
-from simdrop_kernels.contract.step import Step
+from simdrop_kernels.contract.network import Network
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "kernels" / "native"
@@ -71,7 +71,7 @@ def test_operations_are_those_of_the_compiled_tanh(tmp_path, dtype):
     (tmp_path / "tanh.c").write_text("\n".join([*lines, "vec tanh_of(vec z) { return N(act_tanh)(z); }"]))
     run([GCC, "-std=gnu11", "-O3", *AVX512, f"-I{SOURCES}", "-S", "tanh.c", "-o", "tanh.s"], cwd=tmp_path)
     arithmetic = re.findall(r"^\s+v(?:add|sub|mul|div|min|max|fn?m\w+)p[sd]\b", (tmp_path / "tanh.s").read_text(), re.M)
-    assert native.operations(Step(), np.dtype(dtype), 2, 1) == len(arithmetic) + 7
+    assert native.operations(Network(), np.dtype(dtype), 2, 1) == len(arithmetic) + 7
 
 
 @pytest.mark.slow

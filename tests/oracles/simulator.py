@@ -149,7 +149,7 @@ def evaluate(step: Step, x: NDArray, theta: NDArray, outputs: int) -> NDArray:
 
     before, program.EVALUATED = program.EVALUATED, 2 * len(x) * outputs
     try:
-        return cuda.evaluate(step, x, theta, outputs)
+        return cuda.evaluate(step.network, x, theta, outputs)
     finally:
         program.EVALUATED = before
 

@@ -37,9 +37,9 @@ def _alone(point, **options):
     [
         ({}, {"masks": 3}, {"noise": simdrop.Noise(masks=3)}),
         ({}, {"law": "gaussian", "part": "noise"}, {"noise": simdrop.Noise(law="gaussian", part="noise")}),
-        ({"batch_size": 3, "replace": True}, {"label_noise": 0.1},
+        ({"batch_size": 3, "replace": True}, {"label": 0.1},
          {"noise": simdrop.Noise(batch_size=3, replace=True, label=0.1)}),
-        ({}, {"parameter_noise": 0.2, "connect": 0.9}, {"noise": simdrop.Noise(parameter=0.2, connect=0.9)}),
+        ({}, {"parameter": 0.2, "connect": 0.9}, {"noise": simdrop.Noise(parameter=0.2, connect=0.9)}),
         ({"optimizer": "adam", "beta1": 0.5, "epsilon": 1e-3}, {},
          {"optimizer": "adam", "optimizer_options": {"beta1": 0.5, "epsilon": 1e-3}}),
         ({"optimizer": "momentum", "momentum": 0.3}, {},
@@ -63,9 +63,9 @@ def test_fields_are_the_arguments_that_they_are_named_after(simulate, noise, opt
 
 
 def test_noise_and_options_can_be_swept(tmp_path):
-    swept = {"masks": [1, 2], "beta1": [0.5, 0.9], "label_noise": [0.0, 0.1]}
+    swept = {"masks": [1, 2], "beta1": [0.5, 0.9], "label": [0.0, 0.1]}
     found = scale.sweep(_design({"optimizer": "adam"}, sweep=swept), tmp_path, threads=1)
-    assert dict(found.sizes) == {"masks": 2, "beta1": 2, "label_noise": 2, "time": 4}
+    assert dict(found.sizes) == {"masks": 2, "beta1": 2, "label": 2, "time": 4}
     assert len(np.unique(found["risk_mean"].values[..., -1])) == 8
 
 
@@ -136,7 +136,7 @@ def test_svag_is_compared_at_its_own_time():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"noise": {"label": 0.1}}, "did you mean 'label_noise'"),
+        ({"noise": {"label_noise": 0.1}}, "did you mean 'label'"),
         ({"noise": {"law": "gauss"}}, "did you mean 'gaussian'"),
         ({"noise": {"connect": 2.0}}, "connect must lie"),
         ({"simulate": {"keep": ["norms"]}}, "did you mean 'norm'"),

@@ -49,7 +49,7 @@ def _sweep(text):
         (_sweep("init_seed = [-1]"), r"\[sweep\] init_seed must be a whole number of at least 0, got -1"),
         (_sweep("seed = [1e30]"), r"\[sweep\] seed must be at most"),
         (_sweep("masks = [1e30]"), r"\[sweep\] masks must be at most 1000000"),
-        (_sweep("label_noise = ['a']"), r"\[sweep\] label_noise must be a number, got 'a'"),
+        (_sweep("label = ['a']"), r"\[sweep\] label must be a number, got 'a'"),
         (_sweep("keep_prob = [1.5]"), r"keep_prob must lie in \(0, 1\]"),
         (_sweep("batch_size = [9]"), "batch_size must be at most the 4 samples, got 9"),
         (_sweep("beta1 = [0.5]"), "unknown optimizer option 'beta1': sgd takes none"),

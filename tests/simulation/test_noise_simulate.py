@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import TOLERANCE
+from oracles import steps
 from scipy.stats import norm
 
 import simdrop
@@ -10,7 +11,7 @@ from simdrop import theory
 from simdrop.errors import InvalidInput
 from simdrop.problem import Noise
 from simdrop_kernels import registry
-from simdrop_kernels.contract.step import BackendError, Ensemble, Step
+from simdrop_kernels.contract.step import BackendError, Ensemble
 from simdrop_kernels.cpu.train import backend as parallel
 from simdrop_kernels.reference import train as reference
 
@@ -147,18 +148,18 @@ THIN, WIDE = (7, 150, 2, 1), (6, 33, 4, 3)
 KEEP = [0.3, 0.8, 1.0]  # one member each
 
 STEPS = [
-    (Step(masks=3), THIN),
-    (Step(law="gaussian", label_noise=0.2, parameter_noise=0.1), THIN),
-    (Step(law="gaussian", mask="sample", masks=2, batch_size=3), WIDE),
-    (Step(connect=0.6, mask="sample", svag=4, batch_size=4, replace=True), WIDE),
-    (Step(part="drift"), WIDE),
-    (Step(part="noise", masks=2, svag=2), THIN),
-    (Step(part="noise", mask="sample", batch_size=4, label_noise=0.1), WIDE),
-    (Step(part="drift", connect=0.7), WIDE),
-    (Step(part="noise", connect=0.7, mask="sample", label_noise=0.1), THIN),
-    (Step(train="output"), THIN),
-    (Step(train="input", objective="risk+r1", batch_size=3), WIDE),
-    (Step(train="input", objective="risk"), THIN),
+    (steps.make(masks=3), THIN),
+    (steps.make(law="gaussian", label=0.2, parameter=0.1), THIN),
+    (steps.make(law="gaussian", mask="sample", masks=2, batch_size=3), WIDE),
+    (steps.make(connect=0.6, mask="sample", svag=4, batch_size=4, replace=True), WIDE),
+    (steps.make(part="drift"), WIDE),
+    (steps.make(part="noise", masks=2, svag=2), THIN),
+    (steps.make(part="noise", mask="sample", batch_size=4, label=0.1), WIDE),
+    (steps.make(part="drift", connect=0.7), WIDE),
+    (steps.make(part="noise", connect=0.7, mask="sample", label=0.1), THIN),
+    (steps.make(train="output"), THIN),
+    (steps.make(train="input", objective="risk+r1", batch_size=3), WIDE),
+    (steps.make(train="input", objective="risk"), THIN),
 ]
 
 
@@ -168,7 +169,7 @@ def _train(backend, step, shape, *, dtype="float64", threads=2, chunk=100):
     x, y = random.standard_normal((samples, inputs)), random.standard_normal((samples, outputs))
     theta = random.standard_normal((len(KEEP), width * (inputs + outputs))) / np.sqrt(width)
     ensemble = Ensemble.start(
-        theta, optimizer=step.optimizer, lr=[0.02, 0.02, 0.01], keep_prob=KEEP, first_member=5, dtype=dtype
+        theta, moments=step.optimizer.moments, lr=[0.02, 0.02, 0.01], keep_prob=KEEP, first_member=5, dtype=dtype
     )
     for done in range(0, 100, chunk):
         count = min(chunk, 100 - done)
@@ -204,12 +205,12 @@ def test_numba_agrees_with_numpy_in_single_precision(step, shape):
     ("optimizer", "activation"), [("momentum", "relu"), ("adam", "gelu")]
 )  # a minute for each kernel
 def test_numba_agrees_for_other_optimizers_and_activations(optimizer, activation):
-    step = Step(optimizer=optimizer, activation=activation, masks=2, law="gaussian", label_noise=0.1, train="input")
+    step = steps.make(optimizer=optimizer, activation=activation, masks=2, law="gaussian", label=0.1, train="input")
     _agree(step, WIDE)
 
 
 def test_threads_and_chunks_change_no_bit():
-    step = Step(masks=2, mask="sample", batch_size=3, label_noise=0.1, parameter_noise=0.1, connect=0.6, svag=2)
+    step = steps.make(masks=2, mask="sample", batch_size=3, label=0.1, parameter=0.1, connect=0.6, svag=2)
     for backend in (parallel, reference):
         _, whole = _train(backend, step, WIDE, threads=1)
         for threads, chunk in ((2, 100), (1, 7)):
@@ -221,7 +222,7 @@ def test_threads_and_chunks_change_no_bit():
 @pytest.mark.parametrize("train", ["output", "input"])
 def test_frozen_weights_do_not_move_by_a_bit(backend, train):
     for optimizer in ("sgd", "adam") if backend is reference else ("sgd",):
-        step = Step(optimizer=optimizer, train=train, parameter_noise=0.3, label_noise=0.1, masks=2)
+        step = steps.make(optimizer=optimizer, train=train, parameter=0.3, label=0.1, masks=2)
         start, ensemble = _train(backend, step, WIDE)
         cut = WIDE[1] * WIDE[3]
         fixed, moved = (slice(cut, None), slice(cut)) if train == "output" else (slice(cut), slice(cut, None))
@@ -259,7 +260,7 @@ def test_time_and_provenance():
     )
     np.testing.assert_allclose(runs.time, [0, 0.1, 0.2])
     wanted = {
-        "masks": 2, "law": "gaussian", "batch_size": 3, "label_noise": 0.1, "parameter_noise": 0.2, "connect": 0.9,
+        "masks": 2, "law": "gaussian", "batch_size": 3, "label": 0.1, "parameter": 0.2, "connect": 0.9,
         "part": "both", "svag": 4, "train": "input", "lr": 0.1,
     }  # fmt: skip
     assert {name: runs.attrs[name] for name in wanted} == wanted
@@ -273,7 +274,7 @@ def test_backends_that_do_not_run_a_noise_say_so():
     ):
         with pytest.raises(BackendError, match=message):
             simdrop.simulate(problem, problem.init(), lr=0.1, steps=1, members=1, noise=noise, backend=name)
-    assert registry.choose("auto", Step(masks=2), np.dtype("float64"))[0].name == "numba"
+    assert registry.choose("auto", steps.make(masks=2), np.dtype("float64"))[0].name == "numba"
 
 
 @pytest.mark.parametrize(

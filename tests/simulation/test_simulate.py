@@ -37,7 +37,7 @@ def _run(**changes: Any) -> xr.Dataset:
 
 def test_records_what_single_steps_of_the_kernel_give() -> None:
     data = _run(record=[0, 3, 17, 40], keep_theta=True, members=6, seed=11)
-    ensemble = Ensemble.start(np.tile(THETA0, (6, 1)), optimizer="sgd", lr=0.05, keep_prob=0.7)
+    ensemble = Ensemble.start(np.tile(THETA0, (6, 1)), lr=0.05, keep_prob=0.7)
     step = Step()
     for number in range(40):
         if number in data.step:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import TOLERANCE
 from numpy.typing import NDArray
-from oracles import enumeration
+from oracles import enumeration, steps
 
 import simdrop
 from simdrop.errors import Diverged, InvalidInput
@@ -39,15 +39,15 @@ COVER: list[dict[str, Any]] = [
     {},
     {"order": 1, "scheme": "heun"},
     {"scheme": "euler", "law": "gaussian", "masks": 2},
-    {"label_noise": 0.3, "parameter_noise": 0.2, "masks": 3},
-    {"train": "output", "label_noise": 0.1, "parameter_noise": 0.1},
+    {"label": 0.3, "parameter": 0.2, "masks": 3},
+    {"train": "output", "label": 0.1, "parameter": 0.1},
     {"train": "input", "part": "noise"},
     {"part": "drift", "scheme": "heun"},
     {"mask": "sample"},
-    {"mask": "sample", "scheme": "heun", "law": "gaussian", "label_noise": 0.3},
-    {"mask": "sample", "batch_size": 3, "label_noise": 0.1, "masks": 2},
-    {"mask": "sample", "batch_size": 3, "replace": True, "parameter_noise": 0.2},
-    {"mask": "sample", "batch_size": 3, "antithetic": True, "label_noise": 0.1, "parameter_noise": 0.2},
+    {"mask": "sample", "scheme": "heun", "law": "gaussian", "label": 0.3},
+    {"mask": "sample", "batch_size": 3, "label": 0.1, "masks": 2},
+    {"mask": "sample", "batch_size": 3, "replace": True, "parameter": 0.2},
+    {"mask": "sample", "batch_size": 3, "antithetic": True, "label": 0.1, "parameter": 0.2},
 ]
 
 
@@ -58,9 +58,7 @@ def _agree(equation: Equation, *, width: int, outputs: int, samples: int = 5, dt
     theta[1, 0] *= 20  # one neuron larger than all others
     x, y = problem.inputs.astype(dtype), problem.y.astype(dtype)
     ours, theirs = (
-        Ensemble.start(
-            theta, optimizer="sgd", lr=[0.2, 0.3, 0.4], keep_prob=[0.3, 0.8, 1.0], first_member=7, dtype=dtype
-        )
+        Ensemble.start(theta, lr=[0.2, 0.3, 0.4], keep_prob=[0.3, 0.8, 1.0], first_member=7, dtype=dtype)
         for _ in range(2)
     )
     options: dict[str, Any] = {"seed": 2**40 + 1, "first_step": 2**31 + 5, "sizes": np.array([0.01, 0.02])}
@@ -75,19 +73,19 @@ def _agree(equation: Equation, *, width: int, outputs: int, samples: int = 5, dt
 @pytest.mark.parametrize(("width", "outputs"), [(1, 1), (2, 2), (17, 1), (40, 2)])
 @pytest.mark.parametrize("settings", COVER)
 def test_numba_agrees_with_numpy(settings: dict[str, Any], width: int, outputs: int) -> None:
-    _agree(Equation(output_scale=0.8, **settings), width=width, outputs=outputs)
+    _agree(steps.equation(output_scale=0.8, **settings), width=width, outputs=outputs)
 
 
 def test_numba_agrees_with_numpy_where_numbers_are_drawn_by_parts() -> None:
-    _agree(Equation(output_scale=0.8, law="gaussian"), width=151, outputs=1, samples=2)
-    _agree(Equation(output_scale=0.8, law="gaussian", mask="sample"), width=151, outputs=1, samples=2)
+    _agree(steps.equation(output_scale=0.8, law="gaussian"), width=151, outputs=1, samples=2)
+    _agree(steps.equation(output_scale=0.8, law="gaussian", mask="sample"), width=151, outputs=1, samples=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("activation", "dtype"), [("relu", "float64"), ("tanh", "float32"), ("sigmoid", "float32")])
 def test_numba_agrees_with_numpy_for_other_activations(activation: str, dtype: str) -> None:
     for mask in ("step", "sample"):
-        _agree(Equation(activation=activation, mask=mask), width=9, outputs=2, dtype=dtype)
+        _agree(steps.equation(activation=activation, mask=mask), width=9, outputs=2, dtype=dtype)
 
 
 @pytest.mark.slow
@@ -252,7 +250,7 @@ def test_every_path_has_its_start() -> None:
 
 def test_provenance_tells_the_equation() -> None:
     attrs = _sme(order=1, noise=Noise(masks=2, label=0.1), seed=2**64 - 1, substeps=3).attrs
-    told = {"kind": "sme", "order": 1, "scheme": "rk4", "substeps": 3, "masks": 2, "label_noise": 0.1, "lr": 0.1}
+    told = {"kind": "sme", "order": 1, "scheme": "rk4", "substeps": 3, "masks": 2, "label": 0.1, "lr": 0.1}
     assert told.items() <= attrs.items()
     assert attrs["seed"] == str(2**64 - 1)
     assert attrs["backend"] == "numpy"
@@ -319,8 +317,8 @@ def test_antithetic_paths_are_driven_by_opposite_noise(backend: str) -> None:
     plain = _sme(backend=backend, keep_theta=True, members=3)
     pairs = _sme(backend=backend, keep_theta=True, members=6, antithetic=True)
     np.testing.assert_array_equal(pairs["theta"].values[:, ::2], plain["theta"].values)
-    still = Equation(scheme="euler", part="noise", antithetic=True)
-    ensemble = Ensemble.start(np.stack([THETA0] * 6), optimizer="sgd", lr=0.1, keep_prob=0.7)
+    still = steps.equation(scheme="euler", part="noise", antithetic=True)
+    ensemble = Ensemble.start(np.stack([THETA0] * 6), lr=0.1, keep_prob=0.7)
     {"numpy": reference, "numba": parallel}[backend].advance(
         still, PROBLEM.inputs, PROBLEM.y, ensemble, seed=1, first_step=0, sizes=np.array([0.1])
     )

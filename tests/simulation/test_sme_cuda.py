@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import TOLERANCE
 from numpy.typing import NDArray
-from oracles import compiled, simulator
+from oracles import compiled, simulator, steps
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import Equation
@@ -62,9 +62,9 @@ def _case(case: str) -> tuple[Equation, NDArray, NDArray, Ensemble]:
     theta = random.standard_normal((len(KEEP), width * (inputs + outputs)))
     theta[0, 0] *= 9  # a neuron whose u² exceeds the sum of all others'
     lr = [0.3, 0.1, 0.2, 0.1]
-    ensemble = Ensemble.start(theta, optimizer="sgd", lr=lr, keep_prob=KEEP, first_member=6, dtype=dtype)
+    ensemble = Ensemble.start(theta, lr=lr, keep_prob=KEEP, first_member=6, dtype=dtype)
     ensemble.diverged[3] = 1
-    return Equation(**settings), x, y, ensemble
+    return steps.equation(**settings), x, y, ensemble
 
 
 def _agree(ours: Ensemble, case: str) -> None:
@@ -72,7 +72,7 @@ def _agree(ours: Ensemble, case: str) -> None:
     start = theirs.theta.copy()
     reference.advance(equation, x, y, theirs, seed=SEED, first_step=FIRST, sizes=np.array(SIZES))
     # the path that has diverged stays where it was; but for noise alone without dropout all others move
-    moved = [True, True, equation.part != "noise", False]
+    moved = [True, True, equation.noise.part != "noise", False]
     np.testing.assert_array_equal((theirs.theta != start).any(axis=1), moved)
     np.testing.assert_array_equal(ours.diverged, theirs.diverged)
     tolerance = TOLERANCE[str(theirs.theta.dtype)] * np.abs(theirs.theta).max()
@@ -102,9 +102,9 @@ def test_the_compiled_kernel_agrees_with_numpy_and_has_no_races(case: str) -> No
 
 @pytest.mark.parametrize(
     "settings",
-    [{"law": "gaussian"}, {"label_noise": 0.1}, {"batch_size": 2}, {"connect": 0.5, "increments": "masks"}],
+    [{"law": "gaussian"}, {"label": 0.1}, {"batch_size": 2}, {"connect": 0.5, "increments": "masks"}],
 )
 def test_what_it_does_not_run_is_refused(settings: dict[str, Any]) -> None:
-    equation = Equation(**settings)
+    equation = steps.equation(**settings)
     assert "not written for it" in str(cuda.refuses(equation, np.dtype("float32")))
     assert registry.choose_follower("auto", equation, np.dtype("float32"))[0].name != "cuda"

@@ -18,7 +18,7 @@ import simdrop
 from simdrop.problem import Noise
 from simdrop_kernels.contract.equation import Equation, Noises
 from simdrop_kernels.mathematics import rng
-from simdrop_kernels.mathematics.network.forward import Network
+from simdrop_kernels.mathematics.network.forward import ForwardPass
 from simdrop_kernels.reference import follow as reference
 
 NOISES = {
@@ -41,11 +41,7 @@ def _problem(mask: str = "step", **changes: Any) -> tuple[simdrop.Problem, NDArr
 
 
 def _equation(problem: simdrop.Problem, noise: Noise) -> Equation:
-    fields = noise.fields()
-    del fields["connect"]
-    return Equation(
-        activation=problem.activation, mask=problem.mask, output_scale=problem.scale, train=problem.train, **fields
-    )
+    return Equation(network=problem.network, noise=noise)
 
 
 def _columns(problem: simdrop.Problem, theta: NDArray, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> NDArray:
@@ -68,7 +64,7 @@ def _columns(problem: simdrop.Problem, theta: NDArray, noise: Noise, monkeypatch
         for size in (1, None):  # the first call tells how many numbers there are
             members = np.arange(size or len(used), dtype=np.uint64)
             thetas = np.tile(theta, (len(members), 1))
-            net = Network.at(problem.inputs, problem.y, thetas, problem.activation, problem.scale, order=1)
+            net = ForwardPass.at(problem.inputs, problem.y, thetas, problem.activation, problem.scale, order=1)
             noises = Noises.of(equation, np.full(len(members), problem.keep_prob), problem.n_samples)
             found = reference.gradient_noise(equation, net, noises, member=members, step=0, seed=0)
     return found
@@ -180,7 +176,7 @@ def test_the_numbers_of_all_rows_are_apart(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(reference, "normals", record)
     equation = _equation(problem, NOISES["all"])
-    net = Network.at(problem.inputs, problem.y, theta[None], problem.activation, problem.scale, order=1)
+    net = ForwardPass.at(problem.inputs, problem.y, theta[None], problem.activation, problem.scale, order=1)
     noises = Noises.of(equation, np.array([problem.keep_prob]), problem.n_samples)
     reference.gradient_noise(equation, net, noises, member=np.zeros(1, np.uint64), step=0, seed=0)
     rows = [row for row, _ in asked]

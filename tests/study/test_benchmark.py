@@ -10,7 +10,7 @@ import pytest
 
 from simdrop.cli import run
 from simdrop.study.throughput.measure import FULL, Point, benchmark, points
-from simdrop_kernels import Step
+from simdrop_kernels import Network
 from simdrop_kernels.cpu.roofline import peak_multiply_adds
 from simdrop_kernels.cpu.train import backend as parallel
 from simdrop_kernels.mathematics.activations.tanh import tanh as make_tanh
@@ -63,7 +63,7 @@ def test_operations_are_those_of_the_source(dtype: type) -> None:
     terms = {np.float32: (4, 4), np.float64: (5, 4)}[dtype]
     fused = sum(terms) + (3 if dtype is np.float64 else 0)  # p² + q² of the doublings
     tanh = Counted.count - fused
-    counted = parallel.operations(Step(), np.dtype(dtype), 2, 1)
+    counted = parallel.operations(Network(), np.dtype(dtype), 2, 1)
     assert counted == tanh + 2 + 1 + 3 + 2
 
 

@@ -13,7 +13,6 @@ from simdrop.errors import Diverged, DivergenceWarning, InvalidInput
 from simdrop.study import compare
 from simdrop.study.comparison import table as report
 from simdrop.study.comparison.measure import squared_distances
-from simdrop_kernels import Step
 from simdrop_kernels.reference import train as reference
 
 SMALL = {"backend": "numpy", "record": 5}
@@ -38,9 +37,7 @@ def exact_prediction(problem, theta0, *, lr, steps, grid):
             found[name].append(np.tensordot(chance, values, axes=1))
         if step < steps:
             factor = masks[:, step, None, :] / p
-            gradient = reference.dropout_gradient(
-                Step(activation=problem.activation), problem.inputs, problem.y, paths, factor
-            )
+            gradient = reference.dropout_gradient(problem.network, problem.inputs, problem.y, paths, factor)
             paths = paths - lr * gradient
     axes = {"theta": ("time", "param"), "f": ("time", "point", "output"), "risk": ("time",)}
     one = xr.Dataset({name: (axes[name], np.array(values)) for name, values in found.items()})

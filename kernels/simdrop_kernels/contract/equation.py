@@ -41,13 +41,15 @@ and the derivative.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .step import Law, Mask, Part, Step, Train
+from .network import Network
+from .noise import Noise
+from .step import Step
 
 Scheme = Literal["rk4", "heun", "euler"]
 Order = Literal[1, 2]
@@ -96,31 +98,20 @@ SCHEMES: dict[str, tuple[Stage, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equation:
-    """The equation and its scheme, the same for all paths and steps of a run; fields as those of a `Step`."""
+    """The equation and its scheme, the same for all paths and steps of a run."""
 
-    activation: str = "tanh"
-    mask: Mask = "step"
-    output_scale: float = 1.0
+    network: Network = field(default_factory=Network)
+    noise: Noise = field(default_factory=Noise)
     order: Order = 2
     scheme: Scheme = "rk4"
-    law: Law = "bernoulli"
-    masks: int = 1
-    label_noise: float = 0.0
-    parameter_noise: float = 0.0
-    batch_size: int | None = None
-    replace: bool = False
-    part: Part = "both"
-    train: Train = "both"
-    antithetic: bool = False  # paths 2k and 2k + 1 are driven by W_k and -W_k
-    connect: float = 1.0  # with increments "masks" alone
     increments: Increments = "normal"  # what the noise of a step is made of: see above
+    antithetic: bool = False  # paths 2k and 2k + 1 are driven by W_k and -W_k
 
     @property
-    def draw(self) -> Step:
+    def training_step(self) -> Step:
         """The training step whose gradient's noise is that of the equation."""
-        names = ("activation", "mask", "output_scale", "law", "masks", "label_noise", "parameter_noise")
-        more = ("batch_size", "replace", "connect", "train")
-        return Step(**{name: getattr(self, name) for name in (*names, *more)})
+        whole = self.noise if self.noise.part == "both" else replace(self.noise, part="both")
+        return Step(network=self.network, noise=whole)
 
     def drawn_by(self, member: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The numbers (M,) in the generator's counter of the paths `member` (M,)."""
@@ -129,11 +120,6 @@ class Equation:
     def signs(self, member: NDArray[np.uint64]) -> NDArray[np.float64]:
         """What multiplies their noise (M,): 1, or -1 on the second path of a pair."""
         return np.ones(len(member)) - 2.0 * self.antithetic * (member % np.uint64(2)).astype(np.float64)
-
-    @property
-    def gaussian(self) -> bool:
-        """Whether the dropout factors are normal numbers."""
-        return self.law == "gaussian"
 
 
 class Counts(NamedTuple):
@@ -156,12 +142,13 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, equation: Equation, samples: int, outputs: int, width: int) -> Counts:
         """For n, c, m."""
-        groups = samples if equation.mask == "sample" else 1
+        mask, noise = equation.network.mask, equation.noise
+        groups = samples if mask == "sample" else 1
         rows = samples // groups * outputs
-        shared = equation.mask == "step" and equation.batch_size is not None  # ξ of all samples at once
+        shared = mask == "step" and noise.batch_size is not None  # ξ of all samples at once
         single = rows == 1 and not shared
-        mask = (2 * width + 1 if single else width * (width + 1) // 2) + width * equation.gaussian
-        return cls(groups, rows, single, mask, outputs * (1 + width), 1 + shared * mask)
+        numbers = (2 * width + 1 if single else width * (width + 1) // 2) + width * noise.gaussian
+        return cls(groups, rows, single, numbers, outputs * (1 + width), 1 + shared * numbers)
 
 
 class Noises(NamedTuple):
@@ -185,12 +172,13 @@ class Noises(NamedTuple):
     @classmethod
     def of(cls, equation: Equation, keep_prob: NDArray[np.float64], samples: int) -> Noises:
         """For keep_prob (M,) and n."""
+        noise = equation.noise
         v = (1 - keep_prob) / keep_prob
-        single, pair = np.sqrt(v / equation.masks), v / math.sqrt(equation.masks)
-        own = 0 * v if equation.gaussian else single * (v - 1)
-        square = math.sqrt(2) * pair if equation.gaussian else 0 * v
-        label = np.full_like(v, equation.label_noise)
-        size = equation.batch_size or samples
-        left = 1.0 if equation.replace else (samples - size) / max(samples - 1, 1)
-        batch = math.sqrt(samples / size * left) if equation.batch_size else 0.0
+        single, pair = np.sqrt(v / noise.masks), v / math.sqrt(noise.masks)
+        own = 0 * v if noise.gaussian else single * (v - 1)
+        square = math.sqrt(2) * pair if noise.gaussian else 0 * v
+        label = np.full_like(v, noise.label)
+        size = noise.batch_size or samples
+        left = 1.0 if noise.replace else (samples - size) / max(samples - 1, 1)
+        batch = math.sqrt(samples / size * left) if noise.batch_size else 0.0
         return cls(single, pair, single, own, square, label, label * single, v, batch, math.sqrt(samples / size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .step import Step
+from .network import Network
 
 
 def width_of(x: NDArray, y: NDArray, theta: NDArray) -> int:
@@ -27,7 +27,15 @@ def join(a: NDArray, w: NDArray) -> NDArray:
     return np.concatenate([a.reshape(*lead, -1), w.reshape(*lead, -1)], axis=-1)
 
 
-def frozen(step: Step, x: NDArray, y: NDArray, theta: NDArray) -> slice:
-    """Where in theta the weights stand that `step` does not train."""
+def frozen(network: Network, x: NDArray, y: NDArray, theta: NDArray) -> slice:
+    """Where in theta the weights stand that are not trained."""
     cut = width_of(x, y, theta) * y.shape[-1]
-    return {"both": slice(0), "output": slice(cut, None), "input": slice(cut)}[step.train]
+    return {"both": slice(0), "output": slice(cut, None), "input": slice(cut)}[network.train]
+
+
+def trained(network: Network, x: NDArray, y: NDArray, vectors: NDArray) -> NDArray:
+    """Vectors (..., P) with zeros for the weights that are not trained; themselves where all are."""
+    if network.train == "both":
+        return vectors
+    a, w = split(vectors, y.shape[-1], x.shape[-1])
+    return join(a, np.zeros_like(w)) if network.train == "output" else join(np.zeros_like(a), w)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.step import Step
+from ..contract.optimizers import Adam, Momentum, Optimizer
 from .activations.base import Jit, Scalar
 
 
@@ -24,7 +24,7 @@ def optimizer(
 ) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
     """The update (θ, u, v) -> (θ, u, v) of one parameter; arguments after those: gradient, lr, constants.
 
-    The constants are those of `optimizer_constants`; `contract.step.Step` has the formulas. `over_root`, of (u, v, ε),
+    The constants are those of `optimizer_constants`; `contract.optimizers` has the formulas. `over_root`, of (u, v, ε),
     is u / (√v + ε) where a processor has better instructions than what a compiler makes of it.
     """
     if name == "adam":
@@ -58,19 +58,19 @@ def _make_adam(over_root: Any) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
     return adam
 
 
-def optimizer_constants(step: Step, first_step: int, steps: int, real: type) -> NDArray[np.floating]:
+def optimizer_constants(kind: Optimizer, first_step: int, steps: int, real: type) -> NDArray[np.floating]:
     """What the updates of `steps` steps need besides lr, one row a step, in precision `real`: (steps, 7).
 
     momentum: its factor. adam: beta1, 1 - beta1, beta2, 1 - beta2, the two bias corrections of the step,
     epsilon. Computed in double precision and rounded once.
     """
     table = np.zeros((steps, 7))
-    if step.optimizer == "momentum":
-        table[:, 0] = step.momentum
-    elif step.optimizer == "adam":
+    if isinstance(kind, Momentum):
+        table[:, 0] = kind.momentum
+    elif isinstance(kind, Adam):
         number = np.arange(first_step + 1, first_step + steps + 1, dtype=np.float64)
-        table[:, :4] = step.beta1, 1 - step.beta1, step.beta2, 1 - step.beta2
-        table[:, 4] = 1 / (1 - step.beta1**number)
-        table[:, 5] = 1 / (1 - step.beta2**number)
-        table[:, 6] = step.epsilon
+        table[:, :4] = kind.beta1, 1 - kind.beta1, kind.beta2, 1 - kind.beta2
+        table[:, 4] = 1 / (1 - kind.beta1**number)
+        table[:, 5] = 1 / (1 - kind.beta2**number)
+        table[:, 6] = kind.epsilon
     return table.astype(real)

@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.step import COMPILED, Ensemble, Sizes, Step
+from ..contract.network import Network
+from ..contract.objectives import COMPILED
+from ..contract.optimizers import Optimizer
+from ..contract.step import Ensemble, Sizes, Step
 
 _native: Any = None
 try:
@@ -38,7 +41,6 @@ expected = True
 #: their numbers in task.h
 _ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic")
 _MASKS = ("step", "sample")
-_OBJECTIVES = COMPILED
 _OPTIMIZERS = ("sgd", "momentum", "adam")
 
 #: input weights of a network from which the BLAS of backend "numba" is faster
@@ -73,17 +75,17 @@ def instruction_set() -> str:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.extras:
-        return f"{', '.join(step.extras)} other than the default is not written for it"
-    known = {
-        "activation": _ACTIVATIONS,
-        "mask": _MASKS,
-        "objective": _OBJECTIVES,
-        "optimizer": _OPTIMIZERS,
+    if step.further:
+        return f"{', '.join(step.further)} other than the default is not written for it"
+    asked = {
+        "activation": (step.network.activation, _ACTIVATIONS),
+        "mask": (step.network.mask, _MASKS),
+        "objective": (step.objective, COMPILED),
+        "optimizer": (step.optimizer.name, _OPTIMIZERS),
     }
-    for field, names in known.items():
-        if getattr(step, field) not in names:
-            return f"no C function is written for {field} {getattr(step, field)!r}"
+    for what, (value, written) in asked.items():
+        if value not in written:
+            return f"no C function is written for {what} {value!r}"
     if dtype not in (np.float32, np.float64):
         return f"dtype {dtype} is neither float32 nor float64"
     return None
@@ -107,22 +109,20 @@ def advance(
     samples, inputs = x.shape
     outputs = y.shape[1]
     width = ensemble.theta.shape[1] // (inputs + outputs)
+    network, noise = step.network, step.noise
     config = (
-        _ACTIVATIONS.index(step.activation),
-        _MASKS.index(step.mask),
-        _OBJECTIVES.index(step.objective),
-        _OPTIMIZERS.index(step.optimizer),
-        step.batch_size or 0,
-        step.replace,
-        step.output_scale,
-        step.momentum,
-        step.beta1,
-        step.beta2,
-        step.epsilon,
+        _ACTIVATIONS.index(network.activation),
+        _MASKS.index(network.mask),
+        COMPILED.index(step.objective),
+        _OPTIMIZERS.index(step.optimizer.name),
+        noise.batch_size or 0,
+        noise.replace,
+        network.output_scale,
+        *_options(step.optimizer),
         seed,
     )
     isa = instruction_set()
-    work = (step.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
+    work = (noise.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
     members = len(ensemble.theta)
 
     def train(first: int, last: int, stop: threading.Event) -> None:
@@ -144,21 +144,26 @@ def advance(
     _share(train, members, work * steps, threads)
 
 
-def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+def _options(kind: Optimizer) -> tuple[float, ...]:
+    """The four numbers that a task in C has for the options of any optimizer; 0 where this one has no such option."""
+    return tuple(getattr(kind, name, 0.0) for name in ("momentum", "beta1", "beta2", "epsilon"))
+
+
+def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     out = np.empty((len(theta), len(x), outputs), dtype=theta.dtype)
-    activation, isa = _ACTIVATIONS.index(step.activation), instruction_set()
+    activation, isa = _ACTIVATIONS.index(network.activation), instruction_set()
 
     def run(first: int, last: int, stop: threading.Event) -> None:
         if stop.is_set():
             raise _Stopped
-        _native.evaluate(isa, activation, step.output_scale, x, theta[first:last], out[first:last])
+        _native.evaluate(isa, activation, network.output_scale, x, theta[first:last], out[first:last])
 
     _share(run, len(theta), len(x) * (theta.shape[1] + 8.0 * theta.shape[1] / (x.shape[1] + outputs)), threads)
     return out
 
 
-def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
+def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
     """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in fused.h, or None.
 
     tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it, its square, the polynomial (2 in
@@ -166,10 +171,10 @@ def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | 
     is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x. Signs, lookups, loads
     and stores run on other ports. The counts are those of processors that fuse multiplication and addition.
     """
-    if step.activation != "tanh" or outputs != 1 or inputs > 3:
+    if network.activation != "tanh" or outputs != 1 or inputs > 3:
         return None
     tanh = 5 + 1 + (2 if dtype == np.float32 else 8) + 3
-    forward = max(inputs - 1, 1) + 1 + (1 if step.mask == "sample" else 0)
+    forward = max(inputs - 1, 1) + 1 + (1 if network.mask == "sample" else 0)
     return forward + tanh + 3 + inputs
 
 

@@ -23,10 +23,10 @@ from ..contract.equation import (
     Equation,
     Noises,
 )
-from ..contract.layout import join, split
+from ..contract.layout import trained
 from ..contract.step import Ensemble, limits
 from ..mathematics.network import dropconnect
-from ..mathematics.network.forward import Network
+from ..mathematics.network.forward import ForwardPass
 from ..mathematics.rng import STREAM_SDE, normals
 from . import train as training
 
@@ -77,14 +77,14 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
     for stage in SCHEMES[equation.scheme]:
         point = theta + real(stage.ahead * h) * k + noise
         bends = bool(stage.weight) and equation.order == 2
-        net = Network.at(x, y, point, equation.activation, equation.output_scale, order=1 + bends)
-        if stage.weight and equation.part != "noise":
-            if equation.connect < 1:
+        net = ForwardPass.at(x, y, point, equation.network.activation, equation.network.output_scale, order=1 + bends)
+        if stage.weight and equation.noise.part != "noise":
+            if equation.noise.connect < 1:
                 k = connected_drift(equation, x, y, point, ensemble)
             else:
                 k = drift(equation, net, ensemble.lr, noises.variance)
             total += real(stage.weight) * k
-        if stage.noise and equation.part != "drift":
+        if stage.noise and equation.noise.part != "drift":
             size = (equation.signs(ensemble.member) * np.sqrt(ensemble.lr * h)).astype(real)[:, None]
             drawn_by = equation.drawn_by(ensemble.member)
             if equation.increments == "masks":
@@ -94,29 +94,31 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
     return theta + real(h) * total + noise
 
 
-def drift(equation: Equation, net: Network, lr: NDArray[np.float64], variance: NDArray[np.float64]) -> Array:
+def drift(equation: Equation, net: ForwardPass, lr: NDArray[np.float64], variance: NDArray[np.float64]) -> Array:
     """-∇L or -∇(L + (lr/4)|∇L|²), (M, P)."""
     v = net.column(variance)
-    gradient = _trained(equation, net, net.mean_gradient(net.e, v))
+    gradient = trained(equation.network, net.x, net.e, net.mean_gradient(net.e, v))
     if equation.order == 1:
         return -gradient
-    return -gradient - net.column(lr / 2)[:, 0] * _trained(equation, net, net.mean_gradient_along(gradient, v))
+    return -gradient - net.column(lr / 2)[:, 0] * trained(
+        equation.network, net.x, net.e, net.mean_gradient_along(gradient, v)
+    )
 
 
 def connected_drift(equation: Equation, x: Array, y: Array, point: Array, ensemble: Ensemble) -> Array:
     """-∇L or -∇(L + (lr/4)|∇L|²), (M, P), where DropConnect takes part in L."""
     known: dict[str, Any] = {
-        "activation": equation.activation,
+        "activation": equation.network.activation,
         "keep_prob": ensemble.keep_prob,
-        "output_scale": equation.output_scale,
-        "connect": equation.connect,
+        "output_scale": equation.network.output_scale,
+        "connect": equation.noise.connect,
     }
-    gradient = _trained_of(equation, x, y, dropconnect.mean_gradient(x, y, point, **known))
+    gradient = trained(equation.network, x, y, dropconnect.mean_gradient(x, y, point, **known))
     if equation.order == 1:
         return -gradient
     half_lr = (ensemble.lr / 2).astype(point.dtype)[:, None]
     bent = dropconnect.mean_gradient_along(x, y, point, gradient, **known)
-    return -gradient - half_lr * _trained_of(equation, x, y, bent)
+    return -gradient - half_lr * trained(equation.network, x, y, bent)
 
 
 def masks_noise(
@@ -125,13 +127,13 @@ def masks_noise(
     """(G - G')/√2 (M, P), G and G' the gradients at `point` (M, P) under draws 2 · step and 2 · step + 1."""
     here = replace(ensemble, theta=point, member=equation.drawn_by(ensemble.member))
     first, second = (
-        training.draw_gradient(equation.draw, x, y, here, seed ^ MASKS_KEY, 2 * step + q) for q in range(2)
+        training.draw_gradient(equation.training_step, x, y, here, seed ^ MASKS_KEY, 2 * step + q) for q in range(2)
     )
-    return _trained_of(equation, x, y, (first - second) * point.dtype.type(math.sqrt(0.5)))
+    return trained(equation.network, x, y, (first - second) * point.dtype.type(math.sqrt(0.5)))
 
 
 def gradient_noise(
-    equation: Equation, net: Network, noises: Noises, *, member: NDArray[np.uint64], step: int, seed: int
+    equation: Equation, net: ForwardPass, noises: Noises, *, member: NDArray[np.uint64], step: int, seed: int
 ) -> Array:
     """A Gaussian vector (M, P) with the covariance of a step's gradient."""
     (outputs, width), samples, real = net.b.shape[-2:], net.e.shape[-2], net.b.dtype.type
@@ -145,14 +147,14 @@ def gradient_noise(
     u = net.h[..., None, :] * net.b[..., None, :, :]  # (M, n, c, m)
     e = net.e[..., None]  # (M, n, c, 1)
     y = np.zeros_like(u)
-    minibatch = equation.batch_size is not None
+    minibatch = equation.noise.batch_size is not None
     drawn = draw(ROLE_MASK, counts.groups, counts.mask) if noises.variance.any() else None
     if minibatch:
         apart = draw(ROLE_BATCH, samples, counts.batch if drawn is not None else 1)
         apart = real(noises.batch) * (apart - apart.mean(axis=1, keepdims=True))
         y += apart[..., :1, None] * (e + net.column(noises.variance)[..., None] * u)
     if drawn is not None:
-        if equation.mask == "sample":
+        if equation.network.mask == "sample":
             drawn *= real(noises.repeat)
         elif minibatch:
             drawn = drawn + apart[..., 1:]
@@ -160,14 +162,14 @@ def gradient_noise(
         y += mask_noise(u.reshape(*groups, width), e.reshape(*groups, 1), drawn, noises, single=counts.single).reshape(
             y.shape
         )
-    if equation.label_noise:
+    if equation.noise.label:
         drawn = real(noises.repeat) * draw(ROLE_LABEL, samples, counts.label)
         whole, by_neuron = drawn[..., :outputs, None], drawn[..., outputs:].reshape(y.shape)
         y += _weight(noises.label, y) * whole + _weight(noises.label_factor, y) * by_neuron
     noise = net.pull(y)
-    if equation.parameter_noise:
-        noise += real(equation.parameter_noise) * draw(ROLE_PARAMETER, 1, noise.shape[-1])[:, 0]
-    return _trained(equation, net, noise)
+    if equation.noise.parameter:
+        noise += real(equation.noise.parameter) * draw(ROLE_PARAMETER, 1, noise.shape[-1])[:, 0]
+    return trained(equation.network, net.x, net.e, noise)
 
 
 def mask_noise(u: Array, e: Array, drawn: Array, noises: Noises, *, single: bool) -> Array:
@@ -211,15 +213,3 @@ def _pairs_of_a_row(u: Array, drawn: Array) -> Array:
 def _weight(value: NDArray[np.float64], like: Array) -> Array:
     """A number for each path (M,) as (M, 1, 1, 1) in the dtype of `like`."""
     return value.astype(like.dtype)[:, None, None, None]
-
-
-def _trained(equation: Equation, net: Network, vectors: Array) -> Array:
-    return _trained_of(equation, net.x, net.e, vectors)
-
-
-def _trained_of(equation: Equation, x: Array, y: Array, vectors: Array) -> Array:
-    """Vectors (M, P) with zeros for the weights that are not trained."""
-    if equation.train == "both":
-        return vectors
-    a, w = split(vectors, y.shape[-1], x.shape[-1])
-    return join(a, np.zeros_like(w)) if equation.train == "output" else join(np.zeros_like(a), w)

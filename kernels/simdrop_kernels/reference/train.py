@@ -4,8 +4,8 @@ Legend: f outputs, e residuals f - y, h = σ(w·x), s the dropout factor (1/p ke
 dropout; normal of mean 1 for Gaussian dropout), n samples of the batch, c outputs, m neurons, D inputs with bias,
 M members.
 
-The gradient of a step, with the noise knobs of `Step`: draw number d of all noise is a minibatch, one DropConnect
-mask, noise on its targets, `masks` dropout masks (numbers d · masks + r) whose gradients are averaged, and noise on
+The gradient of a step under a `contract.noise.Noise`: draw number d of all noise is a minibatch, one DropConnect mask,
+noise on its targets, `masks` dropout masks (numbers d · masks + r) whose gradients are averaged, and noise on
 the gradient. A step takes the draw of its own number; with SVAG two, of numbers 2 · step and 2 · step + 1, weighted
 (1 ± √(2l - 1)) / 2. Of that, `part` leaves the mean over all noise or the deviation from it.
 """
@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.layout import frozen, split, width_of
+from ..contract.network import Network
+from ..contract.objectives import draws_masks
+from ..contract.optimizers import Adam, Momentum, Optimizer
 from ..contract.step import PARAMETER_LIMIT, Ensemble, Step, svag_weights
 from ..mathematics import rng
 from ..mathematics.activations.table import find
@@ -67,78 +70,80 @@ def _train(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number
     for number in numbers:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             moving = ensemble.diverged < 0
-            update(step, ensemble, _gradient(step, x, y, ensemble, seed, number), number, moving)
+            update(step.optimizer, ensemble, _gradient(step, x, y, ensemble, seed, number), number, moving)
             within = np.abs(ensemble.theta) <= PARAMETER_LIMIT[ensemble.theta.dtype.name]
             good = within.all(axis=1) & np.isfinite(ensemble.moments).all(axis=(1, 2))
             ensemble.diverged[moving & ~good] = number
 
 
-def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     a, w = split(theta, outputs, x.shape[1])
     with one_thread():
-        h = find(step.activation).value(x @ w.swapaxes(-1, -2))  # (M, n, m)
-        return theta.dtype.type(step.output_scale) * (h @ a.swapaxes(-1, -2))
+        h = find(network.activation).value(x @ w.swapaxes(-1, -2))  # (M, n, m)
+        return theta.dtype.type(network.output_scale) * (h @ a.swapaxes(-1, -2))
 
 
-def update(step: Step, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_]) -> None:
+def update(kind: Optimizer, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_]) -> None:
     """One step of the optimizer for the members in `moving` (M,), in place; `number` counts from 0."""
     real = ensemble.theta.dtype.type
     lr = ensemble.lr.astype(real)[:, None]
     old_theta, old_moments = ensemble.theta, ensemble.moments
-    if step.optimizer == "sgd":
-        new_theta, new_moments = old_theta - lr * gradient, old_moments
-    elif step.optimizer == "momentum":
-        speed = real(step.momentum) * old_moments[:, 0] + gradient
+    if isinstance(kind, Momentum):
+        speed = real(kind.momentum) * old_moments[:, 0] + gradient
         new_theta, new_moments = old_theta - lr * speed, speed[:, None]
-    else:
-        first = real(step.beta1) * old_moments[:, 0] + real(1 - step.beta1) * gradient
-        second = real(step.beta2) * old_moments[:, 1] + real(1 - step.beta2) * gradient * gradient
+    elif isinstance(kind, Adam):
+        first = real(kind.beta1) * old_moments[:, 0] + real(1 - kind.beta1) * gradient
+        second = real(kind.beta2) * old_moments[:, 1] + real(1 - kind.beta2) * gradient * gradient
         # The corrections are numbers of the step alone: computed in double, then rounded once.
-        unbias_first = real(1 / (1 - step.beta1 ** (number + 1)))
-        unbias_second = real(1 / (1 - step.beta2 ** (number + 1)))
-        size = np.sqrt(second * unbias_second) + real(step.epsilon)
+        unbias_first = real(1 / (1 - kind.beta1 ** (number + 1)))
+        unbias_second = real(1 / (1 - kind.beta2 ** (number + 1)))
+        size = np.sqrt(second * unbias_second) + real(kind.epsilon)
         new_theta = old_theta - lr * (first * unbias_first) / size
         new_moments = np.stack([first, second], axis=1)
+    else:
+        new_theta, new_moments = old_theta - lr * gradient, old_moments
     np.copyto(ensemble.theta, new_theta, where=moving[:, None])
     np.copyto(ensemble.moments, new_moments, where=moving[:, None, None])
 
 
 def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
     """Gradient (M, P) that step `number` takes."""
-    if not step.extras:
+    if not step.further:
         return draw_gradient(step, x, y, ensemble, seed, number)
     real = ensemble.theta.dtype.type
     gradient = np.zeros_like(ensemble.theta)
-    if step.part != "drift":
+    if step.noise.part != "drift":
         draws = {2 * number + q: w for q, w in enumerate(svag_weights(step.svag))} if step.svag else {number: 1.0}
         for draw, weight in draws.items():
             gradient += real(weight) * draw_gradient(step, x, y, ensemble, seed, draw)
-    if step.part != "both":
+    if step.noise.part != "both":
         mean = mean_gradient(step, x, y, ensemble)
-        gradient = mean if step.part == "drift" else gradient - mean
-    gradient[:, frozen(step, x, y, ensemble.theta)] = 0
+        gradient = mean if step.noise.part == "drift" else gradient - mean
+    gradient[:, frozen(step.network, x, y, ensemble.theta)] = 0
     return gradient
 
 
 def mean_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array:
     """The mean (M, P) of the gradient of objective "dropout" over all noise: that of R_S + R_1 but for DropConnect."""
+    network, connect = step.network, step.noise.connect
     known: dict[str, Any] = {
-        "activation": step.activation,
+        "activation": network.activation,
         "keep_prob": ensemble.keep_prob,
-        "output_scale": step.output_scale,
+        "output_scale": network.output_scale,
     }
-    if step.connect < 1:
-        return dropconnect.mean_gradient(x, y, ensemble.theta, connect=step.connect, **known)
-    return expected.gradient("risk+r1", x, y, ensemble.theta, mask=step.mask, lr=0.0, **known)
+    if connect < 1:
+        return dropconnect.mean_gradient(x, y, ensemble.theta, connect=connect, **known)
+    return expected.gradient("risk+r1", x, y, ensemble.theta, mask=network.mask, lr=0.0, **known)
 
 
 def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
     """Gradient (M, P) of the objective under draw `number` of all noise."""
     real, member = ensemble.theta.dtype.type, ensemble.member
-    if step.batch_size is not None:
+    network, noise = step.network, step.noise
+    if noise.batch_size is not None:
         chosen = rng.batches(
-            seed=seed, member=member, step=number, samples=len(x), batch_size=step.batch_size, replace=step.replace
+            seed=seed, member=member, step=number, samples=len(x), batch_size=noise.batch_size, replace=noise.replace
         )
         x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
     if step.objective in ("risk+r1", "risk+r1+r2"):
@@ -147,29 +152,31 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
             x,
             y,
             ensemble.theta,
-            activation=step.activation,
+            activation=network.activation,
             keep_prob=ensemble.keep_prob,
-            output_scale=step.output_scale,
-            mask=step.mask,
+            output_scale=network.output_scale,
+            mask=network.mask,
             lr=ensemble.lr,
-            train=step.train,
+            train=network.train,
         )
     samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
     if step.objective not in ("dropout", "risk"):
         factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number)
         return penalized.gradient(step, x, y, ensemble, factor)
-    if step.label_noise:
+    if noise.label:
         drawn = rng.normals(rng.STREAM_LABEL, y.shape[-1], np.arange(samples), number, member[:, None], seed)
-        y = y + (step.label_noise * drawn).astype(real)  # (M, B, c)
-    kept = connect_factor(step, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
+        y = y + (noise.label * drawn).astype(real)  # (M, B, c)
+    kept = connect_factor(noise.connect, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
     gradient = np.zeros_like(ensemble.theta)
-    for r in range(step.masks):
-        factor = dropout_factor(step, ensemble, samples=samples, width=width, seed=seed, number=number * step.masks + r)
-        gradient = gradient + dropout_gradient(step, x, y, ensemble.theta, factor, kept)
-    gradient = gradient / real(step.masks)
-    if step.parameter_noise:
+    for r in range(noise.masks):
+        factor = dropout_factor(
+            step, ensemble, samples=samples, width=width, seed=seed, number=number * noise.masks + r
+        )
+        gradient = gradient + dropout_gradient(network, x, y, ensemble.theta, factor, kept)
+    gradient = gradient / real(noise.masks)
+    if noise.parameter:
         drawn = rng.normals(rng.STREAM_PARAMETER, gradient.shape[-1], 0, number, member, seed)
-        gradient += (step.parameter_noise * drawn).astype(real)
+        gradient += (noise.parameter * drawn).astype(real)
     return gradient
 
 
@@ -177,10 +184,10 @@ def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, 
     """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk"."""
     real, keep_prob = ensemble.theta.dtype.type, ensemble.keep_prob
     members = len(ensemble.theta)
-    if not step.stochastic_mask:
+    if not draws_masks(step.objective):
         return np.ones((members, 1, width), dtype=real)
-    per_sample = step.mask == "sample"
-    if step.law == "gaussian":
+    per_sample = step.network.mask == "sample"
+    if step.noise.gaussian:
         stream = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
         position = np.arange(samples if per_sample else 1)
         drawn = rng.normals(stream, width, position, number, ensemble.member[:, None], seed)
@@ -197,11 +204,13 @@ def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, 
     return np.where(kept, (1 / keep_prob).astype(real)[:, None, None], real(0))
 
 
-def connect_factor(step: Step, ensemble: Ensemble, *, width: int, inputs: int, seed: int, number: int) -> Array | None:
+def connect_factor(
+    connect: float, ensemble: Ensemble, *, width: int, inputs: int, seed: int, number: int
+) -> Array | None:
     """DropConnect's factors (M, m, D) of the input weights in draw `number`, kept / connect; None where all are 1."""
-    if step.connect == 1:
+    if connect == 1:
         return None
     real = ensemble.theta.dtype.type
     drawn = rng.words(rng.STREAM_CONNECT, width * inputs, 0, number, ensemble.member, seed)
-    kept = (drawn <= rng.keep_threshold(step.connect)).reshape(-1, width, inputs)
-    return np.where(kept, real(1 / step.connect), real(0))
+    kept = (drawn <= rng.keep_threshold(connect)).reshape(-1, width, inputs)
+    return np.where(kept, real(1 / connect), real(0))

@@ -175,7 +175,7 @@ class Plan:
         checked = {name: common[name] for name in ("lr", "seed", "dtype")}
         Settings.check(problem, theta0=theta0, steps=steps, members=members, keep_prob=None, **checked)
         check_choice("backend", common["backend"], ("auto", *registry.names()))
-        step = Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale)
+        step = Step(network=problem.network)
         registry.choose(common["backend"], step, np.dtype(common["dtype"]), sizes=sizes_of(problem))
         check_count("memory", common["memory"])
         check_risk_limit(common["risk_limit"])

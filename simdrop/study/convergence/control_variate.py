@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from simdrop_kernels.cpu.mask_counts import count_pairs
-from simdrop_kernels.mathematics.network.forward import Network
+from simdrop_kernels.mathematics.network.forward import ForwardPass
 
 from ... import provenance, theory
 from ...problem import Problem
@@ -54,7 +54,9 @@ def _first_order(case: Case) -> dict[str, Array]:
     for step, theta in enumerate(path[:-1]):
         xi -= lr * (theory.hessian_product(problem, theta, xi) + noise[:, step])
     points = problem.augment(case.points)
-    net = Network.at(points, np.zeros((len(points), problem.n_outputs)), path[-1], problem.activation, problem.scale, 1)
+    net = ForwardPass.at(
+        points, np.zeros((len(points), problem.n_outputs)), path[-1], problem.activation, problem.scale, 1
+    )
     by_f = problem.freeze(features(net)).reshape(1, -1, problem.n_params)
     by_risk = theory.gradient(problem, path[-1], objective="risk")
     return {"parameters": xi, "function": rms((by_f @ xi[:, :, None])[..., 0]), "risk": (xi @ by_risk)[:, None]}
@@ -63,7 +65,7 @@ def _first_order(case: Case) -> dict[str, Array]:
 def _noise(case: Case, path: Array) -> Array:
     """The means over groups of G - ∇L at the points of a path (T, P), one for each step: (groups, T, P)."""
     problem, p = case.problem, case.problem.keep_prob
-    net = Network.at(problem.inputs, problem.y, path, problem.activation, problem.scale, order=1)
+    net = ForwardPass.at(problem.inputs, problem.y, path, problem.activation, problem.scale, order=1)
     u = net.h[..., None, :] * net.b[..., None, :, :]  # (T, n, c, m)
     bounds = np.arange(case.groups + 1) * case.members // case.groups
     found = np.empty((case.groups, *path.shape))

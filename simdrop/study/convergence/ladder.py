@@ -216,10 +216,7 @@ def check_cases(
     sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
     check_risk_limit(risk_limit)
     check_choice("backend", backend, ("auto", *registry.names()))
-    registry.choose(
-        backend, Step(activation=problem.activation, mask=problem.mask, output_scale=problem.scale),
-        np.dtype("float64"), sizes=sizes_of(problem),
-    )  # fmt: skip
+    registry.choose(backend, Step(network=problem.network), np.dtype("float64"), sizes=sizes_of(problem))
     points, seed = grid_points(problem, grid), check_seed(seed)
     threads = None if threads is None else check_threads(threads)
     return [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simdrop_kernels import Ensemble, Step, registry
+from simdrop_kernels import Ensemble, Network, Step, registry
 from simdrop_kernels.contract.step import BackendError
 
 from ... import provenance
@@ -127,7 +127,7 @@ class Stopwatch:
     def __init__(self, point: Point, seconds: float) -> None:
         self.point = point
         self.backend = registry.load(point.backend)
-        self.step = Step(mask=point.mask)  # type: ignore[arg-type]
+        self.step = Step(network=Network(mask=point.mask))  # type: ignore[arg-type]
         self.x, self.y, self.ensemble = _arrays(point)
         self.steps = 1
         self.rate()  # compiles
@@ -159,7 +159,6 @@ def _arrays(point: Point) -> tuple[np.ndarray, np.ndarray, Ensemble]:
     start = (random.standard_normal(size) / np.sqrt(point.width)).astype(point.dtype)
     ensemble = Ensemble.start(
         np.broadcast_to(start, (point.members, size)),
-        optimizer="sgd",
         lr=0.1 / (point.width + point.inputs),
         keep_prob=point.keep_prob,
     )
@@ -247,8 +246,8 @@ def _timed(group: list[Point], repeats: int, seconds: float) -> Iterator[tuple[P
 
 def _row(axis: str, point: Point, rates: list[float], roof: float) -> dict[str, Any]:
     count = getattr(registry.load(point.backend), "operations", None)
-    step = Step(mask=point.mask)  # type: ignore[arg-type]
-    operations = count and count(step, np.dtype(point.dtype), point.inputs + 1, point.outputs)
+    network = Network(mask=point.mask)  # type: ignore[arg-type]
+    operations = count and count(network, np.dtype(point.dtype), point.inputs + 1, point.outputs)
     median = statistics.median(rates)
     # Under step masks only the kept neurons cost anything.
     share = point.keep_prob if point.mask == "step" else 1.0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.mathematics.network.forward import Network
+from simdrop_kernels.mathematics.network.forward import ForwardPass
 
 from ...checks.numbers import check_finite
 from ...errors import InvalidInput
@@ -76,7 +76,7 @@ def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> 
     shape = (problem.width, c + problem.n_inputs, c + problem.n_inputs)
     if blocks.shape != shape:
         raise InvalidInput(f"blocks must have shape {shape}, got {blocks.shape}")
-    net = Network.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
+    net = ForwardPass.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
     mixed = np.einsum("joq,iq->ioj", blocks[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
     own = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)
     bend: Array = net.scale * np.einsum("ij,ioj->io", net.h1, mixed) + (net.h2 * own) @ net.b.T / 2

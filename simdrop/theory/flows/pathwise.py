@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simdrop_kernels.mathematics import rng
-from simdrop_kernels.mathematics.network.forward import Network
+from simdrop_kernels.mathematics.network.forward import ForwardPass
 
 from ...checks.numbers import check_count, check_seed
 from ...checks.words import check_choice
@@ -91,7 +91,7 @@ def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bo
     x, y, factor = problem.inputs, problem.y, mask / problem.keep_prob
 
     def descent(_: float, theta: Array) -> Array:
-        net = Network.at(x, y, theta, problem.activation, problem.scale, order=1 + corrected, factor=factor)
+        net = ForwardPass.at(x, y, theta, problem.activation, problem.scale, order=1 + corrected, factor=factor)
         gradient = problem.freeze(net.mean_gradient(net.e, 0.0))
         if corrected:
             gradient = gradient + lr / 2 * problem.freeze(net.mean_gradient_along(gradient, 0.0))

@@ -33,9 +33,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.layout import join
-from simdrop_kernels.contract.step import Law, Mask, Step
+from simdrop_kernels.contract.network import Mask
+from simdrop_kernels.contract.noise import Law
 from simdrop_kernels.mathematics.network import forward
-from simdrop_kernels.mathematics.network.forward import Network
+from simdrop_kernels.mathematics.network.forward import ForwardPass
 from simdrop_kernels.mathematics.network.pair_sums import grouped
 
 from ...errors import InvalidInput
@@ -87,9 +88,8 @@ def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, kee
             f"mask must be boolean of shape ({problem.width},) or ({problem.n_samples}, {problem.width}),"
             f" got {kept.dtype} of shape {kept.shape}"
         )
-    step = Step(activation=problem.activation, output_scale=problem.scale)
     factor = np.atleast_2d(kept)[None] / problem.keep_prob
-    found = forward.dropout_gradient(step, problem.inputs, problem.y, theta[None], factor)
+    found = forward.dropout_gradient(problem.network, problem.inputs, problem.y, theta[None], factor)
     return problem.freeze(np.asarray(found[0]))
 
 
@@ -117,7 +117,7 @@ class NoiseOperator:
 
     problem: Problem
     law: Law
-    net: Network
+    net: ForwardPass
     u: Array
     d: Array
     beta: Array
@@ -142,7 +142,7 @@ class NoiseOperator:
         NoiseOperator
             The noise.
         """
-        net = Network.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
+        net = ForwardPass.at(problem.inputs, problem.y, theta, problem.activation, problem.scale, order=1)
         groups = 1 if (mask or problem.mask) == "step" else problem.n_samples
         u = net.h[:, None, :] * net.b  # (n, c, m)
         own = 0.0 if law == "gaussian" else problem.variance - 1

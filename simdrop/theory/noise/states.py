@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simdrop_kernels.contract.step import Law
+from simdrop_kernels.contract.noise import Law
 from simdrop_kernels.mathematics.network.dropconnect import atoms
 
 from ...problem import Noise, Problem

@@ -27,11 +27,11 @@ _SMALL, _MANY = 20, 1000
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
     if equation.increments == "masks":
-        if equation.connect < 1 and equation.order == 2:
+        if equation.noise.connect < 1 and equation.order == 2:
             return "the drift of order 2 under DropConnect is not written for it"
-    elif equation.batch_size is not None and equation.mask == "step":
+    elif equation.noise.batch_size is not None and equation.network.mask == "step":
         return "minibatches under one mask for all samples need a mask's normal numbers for each sample"
-    return find(equation.activation).uncompiled()
+    return find(equation.network.activation).uncompiled()
 
 
 def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
@@ -43,7 +43,7 @@ def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str]
     both ("masks"). That is for 2000 paths; a step of "numpy" takes a millisecond however few they are.
     """
     few = sizes.members is None or sizes.members < _MANY
-    if few or equation.mask != "step" or equation.order != 1 or sizes.width * sizes.samples > _SMALL:
+    if few or equation.network.mask != "step" or equation.order != 1 or sizes.width * sizes.samples > _SMALL:
         return None
     return "numpy", "'numpy' was measured to be 1.1 to 1.4 times faster for 2000 paths of 5 neurons on 4 samples"
 
@@ -74,22 +74,22 @@ def advance(
         mask=1 if by_masks else counts.mask,
         label=counts.label,
         noise_at=next(k for k, stage in enumerate(stages) if stage.noise),
-        gaussian=equation.gaussian,
+        gaussian=equation.noise.gaussian,
         order=equation.order,
-        train=TRAIN[equation.train],
-        part=PART[equation.part],
+        train=TRAIN[equation.network.train],
+        part=PART[equation.noise.part],
     )
     run = (
         np.array(rng.split_seed(seed)),
         np.array(sizes),
         np.array([stage.ahead for stage in stages], dtype=np.float64),
         np.array([stage.weight for stage in stages], dtype=np.float64),
-        real(equation.output_scale),
+        real(equation.network.output_scale),
     )
     members = (ensemble.lr, equation.drawn_by(ensemble.member), numbers(equation, ensemble, len(x)).astype(real))
     even, targets = for_kernels(np.pad(x, ((0, 0), (0, x.shape[1] % 2)))), for_kernels(y)
     with one_thread_each(threads):
-        paths.build(equation.activation, real, equation.increments)(
+        paths.build(equation.network.activation, real, equation.increments)(
             ensemble.theta, ensemble.diverged, members, (even, targets), np.array(settings_of, dtype=np.int64), run,
             *(mask_noise.drawing(equation, x, y, ensemble, seed) if by_masks else (0, 0, 0)),
         )  # fmt: skip
@@ -99,7 +99,7 @@ def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.
     """The fields of `workspace.Numbers` of all paths: (M, 12)."""
     fields = (
         *Noises.of(equation, ensemble.keep_prob, samples),
-        equation.parameter_noise,
+        equation.noise.parameter,
         equation.signs(ensemble.member),
     )
     return np.stack(np.broadcast_arrays(*fields), axis=1)

@@ -36,15 +36,15 @@ class Drawing(NamedTuple):
 
 def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ensemble, seed: int) -> tuple[Any, ...]:
     """Knobs, `Drawing` and, for every path, thresholds, 1/p, v and √v (M,); for x (n, D), y (n, c)."""
-    step, theta, keep_prob = equation.draw, ensemble.theta, ensemble.keep_prob
+    step, theta, keep_prob = equation.training_step, ensemble.theta, ensemble.keep_prob
     real: Any = theta.dtype.type
     variance = (1 - keep_prob) / keep_prob
     drawn_by = Drawing(
         x=for_kernels(x),
         y=for_kernels(y),
-        batch_size=step.batch_size or len(x),
-        replace=step.replace,
-        scale=real(step.output_scale),
+        batch_size=step.noise.batch_size or len(x),
+        replace=step.noise.replace,
+        scale=real(step.network.output_scale),
         key=np.array(rng.split_seed(seed ^ MASKS_KEY)),
     )
     chances = rng.keep_threshold(keep_prob), (1 / keep_prob).astype(real), variance.astype(real), np.sqrt(variance)

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.step import COMPILED, Ensemble, Step, for_kernels
+from ...contract.network import Network
+from ...contract.objectives import COMPILED
+from ...contract.step import Ensemble, Step, for_kernels
 from ...mathematics import rng
 from ...mathematics.activations.table import find
 from ...threads import one_thread_each
@@ -37,7 +39,7 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
     if step.objective not in COMPILED:
         return f"the gradient of {'R_2' if step.objective == 'risk+r1+r2' else step.objective} is not compiled"
-    return find(step.activation).uncompiled()
+    return find(step.network.activation).uncompiled()
 
 
 def advance(
@@ -59,18 +61,18 @@ def advance(
     run = (
         np.array(rng.split_seed(seed)),
         first_step,
-        optimizers.optimizer_constants(step, first_step, steps, real),
-        step.output_scale,
-        step.batch_size or len(x),
-        step.replace,
+        optimizers.optimizer_constants(step.optimizer, first_step, steps, real),
+        step.network.output_scale,
+        step.noise.batch_size or len(x),
+        step.noise.replace,
     )
-    if step.extras:
+    if step.further:
         from . import general
 
         deviations = np.sqrt((1 - keep_prob) / keep_prob)
         knobs = general.Knobs.of(step, x, y, ensemble.theta)
         with one_thread_each(threads):
-            general.build(step.activation, step.optimizer, real)(
+            general.build(step.network.activation, step.optimizer.name, real)(
                 ensemble.theta, ensemble.moments, ensemble.diverged, (*members, deviations), (x, y), knobs, run
             )
         return
@@ -81,36 +83,36 @@ def advance(
 
 def _kernel(step: Step, x: Array, y: Array, real: Any, *, over: str) -> tuple[Any, Array]:
     """The compiled kernel for this step and data, with the targets in the shape it takes."""
-    configuration = (step.activation, step.mask, step.objective, step.optimizer)
+    configuration = (step.network.activation, step.network.mask, step.objective, step.optimizer.name)
     if x.shape[1] <= THIN_INPUTS and y.shape[1] == 1:
         from . import fused
 
-        return fused.build(*configuration, step.batch_size is not None, real), y[:, 0]
+        return fused.build(*configuration, step.noise.batch_size is not None, real), y[:, 0]
     from . import tiled
 
     return tiled.build(*configuration, real, over), y
 
 
-def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     from . import tiled
 
     real: Any = theta.dtype.type
     out = np.empty((len(theta), len(x), outputs), dtype=real)
     with one_thread_each(threads):
-        tiled.build_evaluate(step.activation, real)(for_kernels(theta), for_kernels(x), out)
-    out *= real(step.output_scale)
+        tiled.build_evaluate(network.activation, real)(for_kernels(theta), for_kernels(x), out)
+    out *= real(network.output_scale)
     return out
 
 
-def operations(step: Step, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
+def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
     """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in `fused`, or None.
 
     tanh: 2 of the clamp, x², numerator and denominator (4 and 4 in float32; 5, 4, an eighth of x and 12 of
     the doublings in float64), product, quotient. Forward: products with the inputs and with a. Backward: slope,
     its product with e, and sums of e h and e σ' x.
     """
-    if step.activation != "tanh" or outputs != 1 or inputs > THIN_INPUTS:
+    if network.activation != "tanh" or outputs != 1 or inputs > THIN_INPUTS:
         return None
     tanh = 13 if dtype == np.float32 else 27
-    return tanh + inputs + 1 + 3 + inputs + (3 if step.mask == "sample" else 0)
+    return tanh + inputs + 1 + 3 + inputs + (3 if network.mask == "sample" else 0)

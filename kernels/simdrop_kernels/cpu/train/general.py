@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contract.layout import frozen
-from ...contract.step import MOMENTS, Step, limits, svag_weights
+from ...contract.optimizers import OPTIMIZERS
+from ...contract.step import Step, limits, svag_weights
 from ...mathematics import optimizers, rng
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
@@ -60,22 +61,22 @@ class Knobs(NamedTuple):
     @classmethod
     def of(cls, step: Step, x: NDArray[Any], y: NDArray[Any], theta: NDArray[Any]) -> Knobs:
         """Those of `step` for x (n, D), y (n, c), theta (M, P)."""
-        fixed = frozen(step, x, y, theta)
+        network, noise, fixed = step.network, step.noise, frozen(step.network, x, y, theta)
         weight, other_weight = svag_weights(step.svag) if step.svag else (1.0, 0.0)
         start, stop, _ = fixed.indices(theta.shape[1])
         return cls(
-            sample=step.mask == "sample",
-            gaussian=step.law == "gaussian",
+            sample=network.mask == "sample",
+            gaussian=noise.gaussian,
             masked=step.objective == "dropout",
             averaged=step.objective == "risk+r1",
-            masks=step.masks,
-            label=float(step.label_noise),
-            parameter=float(step.parameter_noise),
-            connected=step.connect < 1,
-            connect_threshold=np.uint64(rng.keep_threshold(step.connect)),
-            connect_factor=1 / step.connect,
-            random=step.part != "drift",
-            centred=step.part != "both",
+            masks=noise.masks,
+            label=float(noise.label),
+            parameter=float(noise.parameter),
+            connected=noise.connect < 1,
+            connect_threshold=np.uint64(rng.keep_threshold(noise.connect)),
+            connect_factor=1 / noise.connect,
+            random=noise.part != "drift",
+            centred=noise.part != "both",
             draws=2 if step.svag else 1,
             weight=weight,
             other_weight=other_weight,
@@ -314,7 +315,7 @@ def build(activation: str, optimizer: str, real: type) -> Any:
     Arguments as `tiled.build`'s, with a further array of members: the deviations √v, (M,) float64.
     """
     add_draw, add_mean = make_gradient(scalars(activation, scalar, real))
-    apply = _make_apply(optimizers.optimizer(optimizer, scalar), MOMENTS[optimizer], real)
+    apply = _make_apply(optimizers.optimizer(optimizer, scalar), OPTIMIZERS[optimizer].moments, real)
 
     @inner
     def train_member(theta, moments, lr, chances, member, data, knobs, run):

@@ -30,12 +30,12 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
     if equation.increments == "masks":
         return "increments 'masks' are not written for it"
-    extras = [name for name in equation.draw.extras if name not in ("masks", "train")]
-    if equation.batch_size is not None:
-        extras.append("batch_size")
-    if extras:
-        return f"{', '.join(extras)} other than the default is not written for it"
-    return find(equation.activation).uncompiled()
+    further = [name for name in equation.noise.further if name not in ("masks", "part")]
+    if equation.noise.batch_size is not None:
+        further.append("batch_size")
+    if further:
+        return f"{', '.join(further)} other than the default is not written for it"
+    return find(equation.network.activation).uncompiled()
 
 
 def advance(
@@ -88,8 +88,8 @@ def _launch(
         stages=len(stages),
         noise_at=next(k for k, stage in enumerate(stages) if stage.noise),
         order=equation.order,
-        train=TRAIN[equation.train],
-        part=PART[equation.part],
+        train=TRAIN[equation.network.train],
+        part=PART[equation.noise.part],
         distances=distances,
     )
     noises = Noises.of(equation, ensemble.keep_prob, len(x))
@@ -100,10 +100,10 @@ def _launch(
     blocks = min(len(ensemble.theta), BLOCKS * processors())
     to = devices.to_device
     theta, diverged = to(ensemble.theta.ravel()), to(ensemble.diverged)
-    machine.launch(team.build(equation.activation, lanes, real), blocks, lanes)(
+    machine.launch(team.build(equation.network.activation, lanes, real), blocks, lanes)(
         theta, diverged, to(rates.ravel()), to(equation.drawn_by(ensemble.member)), to(x.ravel()), to(y.ravel()),
         to(np.array(sizes)), to(scheme.ravel()), devices.device_array(blocks * at.end, real), tuple(at), tuple(shape),
         tuple(run),
-        rng.split_seed(seed), real(equation.output_scale),
+        rng.split_seed(seed), real(equation.network.output_scale),
     )  # fmt: skip
     return theta, diverged

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.step import COMPILED, Ensemble, Step
+from ...contract.network import Network
+from ...contract.objectives import COMPILED
+from ...contract.step import Ensemble, Step
 from ...mathematics.activations.table import find
 
 if TYPE_CHECKING:
@@ -62,12 +64,12 @@ def only_by_name() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.extras:
-        return f"{', '.join(step.extras)} other than the default is not written for it"
+    if step.further:
+        return f"{', '.join(step.further)} other than the default is not written for it"
     if step.objective not in COMPILED:
         what = "R_S + R_1 + R_2" if step.objective == "risk+r1+r2" else step.objective
         return f"it trains R_drop, R_S and R_S + R_1, not {what}"
-    return find(step.activation).uncompiled()
+    return find(step.network.activation).uncompiled()
 
 
 def open(step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int) -> Session:
@@ -87,11 +89,11 @@ def advance(
     session.fetch()
 
 
-def evaluate(step: Step, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
+def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     from .program import evaluate
 
-    return evaluate(step, x, theta, outputs)
+    return evaluate(network, x, theta, outputs)
 
 
 def _simulated() -> bool:

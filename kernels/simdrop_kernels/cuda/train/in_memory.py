@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from ...contract.step import MOMENTS, limits
+from ...contract.optimizers import OPTIMIZERS
+from ...contract.step import limits
 from ...mathematics import optimizers
 from ...mathematics.activations.table import scalars
 from .. import machine
@@ -164,7 +165,7 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
 
 def _make_apply(kind: Kind, shape: WideShape) -> Any:
     update = optimizers.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
-    lanes, moments, zero = shape.lanes, MOMENTS[kind.optimizer], kind.real(0)
+    lanes, moments, zero = shape.lanes, OPTIMIZERS[kind.optimizer].moments, kind.real(0)
     limit, largest = limits(kind.real)
 
     @machine.device
@@ -229,7 +230,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
     """
     gradient, apply, draw_batch = _make_gradient(kind, shape), _make_apply(kind, shape), make_draw_batch(shape.lanes)
     real, minibatch = kind.real, kind.minibatch
-    lanes, samples, vectors = shape.lanes, shape.samples, MOMENTS[kind.optimizer]
+    lanes, samples, vectors = shape.lanes, shape.samples, OPTIMIZERS[kind.optimizer].moments
 
     def train(theta, moments, diverged, rates, words, x, y, constants, store, work, run):
         first_step, steps, width, batch, in_all, replace, key0, key1, scale, inputs, outputs = run

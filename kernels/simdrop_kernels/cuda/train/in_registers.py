@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from ...contract.step import MOMENTS, limits
+from ...contract.optimizers import OPTIMIZERS
+from ...contract.step import limits
 from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
@@ -182,7 +183,7 @@ def _make_prepare(kind: Kind, shape: TeamShape) -> Any:
 
 def _make_apply(kind: Kind, shape: TeamShape) -> Any:
     update = optimizers.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
-    moments, step_masks, real, zero = MOMENTS[kind.optimizer], not kind.sample_masks, kind.real, kind.real(0)
+    moments, step_masks, real, zero = OPTIMIZERS[kind.optimizer].moments, not kind.sample_masks, kind.real, kind.real(0)
     outputs, numbers, neurons = kind.outputs, kind.outputs + kind.inputs, shape.neurons
     limit, largest = limits(kind.real)
 
@@ -294,7 +295,7 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
     (load, save), opaque, draw_batch = _make_copies(kind, shape), machine.opaque(), make_draw_batch(shape.lanes)
     lanes, neurons, samples, members = shape
     real, zero, lost, minibatch = kind.real, kind.real(0), kind.real(np.nan), kind.minibatch
-    numbers, vectors = kind.outputs + kind.inputs, MOMENTS[kind.optimizer]
+    numbers, vectors = kind.outputs + kind.inputs, OPTIMIZERS[kind.optimizer].moments
     held, seen = numbers * neurons, kind.outputs * neurons
     first_held, second_held = held if vectors > 0 else 1, held if vectors > 1 else 1
 

@@ -106,10 +106,10 @@ class Seen:
         samples = points.size // inputs if samples is None else samples
         f = cuda.device_array((last - first) * samples * outputs, program.real)
         lanes = _lanes()
-        kernel = in_memory.build_outputs(program.step.activation, outputs, program.real)
+        kernel = in_memory.build_outputs(program.step.network.activation, outputs, program.real)
         machine.launch(kernel, -(-(last - first) * samples // lanes), lanes)(
             self._arrays.theta[first * self._params : last * self._params], points, f,
-            (samples, width, inputs, program.real(program.step.output_scale)),
+            (samples, width, inputs, program.real(program.step.network.output_scale)),
         )  # fmt: skip
         return f
 

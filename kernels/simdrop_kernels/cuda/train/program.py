@@ -10,7 +10,9 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from ...contract.step import MOMENTS, Ensemble, Step
+from ...contract.network import Network
+from ...contract.objectives import draws_masks
+from ...contract.step import Ensemble, Step
 from ...mathematics import optimizers, rng
 from ...mathematics.activations.table import scalars
 from .. import machine
@@ -66,7 +68,7 @@ class Program:
     @cached_property
     def batch(self) -> int:
         """Samples of a step."""
-        return self.step.batch_size or len(self.x)
+        return self.step.noise.batch_size or len(self.x)
 
     @cached_property
     def sizes(self) -> tuple[int, int, int]:
@@ -77,7 +79,7 @@ class Program:
     @cached_property
     def vectors(self) -> int:
         """Moment vectors of a member."""
-        return MOMENTS[self.step.optimizer]
+        return self.step.optimizer.moments
 
     @cached_property
     def data(self) -> tuple[Array, Array]:
@@ -101,23 +103,23 @@ class Program:
     @cached_property
     def size(self) -> plan.Size:
         """Contents of a lane in the kernel that holds parameters in registers."""
-        held = 2 if self.step.mask == "sample" or not self._from_value else 1
+        held = 2 if self.step.network.mask == "sample" or not self._from_value else 1
         return plan.Size(*self.sizes, self.vectors, held, self.x.dtype.itemsize // 4)
 
     @cached_property
     def _from_value(self) -> bool:
-        return scalars(self.step.activation, lambda function: function, self.real).from_value
+        return scalars(self.step.network.activation, lambda function: function, self.real).from_value
 
     def rates(self, ensemble: Ensemble, part: slice) -> Array:
         """(M · 3,): lr, dropout factor, variance v."""
         keep = ensemble.keep_prob[part]
-        factor = 1 / keep if self.step.stochastic_mask else np.ones_like(keep)
+        factor = 1 / keep if draws_masks(self.step.objective) else np.ones_like(keep)
         return np.stack([ensemble.lr[part], factor, (1 - keep) / keep], axis=1).astype(self.real).ravel()
 
     def words(self, ensemble: Ensemble, part: slice) -> NDArray[np.uint64]:
         """(M · 2,): threshold, member's number. Without dropout all is kept, by the same kernel: the same bits."""
         threshold = rng.keep_threshold(ensemble.keep_prob[part])
-        if not self.step.stochastic_mask:
+        if not draws_masks(self.step.objective):
             threshold = np.full_like(threshold, in_registers.ALWAYS)
         return np.stack([threshold, ensemble.member[part]], axis=1).ravel()
 
@@ -143,7 +145,7 @@ class Program:
 
     def launch(self, arrays: Arrays, members: int, first_step: int, steps: int) -> None:
         """Start `steps` steps, no more than `launch_steps`, on the current device; on members in `arrays`."""
-        constants = optimizers.optimizer_constants(self.step, first_step, steps, self.real)
+        constants = optimizers.optimizer_constants(self.step.optimizer, first_step, steps, self.real)
         self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
 
     def _launch(self, arrays: Arrays, members: int, constants: Any, run: tuple[Any, ...]) -> None:
@@ -167,8 +169,8 @@ class Program:
 
     def _run(self, first_step: int, steps: int) -> tuple[Any, ...]:
         low, high = rng.split_seed(self.seed)
-        sizes = first_step, steps, self.sizes[0], self.batch, len(self.x), int(self.step.replace)
-        return (*sizes, low, high, self.real(self.step.output_scale))
+        sizes = first_step, steps, self.sizes[0], self.batch, len(self.x), int(self.step.noise.replace)
+        return (*sizes, low, high, self.real(self.step.network.output_scale))
 
     def _wide_blocks(self, members: int) -> int:
         return min(members, processors() * WIDE_BLOCKS)
@@ -176,9 +178,9 @@ class Program:
     @cached_property
     def _wide_kind(self) -> in_memory.Kind:
         step = self.step
-        r1, sample_masks = step.objective == "risk+r1", step.mask == "sample"
-        minibatch = step.batch_size is not None
-        return in_memory.Kind(step.activation, sample_masks, r1, step.optimizer, minibatch, self.real)
+        r1, sample_masks = step.objective == "risk+r1", step.network.mask == "sample"
+        minibatch = step.noise.batch_size is not None
+        return in_memory.Kind(step.network.activation, sample_masks, r1, step.optimizer.name, minibatch, self.real)
 
     @cached_property
     def _team_kind(self) -> in_registers.Kind:
@@ -192,13 +194,13 @@ def processors() -> int:
     return 1 if machine.SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
-def evaluate(step: Step, x: Array, theta: Array, outputs: int) -> Array:
+def evaluate(network: Network, x: Array, theta: Array, outputs: int) -> Array:
     """Outputs (M, n, c) of the networks theta (M, P) at x (n, D), on the current device."""
     samples, inputs = x.shape
     width = theta.shape[1] // (inputs + outputs)
     real: Any = theta.dtype.type
-    kernel = in_memory.build_outputs(step.activation, outputs, real)
-    run = samples, width, inputs, real(step.output_scale)
+    kernel = in_memory.build_outputs(network.activation, outputs, real)
+    run = samples, width, inputs, real(network.output_scale)
     values = np.empty((len(theta), samples, outputs), theta.dtype)
     lanes = 4 if machine.SIMULATED else 128
     rows = max(1, EVALUATED // (samples * outputs))

@@ -53,7 +53,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .forward import Adjoint, Array, Network
+from .forward import Adjoint, Array, ForwardPass
 from .pair_sums import Groups, diagonal_square, mean_square, pair_square
 
 
@@ -76,7 +76,7 @@ def gradient(
     of ∇R_drop count in R_2; the gradient has all components.
     """
     terms = objective.split("+")
-    net = Network.at(x, y, theta, activation, output_scale, order=2 if "r2" in terms else 1)
+    net = ForwardPass.at(x, y, theta, activation, output_scale, order=2 if "r2" in terms else 1)
     total = np.zeros_like(theta)
     if "risk" in terms or "r1" in terms:
         v = net.column(1 / np.asarray(keep_prob) - 1) if "r1" in terms else 0.0
@@ -92,7 +92,7 @@ def losses(
     x: Array, y: Array, theta: Array, *, activation: str, keep_prob: ArrayLike, output_scale: float
 ) -> tuple[Array, Array]:
     """R_S and R_1, each (...), at theta (..., P)."""
-    net = Network.at(x, y, theta, activation, output_scale, order=0)
+    net = ForwardPass.at(x, y, theta, activation, output_scale, order=0)
     samples = net.e.shape[-2]
     risk = np.square(net.e).sum(axis=(-1, -2)) / (2 * samples)
     spread = (net.bb * np.square(net.h)).sum(axis=(-1, -2)) / (2 * samples)
@@ -111,12 +111,12 @@ def second_moment(
     train: str = "both",
 ) -> Array:
     """E|∇R_drop|² (...) over all masks at theta (..., P), of the trained components; R_2 is lr/4 of it."""
-    net = Network.at(x, y, theta, activation, output_scale, order=1)
+    net = ForwardPass.at(x, y, theta, activation, output_scale, order=1)
     return _second_moment(net, net.column(keep_prob), mask, None, train=train)
 
 
 def _second_moment(
-    net: Network, keep_prob: Array, mask: str, bar: Adjoint | None, weight: Array | float = 1.0, train: str = "both"
+    net: ForwardPass, keep_prob: Array, mask: str, bar: Adjoint | None, weight: Array | float = 1.0, train: str = "both"
 ) -> Array:
     """E|∇R_drop|² (...); `weight` (..., 1, 1) times its partial derivatives are added to `bar`."""
     moment: Array

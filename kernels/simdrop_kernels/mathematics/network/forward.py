@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...contract.layout import join, split
-from ...contract.step import Step
+from ...contract.network import Network
 from ..activations.table import find
 
 Array = NDArray[Any]  # of theta's dtype throughout
 
 
 @dataclass(slots=True)
-class Network:
+class ForwardPass:
     """The forward values at theta (..., P): shapes in the legend, each behind the leading axes; bb is (..., 1, m)."""
 
     x: Array
@@ -39,7 +39,7 @@ class Network:
         output_scale: float,
         order: int,
         factor: Array | None = None,
-    ) -> Network:
+    ) -> ForwardPass:
         """Derivatives of the activation up to `order`; those beyond are empty.
 
         Dropout factors 1 + η (m,) or (..., n, m) multiply the activation: under one mask R_S is then R_drop.
@@ -113,18 +113,20 @@ class Adjoint:
     h2: Array | None = None
 
     @classmethod
-    def zeros_like(cls, net: Network) -> Adjoint:
+    def zeros_like(cls, net: ForwardPass) -> Adjoint:
         """Nothing summed up yet."""
         return cls(np.zeros_like(net.h), np.zeros_like(net.h), np.zeros_like(net.e), np.zeros_like(net.b))
 
 
-def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None) -> Array:
+def dropout_gradient(
+    network: Network, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None
+) -> Array:
     """Gradient (M, P) of R_drop at theta (M, P) under factors s (M, 1 or B, m).
 
     kept (M, m, D): factors of the input weights, None where all are 1.
     """
     real = theta.dtype.type
-    activation = find(step.activation)
+    activation = find(network.activation)
     samples = x.shape[-2]
     a, w = split(theta, y.shape[-1], x.shape[-1])  # (M, c, m), (M, m, D)
     if kept is not None:
@@ -133,7 +135,7 @@ def dropout_gradient(step: Step, x: Array, y: Array, theta: Array, factor: Array
     if factor.shape[-2] == 1:
         z = np.where(factor == 0, real(0), z)  # what a step mask drops takes no part, however large it is
     h = activation.value(z) * factor
-    scale = real(step.output_scale)
+    scale = real(network.output_scale)
     e = scale * (h @ a.swapaxes(-1, -2)) - y  # (M, B, c)
     e = e * (scale / real(samples))
     grad_a = e.swapaxes(-1, -2) @ h  # (M, c, m)

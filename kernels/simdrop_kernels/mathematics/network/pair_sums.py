@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .forward import Adjoint, Array, Network
+from .forward import Adjoint, Array, ForwardPass
 
 #: numbers in the largest temporary array of one network
 CHUNK = 1 << 20
@@ -82,7 +82,7 @@ class Groups:
     bar: Adjoint | None
 
     @classmethod
-    def of(cls, net: Network, groups: int, bar: Adjoint | None, train: str) -> Groups:
+    def of(cls, net: ForwardPass, groups: int, bar: Adjoint | None, train: str) -> Groups:
         """The samples of `net` in that number of groups, with `bar` in the same shapes."""
         # The inputs stand here for gradients by w alone, the scale for those by a: 0 leaves either out.
         x = grouped(net.x if train != "output" else np.zeros_like(net.x), groups)

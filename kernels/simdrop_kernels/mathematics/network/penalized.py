@@ -2,8 +2,8 @@
 
 With g = ∇R_drop on the step's own masks, R̃_2 = (lr/4) |g|² has the gradient (lr/2) H g, H the Hessian of R_drop on the
 same masks: under given masks R_drop is the R_S of a network whose activations carry the dropout factors, and H g one of
-its Hessian's products (`network.forward.Network`). Where only part of the weights is trained, |g|² is that of the
-trained ones. The losses: Zhang & Xu, arXiv:2207.05952, section 5; their names in `contract.step.Step`.
+its Hessian's products (`network.forward.ForwardPass`). Where only part of the weights is trained, |g|² is that of the
+trained ones. The losses: Zhang & Xu, arXiv:2207.05952, section 5; their names in `contract.objectives`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.layout import join, split
+from ...contract.layout import trained
 from ...contract.step import Ensemble, Step
 from . import expected
-from .forward import Network
+from .forward import ForwardPass
 
 Array = NDArray[np.floating]
 
@@ -29,27 +29,19 @@ def gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, factor: Array) 
 
     Of all weights: those that are not trained are left to the caller.
     """
-    theta, (base, sign) = ensemble.theta, LOSSES[step.objective]
+    theta, network, (base, sign) = ensemble.theta, step.network, LOSSES[step.objective]
     real: Any = theta.dtype.type
-    known: dict[str, Any] = {"activation": step.activation, "output_scale": step.output_scale}
-    masked = Network.at(x, y, theta, step.activation, step.output_scale, 2 if sign else 1, factor)
+    known: dict[str, Any] = {"activation": network.activation, "output_scale": network.output_scale}
+    masked = ForwardPass.at(x, y, theta, network.activation, network.output_scale, 2 if sign else 1, factor)
     one = masked.mean_gradient(masked.e, 0.0)
     total = one
     if base == "risk":
-        total = expected.gradient("risk", x, y, theta, keep_prob=1.0, mask=step.mask, lr=0.0, **known)
+        total = expected.gradient("risk", x, y, theta, keep_prob=1.0, mask=network.mask, lr=0.0, **known)
     if step.objective == "L4":
         keep_prob = ensemble.keep_prob
-        total = total - expected.gradient("r1", x, y, theta, keep_prob=keep_prob, mask=step.mask, lr=0.0, **known)
+        total = total - expected.gradient("r1", x, y, theta, keep_prob=keep_prob, mask=network.mask, lr=0.0, **known)
     if sign:
         weight = np.full(len(theta), step.penalty) if step.objective == "dropout+r2" else ensemble.lr
-        product = masked.mean_gradient_along(_trained(step, x, y, one), 0.0)
+        product = masked.mean_gradient_along(trained(network, x, y, one), 0.0)
         total = total + (sign * weight / 2).astype(real)[:, None] * product
     return total
-
-
-def _trained(step: Step, x: Array, y: Array, vectors: Array) -> Array:
-    """Vectors (M, P) with zeros for the weights that `step` does not train."""
-    if step.train == "both":
-        return vectors
-    a, w = split(vectors, y.shape[-1], x.shape[-1])
-    return join(a, np.zeros_like(w)) if step.train == "output" else join(np.zeros_like(a), w)
