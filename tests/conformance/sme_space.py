@@ -14,7 +14,8 @@ from conformance.space import FORMS
 
 import simdrop
 from simdrop.checks.numbers import MIN_KEEP_PROB
-from simdrop_kernels.contract.step import MASKS, PARTS, TRAINS
+from simdrop_kernels.contract.network import MASKS, TRAINS
+from simdrop_kernels.contract.noise import PARTS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 MEMBERS = 6  # three groups of pairs

@@ -17,7 +17,8 @@ from conformance.pairwise import Configuration
 
 import simdrop
 from simdrop.checks.numbers import MIN_KEEP_PROB
-from simdrop_kernels.contract.step import COMPILED, MASKS, OBJECTIVES, TRAINS
+from simdrop_kernels.contract.network import MASKS, TRAINS
+from simdrop_kernels.contract.objectives import COMPILED, OBJECTIVES
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 STEPS, MEMBERS = 6, 5

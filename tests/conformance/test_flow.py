@@ -20,7 +20,7 @@ import simdrop
 from simdrop import theory
 from simdrop.checks.numbers import MIN_KEEP_PROB
 from simdrop.theory.flows.flow import OPTIONS
-from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 Array = NDArray[np.float64]

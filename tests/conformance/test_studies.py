@@ -19,7 +19,7 @@ import simdrop
 from simdrop import cli, scale
 from simdrop.output.storage import load, write_json
 from simdrop.study.predictions import KINDS, THEORIES
-from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: how near a sweep comes to `compare`: it trains several points in one ensemble, which sums members in another order

@@ -15,7 +15,7 @@ from conformance.space import FORMS
 
 import simdrop
 from simdrop.checks.numbers import MIN_KEEP_PROB
-from simdrop_kernels.contract.step import MASKS, TRAINS
+from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: name -> leading axes of theta, and the form in which users may have it

@@ -149,11 +149,11 @@ def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch)
 def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     add(dataclasses.replace(ACTIVATIONS["tanh"], name="tanh_anew"))
-    assert registry.choose("auto", Step(activation="tanh_anew"), DOUBLE)[0].name == "numba"
+    assert registry.choose("auto", Step(network=Network(activation="tanh_anew")), DOUBLE)[0].name == "numba"
     native = registry.load("native")
     if not native.unavailable():
         assert (
-            native.refuses(Step(activation="tanh_anew"), DOUBLE)
+            native.refuses(Step(network=Network(activation="tanh_anew")), DOUBLE)
             == "no C function is written for activation 'tanh_anew'"
         )
 
