@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from ..output.progress import Bars
 from ..settings.fields import THREADS, in_machine, in_measurement, in_output
 from .common import keeping, keeping_partial
 from .flags import Command
-from .progress import Bars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def bench(context: click.Context, /, **given: Any) -> None:
                 full=settings.full,
                 threads=threads,
                 repeats=repeats,
-                progress=lambda done, total: bars("measure", done, total),
+                progress=bars,
             )
         found.write(folder)
     if not given["quiet"]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DivergenceWarning
+from ..output.progress import Bars
 from ..settings.fields import as_toml
-from .progress import Bars
 
 if TYPE_CHECKING:
     from ..output.folder import Folder

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..output.progress import Bars
 from ..settings.fields import (
     ABOUT_RISK_LIMIT,
     MEMBERS,
@@ -24,7 +25,6 @@ from ..settings.fields import (
 from ..settings.problem import ProblemSettings, problem_of, start_of
 from .common import FAILED, keeping, warnings_as_lines, with_settings
 from .flags import Command
-from .progress import Bars
 
 if TYPE_CHECKING:
     from ..problem import Problem

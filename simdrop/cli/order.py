@@ -10,6 +10,7 @@ import click
 
 from ..checks.words import check_names, shown
 from ..errors import InvalidInput
+from ..output.progress import Bars
 from ..settings.fields import (
     ABOUT_RISK_LIMIT,
     MEMBERS,
@@ -26,7 +27,6 @@ from ..settings.fields import (
 from ..settings.problem import ProblemSettings, problem_of, start_of
 from .common import keeping, keeping_partial, with_settings
 from .flags import Command
-from .progress import Bars
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import click
 
 from ..checks.words import check_path
 from ..errors import Diverged, InvalidInput
+from ..output.progress import Bars
 from ..settings.fields import THREADS, in_machine, in_output, in_training
 from ..settings.problem import _data
 from .common import FAILED, fail, keeping, told
 from .flags import Command
-from .progress import Bars
 
 if TYPE_CHECKING:
     from ..output.folder import Folder

@@ -10,8 +10,8 @@ import click
 
 from ..checks.words import check_path, counted
 from ..errors import InvalidInput
+from ..output.progress import Bars
 from .common import warnings_as_lines
-from .progress import Bars
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,7 +74,7 @@ def sweep(
             done = scale.sweep(
                 found, folder, resume=resume, threads=threads, workers=workers, scheduler=scheduler,
                 checkpoint_seconds=checkpoint_seconds,
-                progress=lambda done, total: bars("launches", done, total),
+                progress=bars,
             )  # fmt: skip
     except KeyboardInterrupt as error:
         error.add_note(f"what was done is in {folder}, and --resume goes on with it")

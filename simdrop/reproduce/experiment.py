@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from simdrop_kernels import registry
 
 from ..checks.numbers import check_count, check_flag, check_threads
-from ..checks.words import check_callable, check_choice, check_path, shown
+from ..checks.words import check_choice, check_path, shown
 from ..errors import InvalidInput
+from ..output.progress import Bars, Progress, check_progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,9 +24,19 @@ if TYPE_CHECKING:
 
     from ..problem import Problem
 
-#: called with (what is being done, units done, units in all)
-Progress = Callable[[str, int, int], None]
 Verdict = Literal["pass", "FAIL", "no claim"]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def _callable(progress: object) -> Progress:
+    """What an experiment calls; raises InvalidInput."""
+    checked = check_progress(progress)
+    if isinstance(checked, bool):
+        return Bars(quiet=False, always=True) if checked else _silent
+    return checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +53,8 @@ class Settings:
         Folder with MNIST's IDX files; None for the digits of scikit-learn.
     backend, threads
         As for `simdrop.simulate`.
-    progress : callable
-        Called with (what is being done, units done, units in all).
+    progress : bool or callable
+        True for bars on stderr, or a function called as progress(stage, done, total).
     done : list
         What was measured so far, by name: what is left of an experiment that is stopped.
 
@@ -58,13 +69,13 @@ class Settings:
     mnist: Path | None = None
     backend: str = "auto"
     threads: int | None = None
-    progress: Progress = field(default=lambda what, done, total: None, repr=False)
+    progress: Progress = field(default=_silent, repr=False)
     done: list[tuple[str, xr.Dataset]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         check_flag("full", self.full)
         check_choice("backend", self.backend, ("auto", *registry.names()))
-        check_callable("progress", self.progress)
+        object.__setattr__(self, "progress", _callable(self.progress))
         if self.seeds is not None:
             check_count("seeds", self.seeds)
         if self.threads is not None:
@@ -77,7 +88,7 @@ class Settings:
         from ..simulation.simulate import simulate
 
         given: dict[str, Any] = {"quantiles": (), "backend": self.backend, "threads": self.threads}
-        given["progress"] = lambda done, total: self.progress(what, done, total)
+        given["progress"] = lambda _, done, total: self.progress(what, done, total)
         with self.keeping(what):
             runs = simulate(problem, theta0, **(given | options))
         self.done.append((what, runs))

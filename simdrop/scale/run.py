@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -16,8 +16,9 @@ import numpy as np
 from simdrop_kernels.contract.step import BackendError
 
 from ..checks.numbers import check_count, check_flag, check_number, check_threads
-from ..checks.words import check_callable, check_path, shown
+from ..checks.words import check_path, shown
 from ..errors import InvalidInput
+from ..output.progress import Progress, check_progress, telling
 from ..settings.problem import problem_of, start_of
 from ..simulation.interrupt import raising
 from ..study.predictions import EQUATIONS
@@ -28,8 +29,6 @@ from .store import Store, load
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Progress = Callable[[int, int], None]
 
 #: launches that wait at the scheduler for every worker: it never holds more results than that
 AHEAD = 2
@@ -157,7 +156,7 @@ def sweep(
     workers: int = 0,
     scheduler: str | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> xr.Dataset:
     """Run a sweep and keep its results in a folder; what was done there before is not done again.
 
@@ -177,8 +176,9 @@ def sweep(
         Address of a Dask scheduler, such as "tcp://host:8786".
     checkpoint_seconds : float
         Launches that take longer keep their state this often, in seconds, and continue from it.
-    progress : callable, optional
-        Called as progress(done, total) with numbers of launches.
+    progress : bool or callable, optional
+        True for a bar on stderr, or a function called as progress(stage, done, total) with stage "launches" and their
+        numbers.
 
     Returns
     -------
@@ -204,11 +204,11 @@ def sweep(
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler.strip()):
         raise InvalidInput(f"scheduler must be an address such as tcp://host:8786, got {shown(scheduler)}")
     path = check_path("out", out)
-    tell = check_callable("progress", progress) or (lambda done, total: None)
+    progress = check_progress(progress)
     parts = launches(design)
     firsts = _firsts(design, parts)  # here: a worker's choice might be another
     used = [name for first in firsts for name in (first.backend, first.sme_backend) if name != "auto"]
-    with Store(path, design, backends=used, resume=resume) as store:
+    with Store(path, design, backends=used, resume=resume) as store, telling(progress) as tell:
         try:
             _run(store, parts, firsts, tell, checkpoint_seconds, threads=threads, workers=workers, scheduler=scheduler)
         except BaseException as error:
@@ -225,7 +225,7 @@ def _run(
     """Run the launches that are not done yet."""
     left = [number for number, part in enumerate(parts) if not store.done(number, part)]
     done = len(parts) - len(left)
-    tell(done, len(parts))
+    tell("launches", done, len(parts))
     jobs = {number: _Job(
         [firsts[number], *(store.design.points[k] for k in parts[number][1:])],
         Resume(store.checkpoint(number).absolute(), checkpoint_seconds),
@@ -233,7 +233,7 @@ def _run(
     for number, arrays in _results(jobs, **where):
         store.write(number, parts[number], arrays)
         done += 1
-        tell(done, len(parts))
+        tell("launches", done, len(parts))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 import time as clock
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..output.folder import Folder
+    from ..output.progress import Progress
     from .checkpoint import Checkpoint, Restored
 
 Array = NDArray[np.floating]
-Progress = Callable[[int, int], None]
 
 #: bytes of parameters and optimizer state that one block of members may take by default
 DEFAULT_MEMORY = 512 << 20
@@ -82,12 +83,12 @@ class Run:
         self.updates = 0
         self.checkpoint: Checkpoint | None = None
 
-    def go(self, progress: Progress | None = None) -> BaseException | None:
+    def go(self, stage: str, tell: Progress) -> BaseException | None:
         """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
 
-        A second signal is raised at once.
+        A second signal is raised at once. `tell` is called with `stage` and the updates done and in all.
         """
-        self.progress = progress or (lambda done, total: None)
+        self.progress = partial(tell, stage)
         started, compiled = clock.perf_counter(), _compiled()
         error: BaseException | None = None
         with Interruptible() as interrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
@@ -18,9 +18,10 @@ from ..checks.numbers import (
     check_number,
     check_threads,
 )
-from ..checks.words import check_callable, check_path
+from ..checks.words import check_path
 from ..errors import InvalidInput
 from ..output.folder import opened
+from ..output.progress import Progress, check_progress, telling
 from ..problem import Noise, Problem
 from . import describe
 from .objective import check_objective, check_penalty
@@ -64,7 +65,7 @@ def simulate(
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     numbers: ArrayLike | None = None,
@@ -146,8 +147,9 @@ def simulate(
         Bytes for the parameters and the optimizer's state of the members that are trained at one time.
     block_size : int, optional
         Number of members that are trained at one time, in place of `memory`.
-    progress : callable, optional
-        Called as progress(done, total) with numbers of updates; an update is one step of one member.
+    progress : bool or callable, optional
+        True for a bar on stderr, or a function called as progress(stage, done, total) with stage "simulate" and
+        numbers of updates; an update is one step of one member.
     out : path, optional
         Folder that receives `results.zarr`, also when the run is stopped or diverges. It is tried before the run. A
         folder that holds another result is refused.
@@ -292,7 +294,7 @@ def simulate(
         given=block_size,
     )
     run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
-    check_callable("progress", progress)
+    progress = check_progress(progress)
     seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
     if checkpoint is not None:
         checkpoint = check_path("checkpoint", checkpoint)
@@ -306,7 +308,7 @@ def simulate(
             identity = describe.identity(problem, settings, training=training, run=run)
             held = Checkpoint(checkpoint, identity, resume=resume, seconds=seconds)
             run.checkpoint = stack.enter_context(held)
-        stopped = run.go(progress)
+        stopped = run.go("simulate", stack.enter_context(telling(progress)))
         if stopped is not None and not run.updates:
             raise stopped
         attrs = describe.of_run(problem, settings, training=training, run=run, interrupted=stopped is not None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,9 +28,10 @@ from simdrop_kernels.mathematics.rng import MAX_STEPS
 from .. import provenance
 from ..checks.numbers import check_count, check_flag, check_lr, check_seed, check_threads
 from ..checks.sizes import check_memory
-from ..checks.words import check_callable, check_choice, shown
+from ..checks.words import check_choice, shown
 from ..errors import InvalidInput
 from ..output.folder import opened
+from ..output.progress import Progress, check_progress, telling
 from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_connect
 from ..theory._input import Array
@@ -77,7 +78,7 @@ def sme(
     threads: int | None = None,
     memory: int = DEFAULT_MEMORY,
     block_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
@@ -176,7 +177,7 @@ def sme(
         risk_limit=risk_limit,
         dtype=np.dtype(dtype),
     )
-    check_callable("progress", progress)
+    progress = check_progress(progress)
     check_choice("backend", backend, ("auto", *registry.names(registry.FOLLOWING)))
     chosen, reason = registry.choose_follower(backend, equation, np.dtype(dtype), sizes_of(problem, members))
     threads = provenance.cores() if threads is None else check_threads(threads)
@@ -189,8 +190,9 @@ def sme(
         given=block_size,
     )
     run = Run(paths, wanted, members=members, params=problem.n_params, block=block)
-    with opened(out, "sme", overwrite=check_flag("overwrite", overwrite)) as folder:
-        stopped = run.go(progress)
+    overwrite = check_flag("overwrite", overwrite)
+    with opened(out, "sme", overwrite=overwrite) as folder, telling(progress) as tell:
+        stopped = run.go("sme", tell)
         if stopped is not None and not run.updates:
             raise stopped
         attrs = _attrs(

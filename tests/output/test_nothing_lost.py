@@ -180,7 +180,7 @@ def test_a_link_is_not_followed(tmp_path):
         simulate(out=tmp_path / "c")
 
 
-def _never(done, total):
+def _never(stage, done, total):
     pytest.fail("work began")
 
 
@@ -240,7 +240,7 @@ def test_a_comparison_completes_the_folder_that_has_its_runs(tmp_path):
 def test_a_file_that_appears_during_the_run_stays_and_the_data_are_with_the_error(tmp_path):
     mine = tmp_path / "a" / "results.zarr"
 
-    def progress(done, total):
+    def progress(stage, done, total):
         if not mine.exists():
             mine.write_text("mine")
 
@@ -283,7 +283,7 @@ class Mine(Exception):
 @pytest.mark.parametrize("call", [simulate, sme])
 @pytest.mark.parametrize("error", [Mine, KeyboardInterrupt, SystemExit, MemoryError])
 def test_an_exception_from_progress_keeps_what_was_recorded(tmp_path, call, error):
-    def progress(done, total):
+    def progress(stage, done, total):
         if done >= total / 2:
             raise error("mine")
 
@@ -306,7 +306,7 @@ def test_an_exception_from_progress_in_a_study(tmp_path):
     assert raised.value.partial["risk_mean"].notnull().all()
     assert (tmp_path / "results.zarr").is_dir()
 
-    def stop(done, total):
+    def stop(stage, done, total):
         if done == 1:
             raise Mine
 
@@ -343,7 +343,7 @@ def test_a_full_disk_at_the_end_leaves_the_data_with_the_error(tmp_path, monkeyp
 def test_signals_keep_what_ctrl_c_keeps(tmp_path, name):
     number, before = getattr(signal, name), signal.getsignal(getattr(signal, name))
 
-    def progress(done, total):
+    def progress(stage, done, total):
         if done >= total / 2:
             signal.raise_signal(number)
 
@@ -357,7 +357,7 @@ def test_signals_keep_what_ctrl_c_keeps(tmp_path, name):
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
-    def progress(done, total):
+    def progress(stage, done, total):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
@@ -372,7 +372,7 @@ def test_handlers_of_the_users_own_stay():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda *told: seen.append(told))
     try:
-        simulate(progress=lambda done, total: signal.raise_signal(signal.SIGTERM))
+        simulate(progress=lambda stage, done, total: signal.raise_signal(signal.SIGTERM))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen
@@ -427,7 +427,7 @@ def test_order_keeps_the_learning_rates_that_were_done(tmp_path, monkeypatch, ca
     assert found.summary["measured_lrs"] == [0.2]
     distance = found.errors["distance"].sel(theory="averaged", quantity="parameters")
     assert np.isfinite(distance.values).tolist() == [True, False, False]
-    monkeypatch.setattr("simdrop.cli.progress.Bars.__call__", lambda self, *told: progress(*told))
+    monkeypatch.setattr("simdrop.output.progress.Bars.__call__", lambda self, *told: progress(*told))
     assert run(*ORDER, "--out", tmp_path / "out") == (130 if error is KeyboardInterrupt else 1)
     assert "what was recorded is in" in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -441,7 +441,7 @@ def test_bench_keeps_the_points_that_were_measured(tmp_path, monkeypatch, capsys
             raise KeyboardInterrupt
 
     monkeypatch.setattr("simdrop.study.throughput.measure.QUICK", {"width": (4, 8), "keep_prob": (0.5,)})
-    monkeypatch.setattr("simdrop.cli.progress.Bars.__call__", progress)
+    monkeypatch.setattr("simdrop.output.progress.Bars.__call__", progress)
     assert run("bench", "--backends", "numpy", "--repeats", "2", "--threads", "1", "--out", tmp_path / "out") == 130
     assert "what was recorded is in" in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -457,7 +457,7 @@ def test_reproduce_keeps_what_it_had(tmp_path, monkeypatch, capsys):
 
     trained: list[str] = []
     monkeypatch.setattr("simdrop.reproduce.papers.condensation.STEPS", {False: 100})
-    monkeypatch.setattr("simdrop.cli.progress.Bars.__call__", progress)
+    monkeypatch.setattr("simdrop.output.progress.Bars.__call__", progress)
     assert run("reproduce", "condensation", "--seeds", "2", "--quiet", "--out", tmp_path) == 130
     assert "what was recorded is in" in capsys.readouterr().err
     out = tmp_path / "condensation"

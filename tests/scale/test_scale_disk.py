@@ -139,7 +139,7 @@ def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
     class Stop(Exception):
         pass
 
-    def progress(done, total):
+    def progress(stage, done, total):
         for path in out.rglob("*"):
             if path.is_file():
                 os.utime(path, (chance.uniform(0, 4e9),) * 2)
@@ -149,7 +149,7 @@ def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
     with pytest.raises(Stop):
         scale.sweep(design, out, threads=1, progress=progress, checkpoint_seconds=0.0)
     begun = []
-    found = scale.sweep(design, out, resume=True, threads=1, progress=lambda done, total: begun.append(done))
+    found = scale.sweep(design, out, resume=True, threads=1, progress=lambda stage, done, total: begun.append(done))
     assert begun[0] == 3
     xr.testing.assert_identical(found, wanted)
 
@@ -171,6 +171,8 @@ def test_every_flipped_bit_is_found(tmp_path, file, wanted):
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content)
     begun = []
-    found = scale.sweep(scale.read(file), out, resume=True, threads=1, progress=lambda done, total: begun.append(done))
+    found = scale.sweep(
+        scale.read(file), out, resume=True, threads=1, progress=lambda stage, done, total: begun.append(done)
+    )
     assert begun[0] == 0
     xr.testing.assert_identical(found, wanted)

@@ -105,7 +105,7 @@ def test_workers_that_come_later_are_used(tmp_path):
     local = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
     with local as cluster, distributed.Client(cluster) as client:
 
-        def progress(done, total):
+        def progress(stage, done, total):
             if done == 1:
                 cluster.scale(3)
                 client.wait_for_workers(3)
@@ -125,7 +125,7 @@ def test_an_error_of_a_worker_is_told_as_it_is(tmp_path):
     data.write_text("x,y\n0,1\n1,2\n2,0\n")
     design = scale.design({"problem": {"data": str(data), "target": ["y"]}, "sweep": {"lr": [0.1], "width": [3, 4]}})
     with pytest.raises(InvalidInput, match=r"data.csv"):
-        scale.sweep(design, tmp_path / "out", workers=1, progress=lambda done, total: data.unlink())
+        scale.sweep(design, tmp_path / "out", workers=1, progress=lambda stage, done, total: data.unlink())
 
 
 def _kill_one(process):

@@ -85,7 +85,7 @@ def test_blocks_and_resumes_change_nothing(tmp_path):
     for size in (1, 3):
         xr.testing.assert_equal(whole, runs(block_size=size))
 
-    def stop(done, total):
+    def stop(stage, done, total):
         if done >= total - 1:
             raise RuntimeError("stopped")
 

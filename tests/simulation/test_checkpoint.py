@@ -32,7 +32,7 @@ class Stop(Exception):
 
 
 def _stop_at(updates):
-    def progress(done, total):
+    def progress(stage, done, total):
         if done >= updates:
             raise Stop
 
@@ -184,14 +184,14 @@ def test_two_runs_on_one_checkpoint(tmp_path):
     """The second is refused while the first lives, and goes on from its file when that is dead."""
     path, told = tmp_path / "run.checkpoint", []
 
-    def second(done, total):
+    def second(stage, done, total):
         if path.exists() and not told:
             with pytest.raises(InvalidInput, match="in use: another process") as error:
                 _run(path, resume=True)
             told.append(error)
 
     with pytest.raises(Stop):
-        _run(path, progress=lambda done, total: (second(done, total), _stop_at(200)(done, total)))
+        _run(path, progress=lambda stage, done, total: (second(stage, done, total), _stop_at(200)(stage, done, total)))
     assert told
     _same(_run(path, resume=True), _run())
 
@@ -228,7 +228,7 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
     """The kernel's own ENOSPC in the middle of a save: the checkpoints before it stay good."""
     path = tmp_path / "run.checkpoint"
 
-    def progress(done, total):
+    def progress(stage, done, total):
         if done >= 150 and not full.exists():
             full.symlink_to("/dev/full")
 

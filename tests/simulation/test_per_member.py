@@ -56,7 +56,7 @@ def test_one_number_is_one_coordinate_and_runs_concatenate_along_it():
 def test_a_checkpoint_knows_the_numbers_of_all_members(tmp_path, name):
     """The second differs within the range that attributes tell."""
 
-    def stop(done, total):
+    def stop(stage, done, total):
         if done == total:
             raise RuntimeError
 

@@ -141,10 +141,10 @@ def test_provenance_tells_what_was_run() -> None:
 
 
 def test_progress_counts_updates() -> None:
-    seen: list[tuple[int, int]] = []
-    _run(progress=lambda done, total: seen.append((done, total)), block_size=50)
-    assert seen[-1] == (2800, 2800)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    seen: list[tuple[str, int, int]] = []
+    _run(progress=lambda *told: seen.append(told), block_size=50)
+    assert seen[-1] == ("simulate", 2800, 2800)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
 
 def test_record_steps() -> None:
@@ -249,7 +249,7 @@ def test_an_interrupt_leaves_what_was_recorded_on_disk(tmp_path: Path) -> None:
         x = np.linspace(-1, 1, 4)
         problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
         told = []
-        def progress(done, total):
+        def progress(stage, done, total):
             if not told: told.append(print("moving", flush=True))
         simdrop.simulate(problem, problem.init(seed=3), lr=0.05, steps=10**9, members=70,
                          record=[40, 10**8], backend="numpy", out={str(tmp_path)!r}, progress=progress)

@@ -220,7 +220,7 @@ class Plan:
                 record=self.record,
                 groups=self.groups,
                 out=out,
-                progress=lambda done, total: tell("simulate", done, total),
+                progress=tell,
                 **self.common,
             )
         compiled = watch.seconds["compile"] = runs.attrs["compile_seconds"]

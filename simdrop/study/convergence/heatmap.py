@@ -185,7 +185,7 @@ def _train(
             keep_prob=np.repeat(np.repeat(kept, len(rates)), members), steps=int(steps.max()), record=np.unique(steps),
             seed=seed, groups=groups * cells, grid=points, quantiles=(), risk_limit=risk_limit, backend=backend,
             threads=threads,
-            progress=lambda done, total: tell("simulate", done, total),
+            progress=tell,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ from simdrop_kernels.contract.step import BackendError
 
 from ... import provenance
 from ...checks.numbers import check_count, check_flag, check_number, check_threads
-from ...checks.words import check_callable, check_names
+from ...checks.words import check_names
+from ...output.progress import Progress, check_progress, telling
 from ...simulation.interrupt import raising
 from ...simulation.run import with_partial
 from ..result import Result
@@ -182,7 +183,7 @@ def benchmark(
     threads: int | None = None,
     repeats: int = 5,
     seconds: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> Benchmark:
     """Measure; backends by default all that run here.
 
@@ -197,7 +198,7 @@ def benchmark(
     backends = check_backends(() if backends is None else backends)
     full, repeats = check_flag("full", full), check_count("repeats", repeats, most=MOST_REPEATS)
     seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0)
-    tell = check_callable("progress", progress) or (lambda done, total: None)
+    progress = check_progress(progress)
     axes = points(backends, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
     roofs: dict[tuple[str, int], float] = {}
@@ -217,19 +218,20 @@ def benchmark(
             }
         )
 
-    try:
-        for axis, group in axes.items():
-            runnable = [point for point in group if point.feasible()]
-            skipped += [asdict(point) | {"axis": axis} for point in group if not point.feasible()]
-            for one in {(point.dtype, point.threads) for point in runnable} - set(roofs):
-                roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
-            for point, rates in _timed(runnable, repeats, seconds):
-                rows.append(_row(axis, point, rates, roofs[point.dtype, point.threads]))
-                tell(len(rows) + len(skipped), total)
-    except BaseException as error:
-        if rows:
-            with_partial(error, so_far(interrupted=True))
-        raise
+    with telling(progress) as tell:
+        try:
+            for axis, group in axes.items():
+                runnable = [point for point in group if point.feasible()]
+                skipped += [asdict(point) | {"axis": axis} for point in group if not point.feasible()]
+                for one in {(point.dtype, point.threads) for point in runnable} - set(roofs):
+                    roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
+                for point, rates in _timed(runnable, repeats, seconds):
+                    rows.append(_row(axis, point, rates, roofs[point.dtype, point.threads]))
+                    tell("measure", len(rows) + len(skipped), total)
+        except BaseException as error:
+            if rows:
+                with_partial(error, so_far(interrupted=True))
+            raise
     return so_far(interrupted=False)
 
 

@@ -1,16 +1,28 @@
-"""Progress on stderr: bars with rate and remaining time for work that takes more than a second."""
+"""How far work has come: one signature for all functions, progress(stage, done, total), and bars on stderr.
+
+A bar has a rate and the remaining time, and appears for work that takes more than a second.
+"""
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from ..checks.words import shown
+from ..errors import InvalidInput
+
+#: called with the name of a stage, the units done and the units in all; the first call of a stage begins it
+Progress = Callable[[str, int, int], None]
 
 #: stage -> what it is called, and the unit of its bar; "" for stages whose progress is not known
 STAGES = {
     "simulate": ("simulating", " member-steps"),
+    "sme": ("following paths", " path-steps"),
     "flows": ("integrating flows", " flows"),
     "measure": ("measuring", " points"),
     "rungs": ("theories at every learning rate", " steps"),
@@ -23,14 +35,49 @@ STAGES = {
 PATIENCE = 1.0
 
 
-class Bars:
-    """A bar for each stage in turn, to be called with (stage, done, total); silent unless stderr is a terminal.
+def check_progress(value: object) -> Progress | bool:
+    """`value` where it is True, False or None (as False), or can be called as progress(stage, done, total).
 
-    Within its context what is compiled meanwhile takes the bar's place on the line.
+    Raises InvalidInput.
+    """
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not callable(value):
+        raise InvalidInput(f"progress must be True, False or a function, got {shown(value)}")
+    try:
+        inspect.signature(value).bind("stage", 0, 1)
+    except TypeError:
+        raise InvalidInput(
+            f"progress is called as progress(stage, done, total), which {shown(value)} does not take"
+        ) from None
+    except ValueError:  # of a function that does not tell its arguments
+        pass
+    return value
+
+
+@contextmanager
+def telling(progress: Progress | bool | None) -> Iterator[Progress]:
+    """A function to call with (stage, done, total): `progress` itself, bars for True. Raises InvalidInput."""
+    checked = check_progress(progress)
+    if callable(checked):
+        yield checked
+    elif checked:
+        with Bars(quiet=False, always=True) as bars:
+            yield bars
+    else:
+        yield lambda stage, done, total: None
+
+
+class Bars:
+    """A bar for each stage in turn, to be called with (stage, done, total).
+
+    Silent unless stderr is a terminal, or `always` is set. Within its context what is compiled meanwhile takes the
+    bar's place on the line.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.shown = not quiet and sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+    def __init__(self, *, quiet: bool, always: bool = False) -> None:
+        there = not quiet and sys.stderr is not None and not sys.stderr.closed
+        self.shown = there and (always or sys.stderr.isatty())
         self._bar: Any = None
         self._timer: threading.Timer | None = None
         self._stage = ""
@@ -100,7 +147,7 @@ class Bars:
         self._stage = stage
         words, unit = STAGES.get(stage, (stage, " parts"))
         if unit:
-            from tqdm import tqdm
+            from tqdm.auto import tqdm
 
             self._bar = tqdm(
                 total=total, desc=words, unit=unit, unit_scale=True, delay=PATIENCE, leave=False, dynamic_ncols=True
