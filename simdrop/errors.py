@@ -36,3 +36,7 @@ class FlowFailed(RuntimeError):
 
 class DivergenceWarning(RuntimeWarning):
     """Some members of an ensemble diverged and left the means."""
+
+
+class RenamedWarning(DeprecationWarning):
+    """Something was given by a name that it had before; the message has the new one."""

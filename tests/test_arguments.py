@@ -222,25 +222,25 @@ DOORS = {
     "compare": Door(
         simdrop.compare,
         TRAIN | {"record": 3, "grid": 3},
-        "object: problem; array: theta0 record grid; positive: lr; limit: risk_limit; count: steps members groups"
-        " threads memory; seed: seed; names: kinds; name: spacing backend dtype; path: out; flag: overwrite;"
+        "object: problem; array: theta0 record grid; positive: lr; limit: risk_limit; count: steps members sme_members"
+        " groups threads memory; seed: seed; names: kinds; name: spacing backend dtype; path: out; flag: overwrite;"
         "function: progress",
     ),
     "order": Door(
         study.order,
         {"problem": PROBLEM, "lrs": (0.5, 0.25, 0.125), "time": 0.5, "members": 12, "sme_members": 12, "paths": 3,
-         "theories": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
+         "kinds": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
         "object: problem; array: theta0 lrs grid; positive: time; limit: risk_limit; count: members sme_members paths"
-        " groups threads; seed: seed; names: theories; name: backend; function: progress",
-        {"theories": "theor"},
+        " groups threads; seed: seed; names: kinds theories; name: backend; function: progress",
+        {"theories": "theor|kind"},
     ),
     "heat_map": Door(
         study.heat_map,
         {"problem": PROBLEM, "lrs": (0.5, 0.25), "keep_probs": (0.5, 0.8), "time": 0.5, "members": 12,
-         "sme_members": 12, "theories": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
+         "sme_members": 12, "kinds": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
         "object: problem; array: theta0 lrs keep_probs grid; positive: time; limit: risk_limit; count: members"
-        " sme_members groups threads; seed: seed; names: theories; name: backend; function: progress",
-        {"theories": "theor"},
+        " sme_members groups threads; seed: seed; names: kinds theories; name: backend; function: progress",
+        {"theories": "theor|kind"},
     ),
     "scale.design": Door(
         scale.design, {"tables": SWEEP}, "object: tables; any: where", {"tables": "tables|the sweep"}

@@ -46,7 +46,14 @@ class CompareSettings(ProblemSettings):
         bounds=MEMBERS,
     )
     seed: int = in_training(0, "seed of the masks", bounds=SEED)
-    kinds: tuple[str, ...] = in_comparison((), "flow to hold against the ensemble; repeat for several [default: all]")
+    kinds: tuple[str, ...] = in_comparison(
+        (),
+        "prediction to hold against the ensemble; repeat for several (gradient, averaged, modified, mean-covariance,"
+        " sme1, sme2) [default: the first three]",
+    )
+    sme_members: int | None = in_comparison(
+        None, "paths of a stochastic modified equation [default: members]", bounds={"least": 2, "most": 1 << 32}
+    )
     record: int = in_comparison(50, "number of record times", bounds=POINTS)
     spacing: str = in_comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
     grid: int | None = in_comparison(
@@ -69,17 +76,18 @@ class CompareSettings(ProblemSettings):
 @click.command(cls=Command, settings=CompareSettings)
 @click.pass_context
 def compare(context: click.Context, /, **given: Any) -> int:
-    """Train an ensemble of networks with dropout and measure how well gradient flows predict it.
+    """Train an ensemble of networks with dropout and measure how well theory predicts it.
 
     Without arguments: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6), 1000 networks of 50
     tanh neurons with keep_prob 0.5. They start from the same parameters and differ in their dropout masks alone. Their
     mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean effect of dropout) and on
-    R_S + R_1 + R_2 (which adds that of a finite learning rate). Prints a table, and writes summary.json, the results
-    (Zarr) and figure.png to --out.
+    R_S + R_1 + R_2 (which adds that of a finite learning rate), or against what --kinds names. Prints a table, and
+    writes summary.json, the results (Zarr) and figure.png to --out.
 
     \b
     simdrop compare
     simdrop compare --keep-prob 0.5 --lr 0.002 --out half
+    simdrop compare --width 10 --kinds averaged --kinds mean-covariance --kinds sme2
     simdrop compare --data table.csv --target price --standardize --standardize-targets
     simdrop compare --config half/settings.toml --set seed=1 --out again
 
@@ -115,7 +123,7 @@ def _members(problem: Problem, steps: int) -> int:
 
 def _plan(problem: Problem, settings: CompareSettings) -> Plan:
     from ..study.comparison.compare import Plan
-    from ..study.predictions import KINDS
+    from ..study.predictions import FLOWS
 
     return Plan.check(
         problem,
@@ -124,7 +132,8 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
         steps=settings.steps,
         members=settings.members if settings.members is not None else _members(problem, settings.steps),
         seed=settings.seed,
-        kinds=settings.kinds or tuple(KINDS),
+        kinds=settings.kinds or FLOWS,
+        sme_members=settings.sme_members,
         record=settings.record,
         spacing=settings.spacing,
         grid=settings.grid,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 import click
 
+from ..errors import RenamedWarning
 from ..settings import fields as config
+from .common import say
 
 
 class Flag(click.Option):
@@ -38,12 +41,21 @@ class Command(click.Command):
     def __init__(self, *args: Any, settings: type, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.settings = settings
-        self.params = [Flag(field) for field in fields(settings)] + _common() + self.params
+        self.former = {name: field for field in fields(settings) if (name := field.metadata["formerly"])}
+        hidden = [click.Option([f"--{name}"], multiple=field.default == (), hidden=True, type=str)
+                  for name, field in self.former.items()]  # fmt: skip
+        self.params = [Flag(field) for field in fields(settings)] + hidden + _common() + self.params
 
     def resolve(self, given: Mapping[str, Any]) -> Any:
-        """The settings that the parameters click has `given` stand for; raises InvalidInput."""
-        flags = {field.name: given[field.name] for field in fields(self.settings)}
-        return config.resolve(self.settings, flags, config=given["config"], assignments=given["set"])
+        """The settings that the parameters click has `given` stand for; raises InvalidInput. Old names are told."""
+        flags = {name: given[name] for name in (*(field.name for field in fields(self.settings)), *self.former)}
+        with warnings.catch_warnings(record=True) as held:
+            warnings.simplefilter("always", RenamedWarning)
+            found: Any = config.resolve(self.settings, flags, config=given["config"], assignments=given["set"])
+        if not given["quiet"]:
+            for warning in held:
+                say(f"simdrop: warning: {warning.message}")
+        return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options section by section; those that no setting stands behind come last."""

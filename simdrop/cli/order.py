@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..checks.words import check_names, shown
+from ..checks.words import shown
 from ..errors import InvalidInput
 from ..output.progress import Bars
 from ..settings.fields import (
@@ -47,7 +47,12 @@ class OrderSettings(ProblemSettings):
         80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=MEMBERS
     )
     paths: int = in_comparison(24, "members that pathwise flows follow", bounds={"least": 3})
-    theories: tuple[str, ...] = in_comparison((), "theory to measure; repeat for several [default: all]")
+    kinds: tuple[str, ...] = in_comparison(
+        (),
+        "prediction to measure; repeat for several (gradient, averaged, modified, mean-covariance, sme1, sme2,"
+        " pathwise-plain, pathwise) [default: all]",
+        formerly="theories",
+    )
     heat_map: bool = in_comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = in_comparison(None, "points at which functions are compared", bounds=POINTS)
     groups: int = in_comparison(40, "groups of members for standard errors", bounds={"least": 3})
@@ -62,15 +67,15 @@ class OrderSettings(ProblemSettings):
 @click.command(cls=Command, settings=OrderSettings)
 @click.pass_context
 def order(context: click.Context, /, **given: Any) -> None:
-    """Measure to which order in the learning rate each theory predicts an ensemble.
+    """Measure to which order in the learning rate each prediction holds for an ensemble.
 
     Over a ladder of learning rates an ensemble is trained for the same time, and its mean parameters, functions and
-    risk are held against every theory. Prints distances with standard errors, slopes with 95 % intervals and the
+    risk are held against every prediction. Prints distances with standard errors, slopes with 95 % intervals and the
     order that they support; writes summary.json, errors.zarr and figure.png to --out.
 
     \b
     simdrop order
-    simdrop order --theories averaged --theories mean-covariance --lrs 0.1 --lrs 0.05 --lrs 0.025
+    simdrop order --kinds averaged --kinds mean-covariance --lrs 0.1 --lrs 0.05 --lrs 0.025
     simdrop order --mask sample --heat-map --out sample
     """
     assert isinstance(context.command, Command)
@@ -81,27 +86,28 @@ def order(context: click.Context, /, **given: Any) -> None:
     from ..study.convergence.heatmap import HeatMap, heat_map
     from ..study.convergence.ladder import LRS, Order, check_cases
     from ..study.convergence.ladder import order as measure
-    from ..study.predictions import THEORIES
+    from ..study.predictions import check_kinds
 
-    theories = check_names("theory", settings.theories, THEORIES) or tuple(THEORIES)
+    kinds = check_kinds(settings.kinds) or None
     common: dict[str, Any] = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
     common |= {"risk_limit": risk_limit_of(settings.risk_limit)}
     ladder = {"lrs": _learning_rates(settings.lrs) or LRS, "members": settings.members, "paths": settings.paths}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
     check_cases(problem, theta0, **ladder, **common)  # before a folder is made
-    names = ("settings.toml", *FILES["order"], *(("heat-map.zarr", "heat-map.png") if settings.heat_map else ()))
+    mapped = ("heat-map.json", "heat-map.zarr", "heat-map.png") if settings.heat_map else ()
+    names = ("settings.toml", *FILES["order"], *mapped)
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
         with keeping_partial(Order, lambda partial: partial.write(folder)):
-            found = measure(problem, theta0, theories=theories, progress=bars, **ladder, **common)
+            found = measure(problem, theta0, kinds=kinds, progress=bars, **ladder, **common)
         found.write(folder)
         if settings.heat_map:
             with keeping_partial(HeatMap, lambda partial: partial.write(folder)):
                 heat_map(problem, theta0, progress=bars, **common).write(folder)
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
-        mapped_too = ", heat-map.png, heat-map.zarr" if settings.heat_map else ""
+        mapped_too = "".join(f", {name}" for name in mapped)
         click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png{mapped_too}")
 
 

@@ -29,8 +29,9 @@ from ..simulation.run import lost_steps
 from ..simulation.simulate import simulate
 from ..simulation.sme import backend_name
 from ..simulation.training import backend_names
+from ..study.case import FAILURES, Case, Means, distance
 from ..study.distances import root
-from ..study.predictions import EQUATIONS, FAILURES, Case, Means, distance, predict
+from ..study.predictions import PREDICTIONS, equations, predict
 from .design import Design
 from .point import Point, groups_of
 
@@ -71,11 +72,11 @@ def with_backends(point: Point) -> Point:
     """The first point of a launch with the backends that take all of it on this machine."""
     problem = problem_of(point)[0]
     (trains,) = backend_names(problem, **point.training())
-    equations = [order for kind, order in EQUATIONS.items() if kind in point.kinds]
-    if not equations:
+    orders = equations(point.kinds)
+    if not orders:
         return replace(point, backend=trains)
     follows = backend_name(
-        problem, order=max(equations), noise=point.noise(), scheme=point.scheme, antithetic=True,
+        problem, order=max(orders), noise=point.noise(), scheme=point.scheme, antithetic=True,
         backend=point.sme_backend, members=point.sme_members or point.members,
     )  # fmt: skip
     return replace(point, backend=trains, sme_backend=follows)
@@ -119,7 +120,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
 
 def seconds_of_flows(point: Point) -> float:
     """Seconds that the flows of a point take, without compilation."""
-    flows = replace(point, kinds=tuple(kind for kind in point.kinds if kind not in EQUATIONS))
+    flows = replace(point, kinds=tuple(kind for kind in point.kinds if PREDICTIONS[kind].equation is None))
     problem = problem_of(point)[0]
     theta0 = problem.init(seed=point.init_seed, scale=point.init_scale, gamma=point.init_gamma)
     list(_predictions(flows, replace(flows, steps=point.svag or 1), problem, theta0, None))

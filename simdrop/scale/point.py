@@ -18,8 +18,7 @@ from ..problem import Noise
 from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, documented, risk_limit_of, setting
 from ..settings.problem import ProblemSettings
 from ..simulation.objective import ALIASES
-from ..study.predictions import EQUATIONS
-from ..theory.flows.flow import OPTIONS
+from ..study.predictions import check_kinds, equations
 
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")
@@ -28,8 +27,6 @@ _FROM_1 = {"least": 1, "most": 1_000_000_000}
 _FEW = {"least": 1, "most": 1_000_000}
 _BELOW_1 = {"least": 0, "below": 1}
 
-#: theories whose distance from the ensemble can be measured
-KINDS = (*(name for name in OPTIONS if name != "pathwise"), *EQUATIONS)
 #: what can be kept besides risks and distances
 RECORDINGS = ("theta_mean", "norm")
 #: groups of a point's members, for standard errors
@@ -71,7 +68,7 @@ class Point(ProblemSettings):
     )
     connect: float = _noise(1.0, "DropConnect's probability to keep an input weight")
     part: str = _noise("both", "both, or the drift or the noise of a step alone")
-    kinds: tuple[str, ...] = _theory((), "theories whose distance from the ensemble's mean is measured")
+    kinds: tuple[str, ...] = _theory((), "predictions whose distance from the ensemble's mean is measured")
     rtol: float = _theory(1e-8, "relative tolerance of flows", bounds={"least": 1e-13, "below": 1})
     atol: float = _theory(1e-10, "absolute tolerance of flows", bounds={"least": 0})
     max_evaluations: int | None = _theory(None, "of a flow, which then counts as failed", bounds=_FROM_1)
@@ -138,7 +135,7 @@ CHECKED = (
 def check(point: Point) -> None:
     """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
     check_keep_prob(point.keep_prob)
-    check_names("kind", point.kinds, KINDS)
+    check_kinds(point.kinds, members="a sweep")
     check_names("name in keep", point.keep, RECORDINGS)
     check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
@@ -159,7 +156,7 @@ def check(point: Point) -> None:
             f"steps must be a multiple of svag for distances, which are taken at time lr · steps / svag,"
             f" got {point.steps} and {point.svag}"
         )
-    if set(point.kinds) & set(EQUATIONS) and (point.objective, point.optimizer) != ("dropout", "sgd"):
+    if equations(point.kinds) and (point.objective, point.optimizer) != ("dropout", "sgd"):
         raise InvalidInput(
             "the stochastic modified equations are those of objective 'dropout' and optimizer 'sgd',"
             f" got {point.objective!r} and {point.optimizer!r}"

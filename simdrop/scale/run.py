@@ -21,7 +21,7 @@ from ..errors import InvalidInput
 from ..output.progress import Progress, check_progress, telling
 from ..settings.problem import problem_of, start_of
 from ..simulation.interrupt import raising
-from ..study.predictions import EQUATIONS
+from ..study.predictions import equations
 from .design import Design, check_design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
@@ -109,8 +109,8 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
     disk = 8.0 * row * len(design.points)
     flows = np.mean([seconds_of_flows(point) for point in {first, design.points[-1]}])
     seconds = updates / _rate(design, threads) + float(flows) * len(design.points)
-    equations = any(kind in EQUATIONS for kind in first.kinds)
-    return Plan(len(design.points), len(parts), equations, updates, seconds, memory, disk)
+    stochastic = bool(equations(first.kinds))
+    return Plan(len(design.points), len(parts), stochastic, updates, seconds, memory, disk)
 
 
 def _firsts(design: Design, parts: Sequence[Sequence[int]]) -> list[Point]:

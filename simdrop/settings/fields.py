@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import typing
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..checks.words import check_choice
-from ..errors import InvalidInput
+from ..errors import InvalidInput, RenamedWarning
 from .values import coerce, known_name, read_toml, value_of, within
 
 Settings = TypeVar("Settings")
@@ -25,15 +26,21 @@ NO_LIMIT = "none"
 
 
 def setting(
-    default: Any, about: str, *, section: str = "Settings", choices: str = "", bounds: Mapping[str, float] | None = None
+    default: Any,
+    about: str,
+    *,
+    section: str = "Settings",
+    choices: str = "",
+    bounds: Mapping[str, float] | None = None,
+    formerly: str = "",
 ) -> Any:
     """A field of a settings class: its default, its help, `module:NAME` of the names it may take.
 
-    `bounds` are those of `checks.check_count` or `check_number`: least, most, above, below.
+    `bounds` are those of `checks.check_count` or `check_number`: least, most, above, below. `formerly` is a name that
+    the field had before, which still works with a RenamedWarning.
     """
-    return field(
-        default=default, metadata={"about": about, "section": section, "choices": choices, "bounds": bounds or {}}
-    )
+    metadata = {"about": about, "section": section, "choices": choices, "bounds": bounds or {}, "formerly": formerly}
+    return field(default=default, metadata=metadata)
 
 
 def replace_default(settings: type, name: str, default: Any) -> Any:
@@ -87,7 +94,16 @@ def resolve(
     """
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
+    renamed = {f.metadata["formerly"]: f.name for f in known.values() if f.metadata["formerly"]}
     chosen: dict[str, Any] = {}
+
+    def current(key: str) -> str:
+        """The key by which a setting is called now."""
+        new = renamed.get(key.replace("-", "_"))
+        if new is None:
+            return key
+        warnings.warn(f"{key} is now called {new}", RenamedWarning, stacklevel=3)
+        return new
 
     def take(name: str, value: Any, where: str) -> Any:
         return checked(coerce(value, hints[name], where), known[name], where)
@@ -95,7 +111,7 @@ def resolve(
     if config is not None:
         held: dict[str, Any] = {}
         for key, value in read_toml(config, "configuration").items():
-            name = known_name(key, known, f"configuration key in {config}", held)
+            name = known_name(current(key), known, f"configuration key in {config}", held)
             held[name] = take(name, value, f"key {key!r} in {config}")
         chosen |= held
     assigned: dict[str, Any] = {}
@@ -103,11 +119,12 @@ def resolve(
         key, equals, value = text.partition("=")
         if not equals:
             raise InvalidInput(f"--set takes key=value, got {text!r}")
-        name = known_name(key.strip(), known, "configuration key in --set", assigned)
+        name = known_name(current(key.strip()), known, "configuration key in --set", assigned)
         assigned[name] = take(name, value_of(value.strip(), hints[name]), f"--set {key.strip()}")
     chosen |= assigned
-    for name, value in flags.items():
+    for key, value in flags.items():
         if value is not None and value != ():
+            name = current(key)
             given = value if isinstance(value, (bool, tuple)) else value_of(value, hints[name])
             chosen[name] = take(name, given, flag_of(known[name]))
     return cls(**chosen)

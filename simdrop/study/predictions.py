@@ -1,179 +1,181 @@
-"""What every theory predicts for one ensemble at one time: mean parameters, mean outputs on a grid, mean risk."""
+"""The table of predictions: what theories of dropout say of an ensemble, by name.
+
+Every study, table, figure and command reads this table. A theory that is a flow is added by its file in
+`simdrop.theory.flows`, which declares how it is followed, and an entry here.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from simdrop_kernels.contract.equation import Scheme
-
-from .. import theory
-from ..checks.numbers import check_count, is_one
-from ..checks.sizes import check_memory
-from ..errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
-from ..problem import Noise, Problem
-from ..simulation.recording import RISK_LIMIT
-from ..simulation.run import lost_steps
-from ..simulation.sme import sme
-from ..theory.flows.flow import LOSSES
-from .distances import Array, Estimate, squared_distance
-
-#: name -> what it is called; order of the tables
-THEORIES = {
-    "gradient": "gradient flow R_S",
-    "averaged": "averaged flow R_S + R_1",
-    "modified": "modified flow R_S + R_1 + R_2",
-    "mean-covariance": "mean-covariance flow",
-    "sme1": "SME, order 1",
-    "sme2": "SME, order 2",
-    "pathwise-plain": "pathwise flow, plain",
-    "pathwise": "pathwise flow, corrected",
-}
-#: those that follow single members under their own masks
-PATHWISE = ("pathwise-plain", "pathwise")
-#: theories that are ensembles themselves -> their order
-EQUATIONS = {"sme1": 1, "sme2": 2}
-QUANTITIES = ("parameters", "function", "risk")
-#: added to the seed of the simulation, so that a theory's noise is not the masks'
-OTHER_SEED = 1_000_003
-SEEDS = 1 << 64
+from ..checks.words import check_names
+from ..errors import InvalidInput, RenamedWarning
+from ..output.style import INK
+from .case import Case, Means, Predicted, along_flow, along_moments, along_paths, member_along
+from .distances import Array
 
 
 @dataclass(frozen=True)
-class Means:
-    """Means of G groups of members, or a prediction without spread as one group: counts (G,), values (G, K)."""
+class Look:
+    """How a prediction is drawn: colour (Okabe and Ito's, which colour-blind readers tell apart), line, marker."""
 
-    counts: Array
-    values: dict[str, Array]
+    color: str
+    line: Any
+    width: float
+    marker: str
+
+    @property
+    def curve(self) -> dict[str, Any]:
+        """Arguments of `plot` for a curve over time."""
+        return {"color": self.color, "ls": self.line, "lw": self.width}
+
+    @property
+    def dots(self) -> dict[str, Any]:
+        """Arguments of `plot` for dots over learning rates."""
+        return {"color": self.color, "marker": self.marker}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """One problem, start, learning rate and time, and how much is sampled of it."""
+class Prediction:
+    """What a theory says of an ensemble.
 
-    problem: Problem
-    theta0: Array
-    lr: float
-    steps: int
-    points: Array
-    members: int
-    groups: int
-    seed: int
-    threads: int | None = None
-    backend: str = "auto"
-    rtol: float = 1e-8
-    atol: float = 1e-10
-    max_evaluations: int | None = None  # of a flow
-    noise: Noise | None = None  # of the stochastic equations, beside the problem's dropout
-    sme_members: int | None = None  # as many as the ensemble has, or this; both to whole pairs of paths in a group
-    substeps: int | None = None
-    scheme: Scheme = "rk4"
-    sme_backend: str = "auto"
-    risk_limit: float | None = RISK_LIMIT
+    Attributes
+    ----------
+    name : str
+        By which every study takes it, as one of `kinds`.
+    title : str
+        Of rows and legends.
+    formula : str
+        The loss that it descends, in the papers' symbols, which are TeX too; empty where there is none.
+    words : str
+        What sentences call it.
+    sentence : str
+        What it is, for readers who have not met it.
+    order : int
+        Its claim: the distance between it and the ensemble falls as lr to this power.
+    look : Look
+        How it is drawn.
+    mean : callable or None
+        From a `Case` what it predicts of the ensemble's means; raises FlowFailed and Diverged. None where it predicts
+        single members.
+    member : callable or None
+        From a `Case` and the number of a member that member's parameters (P,) at the end; raises FlowFailed.
+    equation : int or None
+        The order of the stochastic modified equation whose paths it is, None where it is not sampled.
+    """
+
+    name: str
+    title: str
+    formula: str = ""
+    words: str
+    sentence: str
+    order: int
+    look: Look
+    mean: Callable[[Case], Predicted] | None = None
+    member: Callable[[Case, int], Array] | None = None
+    equation: int | None = None
 
     @property
-    def time(self) -> float:
-        """lr · steps."""
-        return self.lr * self.steps
+    def label(self) -> str:
+        """Title and formula in one line."""
+        return f"{self.title} {self.formula}".rstrip()
+
+    @property
+    def legend(self) -> str:
+        """The label as TeX."""
+        return f"{self.title}, ${self.formula}$" if self.formula else self.title
+
+
+def _table(*predictions: Prediction) -> dict[str, Prediction]:
+    return {one.name: one for one in predictions}
+
+
+#: all predictions by name, in the order of tables and legends
+PREDICTIONS = _table(
+    Prediction(
+        name="gradient", title="plain gradient flow", formula="R_S", words="plain gradient flow", order=0,
+        sentence="Plain gradient flow descends the risk without dropout.",
+        look=Look("#D55E00", (0, (5, 2)), 1.6, "v"), mean=partial(along_flow, "gradient"),
+    ),
+    Prediction(
+        name="averaged", title="averaged flow", formula="R_S + R_1", words="the averaged flow", order=1,
+        sentence="The averaged flow adds R_1, the mean effect of dropout.",
+        look=Look("#0072B2", (0, (3, 1, 1, 1)), 1.8, "s"), mean=partial(along_flow, "averaged"),
+    ),
+    Prediction(
+        name="modified", title="modified flow", formula="R_S + R_1 + R_2", words="the modified flow", order=1,
+        sentence="The modified flow adds R_1 and R_2, the effect of a finite learning rate.",
+        look=Look("#009E73", "-", 1.4, "o"), mean=partial(along_flow, "modified"),
+    ),
+    Prediction(
+        name="mean-covariance", title="mean-covariance flow", words="the mean-covariance flow", order=2,
+        sentence="The mean-covariance flow follows mean and covariance of the networks together.",
+        look=Look("#CC79A7", (0, (1, 1)), 1.8, "D"), mean=partial(along_moments, "mean-covariance"),
+    ),
+    Prediction(
+        name="sme1", title="SME of order 1", words="the SME of order 1", order=1, equation=1,
+        sentence="The SME of order 1 is an ensemble of paths along the averaged flow, with the noise of a step.",
+        look=Look("#56B4E9", "--", 1.4, "<"), mean=partial(along_paths, 1),
+    ),
+    Prediction(
+        name="sme2", title="SME of order 2", words="the SME of order 2", order=2, equation=2,
+        sentence="The SME of order 2 is an ensemble of paths whose drift is corrected for a finite learning rate.",
+        look=Look("#E69F00", "-.", 1.6, ">"), mean=partial(along_paths, 2),
+    ),
+    Prediction(
+        name="pathwise-plain", title="plain pathwise flow", words="the plain pathwise flow", order=1,
+        sentence="The plain pathwise flow descends the loss under the masks of one network.",
+        look=Look("#999999", (0, (4, 1)), 1.4, "x"), member=partial(member_along, "pathwise-plain"),
+    ),
+    Prediction(
+        name="pathwise", title="corrected pathwise flow", words="the corrected pathwise flow", order=2,
+        sentence="The corrected pathwise flow adds to it the effect of a finite learning rate.",
+        look=Look(INK, "-", 1.2, "+"), member=partial(member_along, "pathwise"),
+    ),
+)  # fmt: skip
+#: what `compare` takes by default: the flows of a loss
+FLOWS = ("gradient", "averaged", "modified")
+#: what predicts the means of an ensemble
+OF_MEANS = tuple(name for name, one in PREDICTIONS.items() if one.mean)
 
 
 def predict(name: str, case: Case) -> Means:
-    """The prediction of a theory that is not pathwise. Raises FlowFailed, Diverged."""
-    if name in EQUATIONS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DivergenceWarning)  # an error below
-            runs = _paths(name, case)
-        lost = int((lost_steps(runs) >= 0).sum())
-        if lost:
-            raise Diverged(f"{lost} of {runs.sizes['member']} paths diverged")
-        return group_means(runs, -1, slice(None))
-    found = theory.flow(
-        case.problem, case.theta0, lr=case.lr, times=[case.time], kind=name, rtol=case.rtol,
-        atol=case.atol, max_evaluations=case.max_evaluations,
-    )  # fmt: skip
-    theta = found["theta"].values[-1]
-    if name in LOSSES:
-        return _of_network(case, theta)
-    f = theory.mean_output(case.problem, theta, found["neuron_covariance"].values[-1], case.points)
-    risk = found["risk_mean"].values[-1]
-    return Means(np.ones(1), {"parameters": theta[None], "function": rms(f[None]), "risk": np.array([[risk]])})
+    """The means at the end of a case that a prediction of means gives. Raises FlowFailed, Diverged."""
+    one = PREDICTIONS[name]
+    assert one.mean is not None
+    return one.mean(case).at_end()
 
 
-def _paths(name: str, case: Case) -> Any:
-    """Antithetic paths of a stochastic equation, as many pairs in each group."""
-    pairs = max((case.sme_members or case.members) // (2 * case.groups), 1)
-    return sme(
-        case.problem, case.theta0, lr=case.lr, times=[case.time], order=EQUATIONS[name],  # type: ignore[arg-type]
-        members=2 * pairs * case.groups, antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups,
-        grid=case.points, quantiles=(), threads=case.threads, noise=case.noise, substeps=case.substeps,
-        scheme=case.scheme, backend=case.sme_backend, risk_limit=case.risk_limit,
-    )  # fmt: skip
+def equations(kinds: Iterable[str]) -> list[int]:
+    """The orders of the stochastic modified equations among `kinds`."""
+    found = (PREDICTIONS[kind].equation for kind in kinds)
+    return [order for order in found if order is not None]
 
 
-def still(case: Case) -> Means:
-    """The prediction that nothing moves: distances from it are the unit in which others are large or small."""
-    return _of_network(case, case.theta0)
+def check_kinds(kinds: object, *, members: str = "") -> tuple[str, ...]:
+    """`kinds`, one name or several, as names of predictions; raises InvalidInput.
+
+    members : what cannot use predictions of single members and refuses them, or "" where they can be used
+    """
+    names = check_names("kind", kinds, PREDICTIONS)
+    for name in names:
+        if members and PREDICTIONS[name].mean is None:
+            raise InvalidInput(
+                f"kind {name!r} predicts single members, and {members} compares means: `order` measures it;"
+                f" here are {', '.join(OF_MEANS)}"
+            )
+    return names
 
 
-def _of_network(case: Case, theta: Array) -> Means:
-    f, risk = case.problem.predict(theta, case.points), theory.risk(case.problem, theta)
-    return Means(np.ones(1), {"parameters": theta[None], "function": rms(f[None]), "risk": np.array([[risk]])})
-
-
-def group_means(runs: Any, time: int, groups: slice) -> Means:
-    """The means of groups of a simulation, or of paths, at record number `time`; raises Diverged if none is left."""
-    counts = runs["group_alive"].values[time, groups].astype(np.float64)
-    if (counts > 0).sum() < 3:
-        raise Diverged("fewer than three groups of members stayed finite")
-    f = runs["group_f_mean"].values[time, groups]
-    values = {
-        "parameters": runs["group_theta_mean"].values[time, groups],
-        "function": rms(f),
-        "risk": runs["group_risk_mean"].values[time, groups, None],
-    }
-    return Means(counts, values)
-
-
-def distance(simulated: Means, prediction: Means, quantity: str) -> Estimate:
-    """The unbiased squared distance of the ensemble's mean from a prediction, which may be sampled itself."""
-    means = simulated.values[quantity] - prediction.values[quantity]  # one prediction, or groups in pairs
-    counts = np.minimum(simulated.counts, prediction.counts) if len(prediction.counts) > 1 else simulated.counts
-    found = squared_distance(means[None], counts[None], np.zeros((1, means.shape[1])))
-    return Estimate(found.value[0], found.replicates[:, 0])
-
-
-def rms(f: Array) -> Array:
-    """Outputs (G, k, c) as rows (G, k c), in units in which the 2-norm is the root mean square."""
-    flat = f.reshape(len(f), -1)
-    return flat / np.sqrt(flat.shape[1])
-
-
-#: what a theory may raise where it says nothing
-FAILURES = (FlowFailed, Diverged)
-
-
-#: flow -> the loss it descends, in the papers' symbols
-KINDS = {"gradient": "R_S", "averaged": "R_S + R_1", "modified": "R_S + R_1 + R_2"}
-
-
-#: grid points taken between the ends of one-dimensional data, and data points taken at most otherwise
-GRID_POINTS, GRID_SAMPLES = 97, 200
-
-
-def grid_points(problem: Problem, grid: int | ArrayLike | None) -> Array:
-    """The points (k, d) that `grid` stands for; raises InvalidInput."""
-    x, samples = problem.x, problem.n_samples
-    one_dimensional = x.shape[1] == 1
-    if grid is None and not one_dimensional:
-        return x[np.unique(np.linspace(0, samples - 1, min(samples, GRID_SAMPLES)).astype(int))]
-    if grid is None or is_one("grid", grid):
-        count = GRID_POINTS if grid is None else check_count("grid", grid, least=2)
-        check_memory({f"grid={count} points": 32.0 * count})
-        if not one_dimensional:
-            raise InvalidInput(f"grid can be a number of points for 1-D data only; these have {x.shape[1]} columns")
-        return np.linspace(x.min(), x.max(), count)[:, None]
-    return problem.augment(grid, "grid")[:, : x.shape[1]]
+def renamed(kinds: Sequence[str] | None, theories: Sequence[str] | None) -> Sequence[str] | None:
+    """`kinds`, which may be given by its old name; raises InvalidInput where both are given."""
+    if theories is None:
+        return kinds
+    if kinds is not None:
+        raise InvalidInput("theories is the old name of kinds: give kinds alone")
+    warnings.warn("theories is now called kinds", RenamedWarning, stacklevel=3)
+    return theories

@@ -22,12 +22,18 @@ class Result(ABC):
     """The result of a study.
 
     Subclasses say what their numbers are, draw them and put them into words; files are written here.
+
+    Attributes
+    ----------
+    summary : dict
+        The study in short: plain numbers and texts, as they are written to a JSON file.
     """
 
     #: the study, by which a folder with an earlier result of it is known
     study: ClassVar[str]
-    #: name of the figure's file
+    #: names of the files of the figure and of the summary
     drawn: ClassVar[str] = "figure"
+    described: ClassVar[str] = "summary"
     #: the study in plain numbers and texts
     summary: dict[str, Any]
     #: by which a folder that holds a part of the result already is known
@@ -47,22 +53,29 @@ class Result(ABC):
 
     def files(self) -> tuple[str, ...]:
         """The names of all files that `write` writes."""
-        summary = ("summary.json",) if self.summary else ()
-        return (*summary, *(f"{name}.zarr" for name in self.datasets()), f"{self.drawn}.png")
+        return (f"{self.described}.json", *(f"{name}.zarr" for name in self.datasets()), f"{self.drawn}.png")
 
     def write(self, folder: Folder) -> None:
         """Write the summary, the stores and the figure into an open folder."""
-        if self.summary:
-            folder.write("summary.json", partial(write_json, self.summary))
+        folder.write(f"{self.described}.json", partial(write_json, self.summary))
         for name, dataset in self.datasets().items():
             folder.write(f"{name}.zarr", partial(save, dataset))
         folder.write(f"{self.drawn}.png", partial(style.save, self.figure()))
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write summary, Zarr stores and figure to the folder `out`.
+        """Write summary, Zarr stores and figure to a folder.
 
-        A folder with another result is refused, or with `overwrite` that result is replaced; files that simdrop did
-        not write stay in any case. Raises InvalidInput.
+        Parameters
+        ----------
+        out : path
+            The folder, which is made if it is not there.
+        overwrite : bool
+            Replace another result that simdrop wrote there; other files stay in any case.
+
+        Raises
+        ------
+        InvalidInput
+            The folder holds another result, or cannot be written to.
         """
         from ..output.folder import Folder
 

@@ -26,7 +26,7 @@ VALUES = [
     "{a = 1}", "true", "2024-01-01", "folder", "missing/file.csv", '"', "1\nlr = 2", "a\0b", "\ud800",
 ]  # fmt: skip
 #: what messages call a setting that names one of several things
-CALLED = {"kinds": "kind of flow", "theories": "theory", "backends": "backend", "data": "cannot read"}
+CALLED = {"kinds": "kind", "backends": "backend", "data": "cannot read"}
 
 
 class _Worked(BaseException):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import simdrop
 from simdrop import theory
 from simdrop.checks.numbers import MIN_KEEP_PROB
-from simdrop.theory.flows.flow import OPTIONS
+from simdrop.theory.flows.table import flows
 from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
@@ -44,7 +44,7 @@ TIMES: dict[str, Any] = {
 
 AXES: dict[str, Sequence[Any]] = {
     "activation": tuple(ACTIVATIONS),
-    "kind": tuple(OPTIONS),
+    "kind": tuple(flows()),
     "form": tuple(FORMS),
     "theta": tuple(name for name, (lead, _) in THETAS.items() if not lead),
     "times": tuple(TIMES),
@@ -64,7 +64,11 @@ AXES: dict[str, Sequence[Any]] = {
 
 def _allowed(chosen: Configuration) -> bool:
     """Whether `flow` allows these levels beside each other; axes may be missing."""
-    return chosen.get("kind") != "pathwise" or chosen.get("method", "auto") in ("auto", "DOP853", "RK45")
+    return chosen.get("kind") not in ("pathwise", "pathwise-plain") or chosen.get("method", "auto") in (
+        "auto",
+        "DOP853",
+        "RK45",
+    )
 
 
 @functools.cache
@@ -185,7 +189,7 @@ def test_pathwise_flows_follow_sgd_under_its_masks() -> None:
     assert told >= 5
 
 
-@pytest.mark.parametrize("kind", ["averaged", "modified", "mean-covariance", "pathwise"])
+@pytest.mark.parametrize("kind", [kind for kind in flows() if kind != "gradient"])
 def test_the_comparison_tells_every_kind_from_plain_gradient_flow(kind: str) -> None:
     chosen: Configuration = {name: levels[0] for name, levels in AXES.items()}
     case = _case(chosen | {"kind": kind, "width": 16, "samples": 7, "keep_prob": 0.3, "lr": 0.1})

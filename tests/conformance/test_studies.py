@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import simdrop
 from simdrop import cli, scale
 from simdrop.output.storage import load, write_json
-from simdrop.study.predictions import KINDS, THEORIES
+from simdrop.study.predictions import FLOWS, PREDICTIONS
 from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
@@ -43,7 +43,7 @@ NETWORK: dict[str, Sequence[Any]] = {
 }
 
 COMPARE: dict[str, Sequence[Any]] = NETWORK | {
-    "kinds": ((), ("averaged",), tuple(KINDS)),
+    "kinds": ((), ("averaged",), ("averaged", "mean-covariance")),
     "record": (4, 12),
     "spacing": ("even", "log"),
     "groups": (None, 3),
@@ -60,7 +60,7 @@ ORDER: dict[str, Sequence[Any]] = {
     "bias": (True, False),
     "data": ("csv", "two targets"),
     "how": ("flags", "file"),
-    "theories": (("gradient", "averaged"), tuple(name for name in THEORIES if not name.startswith("sme"))),
+    "kinds": (("gradient", "averaged"), tuple(name for name in PREDICTIONS if not name.startswith("sme"))),
     "groups": (3, 6),
     "seed": (0, 2**40 + 17),
 }
@@ -167,7 +167,7 @@ def test_compare(chosen: Configuration, tmp_path: Path) -> None:
     names = ("lr", "members", "seed", "record", "spacing", "groups", "dtype")
     found = simdrop.compare(
         problem, problem.init(seed=chosen["init_seed"], scale=chosen["init_scale"]), steps=12, backend="numpy",
-        kinds=chosen["kinds"] or tuple(KINDS), **{name: chosen[name] for name in names},
+        kinds=chosen["kinds"] or FLOWS, **{name: chosen[name] for name in names},
     )  # fmt: skip
     expected = _plain(found.summary, tmp_path)
     for part in (
@@ -196,7 +196,7 @@ def test_compare(chosen: Configuration, tmp_path: Path) -> None:
 def test_order(chosen: Configuration, tmp_path: Path) -> None:
     data, x, y = _data(chosen["data"], tmp_path)
     sizes: dict[str, Any] = {"time": 0.4, "members": 12, "sme_members": 12, "paths": 3, "backend": "numpy"}
-    sizes |= {"theories": chosen["theories"], "groups": chosen["groups"], "seed": chosen["seed"]}
+    sizes |= {"kinds": chosen["kinds"], "groups": chosen["groups"], "seed": chosen["seed"]}
     network = {name: chosen[name] for name in ("activation", "mask", "keep_prob", "bias")} | {"width": 3}
     settings = sizes | network | data | {"output_scale": 0.5, "init_seed": 2, "lrs": ("0.2", "0.1", "0.05")}
     arguments = _arguments(settings, chosen["how"], tmp_path)
@@ -206,7 +206,7 @@ def test_order(chosen: Configuration, tmp_path: Path) -> None:
     problem = _problem(chosen, x, y, width=3, output_scale=0.5)
     found = simdrop.study.order(problem, problem.init(seed=2), lrs=[0.2, 0.1, 0.05], **sizes)
     expected = _plain(found.summary, tmp_path)
-    for part in ("problem", "settings", "theories", "diverged", "failures"):
+    for part in ("problem", "settings", "kinds", "diverged", "failures"):
         assert told[part] == expected[part], part
     assert not told["failures"]
     assert np.isfinite(found.errors["distance"]).all()

@@ -28,7 +28,7 @@ PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7)
 THETA0 = PROBLEM.init(seed=3)
 COMPARE = ["compare", "--data", "sin", "--members", "12", "--steps", "20", "--width", "5", "--record", "4",
            "--backend", "numpy", "--quiet"]  # fmt: skip
-ORDER = ["order", "--members", "400", "--paths", "3", "--theories", "averaged", "--lrs", "0.2", "--lrs", "0.1",
+ORDER = ["order", "--members", "400", "--paths", "3", "--kinds", "averaged", "--lrs", "0.2", "--lrs", "0.1",
          "--lrs", "0.05", "--backend", "numpy", "--quiet"]  # fmt: skip
 SWEEP = """
 [problem]
@@ -419,13 +419,13 @@ def test_order_keeps_the_learning_rates_that_were_done(tmp_path, monkeypatch, ca
             raise error("stopped")
 
     with pytest.raises(error) as raised:
-        order(PROBLEM, lrs=(0.2, 0.1, 0.05), members=400, paths=3, theories=("averaged",), backend="numpy",
+        order(PROBLEM, lrs=(0.2, 0.1, 0.05), members=400, paths=3, kinds=("averaged",), backend="numpy",
               progress=progress)  # fmt: skip
     found = raised.value.partial
     assert isinstance(found, Order)
     assert found.summary["interrupted"]
     assert found.summary["measured_lrs"] == [0.2]
-    distance = found.errors["distance"].sel(theory="averaged", quantity="parameters")
+    distance = found.errors["distance"].sel(kind="averaged", quantity="parameters")
     assert np.isfinite(distance.values).tolist() == [True, False, False]
     monkeypatch.setattr("simdrop.output.progress.Bars.__call__", lambda self, *told: progress(*told))
     assert run(*ORDER, "--out", tmp_path / "out") == (130 if error is KeyboardInterrupt else 1)
@@ -584,7 +584,7 @@ def test_signals_keep_what_a_study_had(what, name, tmp_path):
 
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, np.sin(3 * x), width=3, keep_prob=0.7)
-    few = {"members": 8, "sme_members": 8, "groups": 4, "grid": 3, "backend": "numpy", "theories": ["gradient"]}
+    few = {"members": 8, "sme_members": 8, "groups": 4, "grid": 3, "backend": "numpy", "kinds": ["gradient"]}
     tables = {"problem": {"data": "sin", "width": 3}, "simulate": {"members": 4, "backend": "numpy"}}
     work = {
         "heat map": lambda: heat_map(problem, lrs=[0.2, 0.1], keep_probs=[0.5, 0.7], progress=tell, **few),

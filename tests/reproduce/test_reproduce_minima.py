@@ -140,4 +140,4 @@ def test_sme_at_a_toy_size(monkeypatch):
     monkeypatch.setattr(sme, "SIZES", {False: size})
     outcome = drawn(sme, Settings(seeds=2))
     relative = outcome.data["relative"].sel(quantity="parameters", keep_prob=0.9, lr=0.05).mean("seed")
-    assert float(relative.sel(theory="sme1")) < float(relative.sel(theory="gradient"))
+    assert float(relative.sel(kind="sme1")) < float(relative.sel(kind="gradient"))

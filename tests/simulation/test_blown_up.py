@@ -146,7 +146,7 @@ def test_a_sweep_counts_members_that_blew_up(tmp_path):
 
 
 def test_order_goes_on_where_a_rung_diverges():
-    small = {"members": 40, "sme_members": 40, "paths": 3, "groups": 4, "theories": ("gradient",), "threads": 1}
+    small = {"members": 40, "sme_members": 40, "paths": 3, "groups": 4, "kinds": ("gradient",), "threads": 1}
     problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.55, activation="quadratic")
     found = study.order(problem, THETA, lrs=(50.0, 0.25, 0.125), time=100.0, **small)
     assert found.errors["diverged"].sel(lr=50.0) == 40

@@ -8,7 +8,7 @@ import pytest
 import simdrop
 from simdrop.checks.sizes import check_memory, size
 from simdrop.errors import InvalidInput
-from simdrop.study.predictions import grid_points
+from simdrop.study.case import grid_points
 
 X = np.linspace(-1, 1, 5)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=10)

@@ -11,6 +11,7 @@ import simdrop
 from simdrop import data
 from simdrop.errors import Diverged, DivergenceWarning, InvalidInput
 from simdrop.study import compare
+from simdrop.study.case import Predicted
 from simdrop.study.comparison import table as report
 from simdrop.study.comparison.measure import squared_distances
 from simdrop_kernels.reference import train as reference
@@ -24,7 +25,7 @@ def tiny(keep_prob=0.6, **changes):
 
 
 def exact_prediction(problem, theta0, *, lr, steps, grid):
-    """E theta, E f and E R_S at every step, by training once for each sequence of masks, as a dataset of one kind."""
+    """E theta, E f and E R_S at every step, by training once for each sequence of masks."""
     m, p = problem.width, problem.keep_prob
     masks = np.array(list(itertools.product([0, 1], repeat=m * steps))).reshape(-1, steps, m)
     chance = np.prod(np.where(masks, p, 1 - p), axis=(1, 2))
@@ -39,9 +40,8 @@ def exact_prediction(problem, theta0, *, lr, steps, grid):
             factor = masks[:, step, None, :] / p
             gradient = reference.dropout_gradient(problem.network, problem.inputs, problem.y, paths, factor)
             paths = paths - lr * gradient
-    axes = {"theta": ("time", "param"), "f": ("time", "point", "output"), "risk": ("time",)}
-    one = xr.Dataset({name: (axes[name], np.array(values)) for name, values in found.items()})
-    return one.expand_dims(kind=["exact"])
+    means = {name: np.array(values)[:, None] for name, values in found.items()}
+    return {"exact": Predicted(counts=np.ones((steps + 1, 1)), **means)}
 
 
 def z_scores(problem, prediction, runs):
@@ -201,7 +201,7 @@ def test_all_diverged_is_an_error(tmp_path):
         ({"members": 3}, r"members must be a whole number of at least 4, got 3"),
         ({"groups": 2}, r"groups must be a whole number of at least 3, got 2"),
         ({"groups": 50}, r"groups must be at most the 10 members, got 50"),
-        ({"kinds": ["modifed"]}, r"unknown kind of flow 'modifed': did you mean 'modified'\?"),
+        ({"kinds": ["modifed"]}, r"unknown kind 'modifed': did you mean 'modified'\?"),
         ({"backend": "nunba"}, r"unknown backend 'nunba': did you mean 'numba'\?"),
         ({"dtype": "float16"}, r"unknown dtype 'float16': did you mean"),
         ({"spacing": "lin"}, r"unknown spacing 'lin'"),

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 import simdrop
+from simdrop.study.case import Case, group_means
 from simdrop.study.convergence import control_variate
-from simdrop.study.predictions import Case, group_means
 from simdrop_kernels.cpu import mask_counts
 from simdrop_kernels.mathematics import rng
 
@@ -65,7 +65,7 @@ def test_its_mean_over_all_masks_is_zero(mask: Any, samples: int, train: Any, mo
 
 
 def _still(case: Case, values: dict[str, NDArray]) -> Any:
-    from simdrop.study.predictions import Means
+    from simdrop.study.case import Means
 
     groups = {name: np.tile(value, (case.groups, 1)) for name, value in values.items()}
     return Means(np.full(case.groups, case.members / case.groups), groups)

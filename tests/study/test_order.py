@@ -14,8 +14,9 @@ from simdrop.cli import run
 from simdrop.errors import Diverged, InvalidInput
 from simdrop.output.numbers import concise
 from simdrop.study import heat_map, order
+from simdrop.study.case import Case
 from simdrop.study.convergence.fit import Slope, fit_slope
-from simdrop.study.predictions import Case, predict
+from simdrop.study.predictions import predict
 
 LRS = np.array([0.2, 0.1, 0.05, 0.025])
 
@@ -95,9 +96,9 @@ def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -
     """Gradient flow does not converge, the averaged flow is off by about lr, second order lies far below both."""
     found = order(
         problem, problem.init(seed=3), members=20_000, paths=10, lrs=(0.1, 0.05, 0.025),
-        theories=("gradient", "averaged", "mean-covariance", "pathwise-plain", "pathwise"),
+        kinds=("gradient", "averaged", "mean-covariance", "pathwise-plain", "pathwise"),
     )  # fmt: skip
-    parameters = {name: rows["parameters"] for name, rows in found.summary["theories"].items()}
+    parameters = {name: rows["parameters"] for name, rows in found.summary["kinds"].items()}
     assert parameters["gradient"]["order"] == 0
     assert parameters["averaged"]["order"] == 1
     assert parameters["pathwise-plain"]["slope_interval_95"][1] < 1.5
@@ -105,19 +106,19 @@ def test_orders_of_the_small_problem(problem: simdrop.Problem, tmp_path: Path) -
     # 4e6 members gave 0.973, 0.289 and 0.0469 at lr = 0.1
     errors = found.errors.sel(quantity="parameters", lr=0.1)
     for name, known in (("gradient", 0.973), ("averaged", 0.289), ("mean-covariance", 0.0469)):
-        one = errors.sel(theory=name)
+        one = errors.sel(kind=name)
         assert abs(float(one["distance"]) - known) < 5 * float(one["error"]) + 5e-4, name
     assert "order" in found.table()
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "order"
-    arguments = ["order", "--members", "400", "--paths", "3", "--theories", "averaged", "--theories", "pathwise"]
+    arguments = ["order", "--members", "400", "--paths", "3", "--kinds", "averaged", "--kinds", "pathwise"]
     arguments += ["--lrs", "0.2", "--lrs", "0.1", "--lrs", "0.05"]
     assert run([*arguments, "--out", str(out)]) == 0
     assert "averaged flow R_S + R_1" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["theories"]) == {"averaged", "pathwise"}
+    assert set(summary["kinds"]) == {"averaged", "pathwise"}
     assert (out / "figure.png").stat().st_size > 10_000
     assert run([*arguments, "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -130,17 +131,17 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
 def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop.Problem) -> None:
     found = heat_map(
         problem, problem.init(seed=3), lrs=(0.1, 20.0), keep_probs=(0.05, 0.7), members=4000, sme_members=200,
-        theories=("averaged", "mean-covariance", "sme2"),
+        kinds=("averaged", "mean-covariance", "sme2"),
     )  # fmt: skip
     errors = found.errors.sel(quantity="parameters")
     assert errors["alive"].sel(keep_prob=0.7, lr=0.1) == 1
     assert errors["alive"].sel(keep_prob=0.05, lr=20.0) <= 1
-    one = errors.sel(theory="averaged", keep_prob=0.7, lr=0.1)
+    one = errors.sel(kind="averaged", keep_prob=0.7, lr=0.1)
     assert abs(float(one["distance"]) - 0.289) < 5 * float(one["error"]) + 5e-4
     assert float(one["size"]) > float(one["distance"])
-    second = errors.sel(theory="sme2", keep_prob=0.7, lr=0.1)
+    second = errors.sel(kind="sme2", keep_prob=0.7, lr=0.1)
     assert abs(float(second["distance"]) - 0.027) < 5 * float(second["error"])
-    assert np.isnan(errors["distance"].sel(theory="sme2", keep_prob=0.05, lr=20.0)), "its paths go to infinity"
+    assert np.isnan(errors["distance"].sel(kind="sme2", keep_prob=0.05, lr=20.0)), "its paths go to infinity"
     assert errors["size"].sel(keep_prob=0.05, lr=0.1) < 3 * errors["size_error"].sel(keep_prob=0.05, lr=0.1)
 
 
@@ -150,7 +151,7 @@ def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop
         ({"lrs": (0.1, 0.05)}, "lrs must be at least 3 different learning rates"),
         ({"lrs": (0.3, 0.1, 0.05)}, "every lr must divide time 1 into whole steps, 0.3 does not"),
         ({"lrs": (0.1, 0.05, -0.1)}, "lrs and time must be positive"),
-        ({"theories": ("averged",)}, "did you mean 'averaged'"),
+        ({"kinds": ("averged",)}, "did you mean 'averaged'"),
         ({"members": 100, "paths": 200}, "paths must be at most the 100 members"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import simdrop
 from simdrop import data
 from simdrop.output import style
-from simdrop.study.comparison import figure as plots
+from simdrop.study.predictions import OF_MEANS, PREDICTIONS
 
 QUICK = {"lr": 0.1, "steps": 20, "members": 12, "backend": "numpy", "record": 6}
 
@@ -40,9 +40,10 @@ def test_every_panel_is_labelled(comparison):
     assert "12 networks of 4 tanh neurons" in figure.get_suptitle()
 
 
-def test_flows_differ_in_colour_and_line():
-    assert len({style["color"] for style in plots.FLOWS.values()}) == 3
-    assert len({str(style["ls"]) for style in plots.FLOWS.values()}) == 3
+def test_predictions_differ_in_colour_line_and_marker():
+    looks = [one.look for one in PREDICTIONS.values()]
+    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks)
+    assert len({str(PREDICTIONS[name].look.line) for name in OF_MEANS}) == len(OF_MEANS)
 
 
 def test_curves_are_the_distances(comparison):

@@ -106,7 +106,10 @@ def test_result_says_whose_masks():
         ({"member": -1}, "member must be a whole number of at least 0, got -1"),
         ({"seed": 2**64}, r"seed must be below 2\*\*64"),
         ({"method": "BDF"}, "unknown method of a pathwise flow 'BDF'"),
-        ({"kind": "averaged", "seed": 1}, "seed is an option of kind 'pathwise', not of 'averaged'"),
+        (
+            {"kind": "averaged", "seed": 1},
+            "seed is an option of kind 'pathwise' or 'pathwise-plain', not",
+        ),
         ({"rank": 3}, "rank is an option of kind 'mean-covariance', not of 'pathwise'"),
     ],
 )

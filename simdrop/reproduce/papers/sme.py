@@ -12,7 +12,7 @@ from ...errors import DivergenceWarning
 from ...problem import Problem
 from ...study.convergence.heatmap import heat_map
 from ...study.landscape.alignment import exponent
-from ...study.predictions import THEORIES
+from ...study.predictions import PREDICTIONS
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..shared.dropout_pair import Array, ratio
 
@@ -53,7 +53,7 @@ def run(settings: Settings) -> Outcome:
             warnings.simplefilter("ignore", DivergenceWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
             mapped = heat_map(
-                problem, problem.init(seed=seed), theories=NAMES, seed=seed, backend=settings.backend,
+                problem, problem.init(seed=seed), kinds=NAMES, seed=seed, backend=settings.backend,
                 threads=settings.threads, progress=_tell(settings, seed, seeds), **size,
             )  # fmt: skip
         found.append(mapped.errors)
@@ -81,27 +81,26 @@ def _rows(relative: Any, error: Any) -> list[Row]:
     for p in JUDGED:
         fits = {}
         for name in ("gradient", "sme1"):
-            here = relative.sel(theory=name, keep_prob=p, lr=small).transpose("seed", "lr").values
+            here = relative.sel(kind=name, keep_prob=p, lr=small).transpose("seed", "lr").values
             fits[name] = np.array([exponent(small, one).value for one in here])
         rows += [
             _bound(f"p = {p:g}: exponent in lr, SME of order 1", fits["sme1"], 0.7, 1, "falls with lr"),
             _bound(f"p = {p:g}: the same, plain gradient flow (control)", fits["gradient"], 0.5, -1, ""),
         ]
     pair, noise = (
-        one.sel(keep_prob=list(JUDGED), lr=COMPARED).transpose("theory", "keep_prob", "seed")
-        for one in (relative, error)
+        one.sel(keep_prob=list(JUDGED), lr=COMPARED).transpose("kind", "keep_prob", "seed") for one in (relative, error)
     )
-    above = np.maximum(pair.sel(theory="sme2").values, noise.sel(theory="sme2").values)  # not below its own noise
-    logs = np.log([above, pair.sel(theory="sme1").values]).mean(axis=1)  # (equation, seed)
+    above = np.maximum(pair.sel(kind="sme2").values, noise.sel(kind="sme2").values)  # not below its own noise
+    logs = np.log([above, pair.sel(kind="sme1").values]).mean(axis=1)  # (equation, seed)
     what = f"p >= {min(JUDGED):g}, lr = {COMPARED:g}: error of SME 2 / SME 1, geometric mean"
     rows.append(ratio(what, *np.exp(logs), published="closer"))
     for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 1)):
         kept = [p for p in relative["keep_prob"].values if low < p <= high]
         part, noise = relative.sel(keep_prob=kept), error.sel(keep_prob=kept)
         for name in NAMES:
-            here, its = (one.sel(theory=name).transpose("seed", ...) for one in (part, noise))
+            here, its = (one.sel(kind=name).transpose("seed", ...) for one in (part, noise))
             close = ((here + its) < CLOSE).values.reshape(len(here), -1).mean(axis=1)
-            what = f"{low:g} < p <= {high:g}: share of cells within {100 * CLOSE:g} %, {THEORIES[name]}"
+            what = f"{low:g} < p <= {high:g}: share of cells within {100 * CLOSE:g} %, {PREDICTIONS[name].label}"
             rows.append(Row.over_seeds(what, close))
     return rows
 

@@ -1,4 +1,4 @@
-"""compare(): an ensemble trained with dropout against the flows that are to predict its mean."""
+"""compare(): an ensemble trained with dropout against the theories that are to predict its mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from simdrop_kernels import Step, registry
 
 from ...checks.numbers import check_count, check_finite, check_flag, check_threads
-from ...checks.words import check_callable, check_choice, check_names
+from ...checks.words import check_callable, check_choice
 from ...errors import InvalidInput
 from ...problem import Problem, check_problem
 from ...simulation.interrupt import raising
@@ -23,11 +23,12 @@ from ...simulation.recording import RISK_LIMIT, check_risk_limit, record_steps
 from ...simulation.run import DEFAULT_MEMORY, with_partial
 from ...simulation.settings import Settings
 from ...simulation.simulate import simulate
-from ...simulation.sme import sizes_of
+from ...simulation.sme import backend_name, sizes_of
+from ..case import Case, Progress, grid_points
 from ..distances import Array
-from ..predictions import KINDS, grid_points
+from ..predictions import FLOWS, PREDICTIONS, check_kinds, equations
 from ..result import Result
-from .measure import Progress, integrate_flows, over_time, sizes, squared_distances
+from .measure import as_dataset, follow_all, over_time, sizes, squared_distances
 from .summary import summarize
 from .table import table
 
@@ -42,14 +43,23 @@ if TYPE_CHECKING:
 class Comparison(Result):
     """What compare() found.
 
-    runs       what `simulate` returned
-    flows      the predictions over (kind, time): theta, f on the grid, risk, r1, r2
-    distances  over (quantity, kind, time): distance, its standard error `error`, `share` of the distance of plain
-               gradient flow that a flow removes, `share_error`; noise(quantity, time), the distance that
-               sampling alone would give; and over (path, term, time) the size of R_S, R_1 and R_2 along the flows
-               and the mean parameters: `value`, `gradient_norm`
-    summary    the same in short, with settings, verdict, timings and machine: plain numbers and texts
-    run_id     by which a folder that holds `runs` already is known
+    Attributes
+    ----------
+    problem : Problem
+    runs : xarray.Dataset
+        What `simulate` returned.
+    flows : xarray.Dataset
+        The predictions over (kind, time): theta, f on the grid and risk, and r1 and r2 at theta.
+    distances : xarray.Dataset
+        Over (quantity, kind, time): `distance`, its standard error `error`, the `share` of the distance of plain
+        gradient flow that a prediction removes, and `share_error`. Over (quantity, time): `noise`, the distance that
+        sampling alone would give. Where a prediction is sampled itself, over (quantity, kind, time): `own_noise`, the
+        same for its paths. Over (path, term, time): `value` and `gradient_norm` of R_S, R_1 and R_2 along the
+        predictions and the mean parameters.
+    summary : dict
+        The same in short, with settings, verdict, timings and machine: plain numbers and texts.
+    run_id : str
+        By which a folder that holds `runs` already is known.
     """
 
     study = "compare"
@@ -84,7 +94,8 @@ def compare(
     steps: int,
     members: int,
     seed: int = 0,
-    kinds: Sequence[str] = tuple(KINDS),
+    kinds: Sequence[str] = FLOWS,
+    sme_members: int | None = None,
     record: int | ArrayLike = 50,
     spacing: Literal["even", "log"] = "even",
     grid: int | ArrayLike | None = None,
@@ -98,23 +109,42 @@ def compare(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Simulate dropout SGD from theta0 and measure how far each flow is from the mean of the ensemble.
+    """Simulate dropout SGD from theta0 and measure how far each prediction is from the mean of the ensemble.
 
     Parameters
     ----------
-    theta0 : start of all members, shape (P,); by default a draw of `problem.init()`
-    lr, steps, members, seed, record, spacing, risk_limit, backend, dtype, threads, memory : as in `simulate`
-    kinds : the flows, of "gradient", "averaged" and "modified"; "gradient" is always among them
-    grid : points (k,) or (k, d) at which functions are compared, or their number for one-dimensional data; by
-        default 97 points over the range of one-dimensional data, and up to 200 of the data points otherwise
-    groups : groups of members from which standard errors are estimated; 20 by default, or all members if fewer
-    out, overwrite : as in `simulate`, whose results go there as `results.zarr`; `Comparison.save` writes the rest
-    progress : called with (stage, done, total); stages are "simulate", "flows" and "distances"
+    problem : Problem
+        Data, network and dropout.
+    theta0 : array_like, shape (P,), optional
+        Start of all members; by default a draw of `problem.init()`.
+    lr, steps, members, seed, record, spacing, risk_limit, backend, dtype, threads, memory
+        As in `simulate`, with one learning rate for all members.
+    kinds : sequence of str
+        The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1" and "sme2". "gradient",
+        in whose distance the others are measured, is always among them.
+    sme_members : int, optional
+        Paths of a stochastic modified equation, rounded to whole pairs in each group; by default as many as members.
+    grid : int or array_like, shape (k,) or (k, d), optional
+        Points at which functions are compared, or their number for one-dimensional data; by default 97 points over the
+        range of one-dimensional data, and up to 200 of the data points otherwise.
+    groups : int, optional
+        Groups of members from which standard errors are estimated; by default 20, or all members if fewer.
+    out, overwrite
+        As in `simulate`, whose results go there as `results.zarr`; `Comparison.save` writes the rest.
+    progress : callable, optional
+        Called with (stage, done, total); stages are "simulate", "flows" and "distances".
+
+    Returns
+    -------
+    Comparison
+        With `.table()`, `.figure()`, `.summary` and `.save()`.
 
     Raises
     ------
-    InvalidInput, Diverged, KeyboardInterrupt : as `simulate`. Whatever stops the comparison has what `simulate`
-        recorded as `partial`
+    InvalidInput, BackendError, Diverged, KeyboardInterrupt
+        As `simulate`. Whatever stops the comparison has what `simulate` recorded as `partial`.
+    FlowFailed
+        A flow could not be followed.
     """
     plan = Plan.check(
         problem,
@@ -124,6 +154,7 @@ def compare(
         members=members,
         seed=seed,
         kinds=kinds,
+        sme_members=sme_members,
         record=record,
         spacing=spacing,
         grid=grid,
@@ -148,6 +179,7 @@ class Plan:
     groups: int
     record: NDArray[np.int64]
     kinds: list[str]
+    sme_members: int | None
     common: dict[str, Any]
 
     @classmethod
@@ -159,6 +191,7 @@ class Plan:
         steps: int,
         members: int,
         kinds: Sequence[str],
+        sme_members: int | None,
         record: int | ArrayLike,
         spacing: str,
         grid: int | ArrayLike | None,
@@ -184,6 +217,14 @@ class Plan:
         groups = min(20, members) if groups is None else check_count("groups", groups, least=3)
         if groups > members:
             raise InvalidInput(f"groups must be at most the {members} members, got {groups}")
+        kinds = _check_kinds(kinds)
+        if sme_members is not None:
+            check_count("sme_members", sme_members, least=2, most=1 << 32)
+        if orders := equations(kinds):
+            backend_name(
+                problem, order=max(orders), noise=None, scheme="rk4", antithetic=True, backend="auto",
+                members=sme_members or members,
+            )  # fmt: skip
         return cls(
             problem=problem,
             theta0=theta0,
@@ -191,14 +232,15 @@ class Plan:
             members=members,
             groups=groups,
             record=record_steps(steps, record, spacing),
-            kinds=_check_kinds(kinds),
+            kinds=kinds,
+            sme_members=sme_members,
             common=common | {"grid": grid_points(problem, grid)},
         )
 
     def run(
         self, *, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: Progress | None = None
     ) -> Comparison:
-        """Simulate, integrate the flows, measure; arguments as in `compare`."""
+        """Simulate, follow the predictions, measure; arguments as in `compare`."""
         from ...output.folder import opened
 
         tell = check_callable("progress", progress) or (lambda stage, done, total: None)
@@ -228,15 +270,23 @@ class Plan:
         return runs
 
     def _measure(self, watch: _Watch, runs: xr.Dataset, run_id: str, tell: Progress) -> Comparison:
-        problem, lr, points = self.problem, self.common["lr"], self.common["grid"]
+        problem, case = self.problem, self._case(runs["time"].values)
         with watch("flows", len(self.kinds)):
-            flows = integrate_flows(problem, self.theta0, lr, runs["time"].values, self.kinds, points, tell)
+            predicted = follow_all(case, self.kinds, tell)
+            flows = as_dataset(predicted, case)
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
             with watch("distances", 1):
-                squared = squared_distances(runs, flows)
-                distances = over_time(squared, runs, flows).merge(sizes(problem, lr, runs, flows))
+                squared = squared_distances(runs, predicted)
+                distances = over_time(squared, runs, predicted).merge(sizes(problem, case.lr, runs, flows))
             summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
         return Comparison(problem, runs, flows, distances, summary, run_id)
+
+    def _case(self, times: Array) -> Case:
+        common = {name: self.common[name] for name in ("lr", "seed", "threads", "risk_limit")}
+        return Case(
+            problem=self.problem, theta0=self.theta0, steps=self.steps, points=self.common["grid"], times=times,
+            members=self.members, groups=self.groups, sme_members=self.sme_members, **common,
+        )  # fmt: skip
 
 
 def check_start(problem: Problem, theta0: ArrayLike | None) -> Array:
@@ -255,9 +305,9 @@ def _check_lr(lr: object) -> float:
 
 
 def _check_kinds(kinds: Sequence[str]) -> list[str]:
-    """The kinds asked for and "gradient", in the order of KINDS."""
-    chosen = check_names("kind of flow", kinds, KINDS)
-    return [kind for kind in KINDS if kind in chosen or kind == "gradient"]
+    """The kinds asked for and "gradient", in the order of the table."""
+    chosen = check_kinds(kinds, members="compare")
+    return [kind for kind in PREDICTIONS if kind in chosen or kind == "gradient"]
 
 
 class _Watch:

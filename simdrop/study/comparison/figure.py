@@ -8,6 +8,7 @@ import numpy as np
 
 from ...checks.words import counted
 from ...output.style import DATA, INK, NOISE, SHADE, STYLE, TIME, log_axis, time_axis
+from ..predictions import PREDICTIONS, Prediction
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,17 +17,15 @@ if TYPE_CHECKING:
 
     from ...problem import Problem
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart; line styles differ too
-FLOWS: dict[str, dict[str, Any]] = {
-    "gradient": {"label": r"plain gradient flow, $R_S$", "color": "#D55E00", "ls": (0, (5, 2)), "lw": 1.6},
-    "averaged": {"label": r"averaged flow, $R_S + R_1$", "color": "#0072B2", "ls": (0, (3, 1, 1, 1)), "lw": 1.8},
-    "modified": {"label": r"modified flow, $R_S + R_1 + R_2$", "color": "#009E73", "ls": "-", "lw": 1.4},
-}
 TERMS = {
     "risk": (r"$\nabla R_S$", "#E69F00", "-"),
     "r1": (r"$\nabla R_1$", "#56B4E9", "--"),
     "r2": (r"$\nabla R_2$", "#CC79A7", "-."),
 }
+
+
+#: entries of the legend that one line has room for
+MOST_IN_A_ROW = 6
 
 
 class Data(NamedTuple):
@@ -40,7 +39,10 @@ class Data(NamedTuple):
 
 
 def comparison(found: Data) -> Figure:
-    """What compare() found in six panels: fit, distances over time, risk, sizes of the terms, shares removed."""
+    """What compare() found in six panels: fit, distances over time, risk, sizes of the terms, shares removed.
+
+    Dotted in the colour of an SME: the distance that the sampling of its paths alone would give.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -77,11 +79,16 @@ def _legend(figure: Figure, found: Data) -> None:
 
     handles = [Line2D([], [], color=INK, lw=1.8), Patch(color=SHADE), Patch(color=NOISE)]
     labels = ["mean of the networks", "90 % of the networks", "below sampling noise"]
-    for kind in found.flows["kind"].values:
-        style = dict(FLOWS[str(kind)])
-        labels.append(style.pop("label"))
-        handles.append(Line2D([], [], **style))
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+    for one in _shown(found):
+        labels.append(one.legend)
+        handles.append(Line2D([], [], **one.look.curve))
+    columns = len(labels) if len(labels) <= MOST_IN_A_ROW else -(-len(labels) // 2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6)
+
+
+def _shown(found: Data) -> list[Prediction]:
+    """The predictions of a comparison."""
+    return [PREDICTIONS[str(kind)] for kind in found.flows["kind"].values]
 
 
 def _fit(axis: Axes, found: Data) -> None:
@@ -94,17 +101,16 @@ def _fit(axis: Axes, found: Data) -> None:
         x, mean, width = grid[:, 0], mean[:, 0], 1.645 * spread[:, 0]
         axis.fill_between(x, mean - width, mean + width, color=SHADE, lw=0)
         axis.plot(x, mean, color=INK, lw=1.8)
-        for kind in found.flows["kind"].values:
-            axis.plot(x, found.flows["f"].sel(kind=kind).isel(end).values[:, 0], **FLOWS[str(kind)])
+        for one in _shown(found):
+            axis.plot(x, found.flows["f"].sel(kind=one.name).isel(end).values[:, 0], **one.look.curve)
         axis.plot(found.problem.x[:, 0], found.problem.y[:, 0], "o", label="data", **DATA)
         axis.legend(handles=axis.lines[-1:], loc="upper left")
         axis.set(xlabel="input $x$", ylabel="output $f(x)$")
         axis.set_title(f"Functions at t = {t:g}")
         return
-    for kind in found.flows["kind"].values:
-        style = FLOWS[str(kind)]
-        away = (found.flows["f"].sel(kind=kind).isel(end).values - mean).ravel()
-        axis.plot(mean.ravel(), away, ".", ms=4, color=style["color"], alpha=0.7, rasterized=True)
+    for one in _shown(found):
+        away = (found.flows["f"].sel(kind=one.name).isel(end).values - mean).ravel()
+        axis.plot(mean.ravel(), away, ".", ms=4, color=one.look.color, alpha=0.7, rasterized=True)
     axis.axhline(0, color=INK, lw=1)
     axis.set(xlabel=r"mean output of the networks, $\mathbb{E} f$", ylabel=r"flow minus mean, $f_\varphi-\mathbb{E} f$")
     axis.set_title(f"Outputs at t = {t:g}, one dot per data point")
@@ -123,12 +129,15 @@ def _distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
         axis.annotate("all flows equal the mean", (0.5, 0.5), xycoords="axes fraction", ha="center")
         bottom, top = 1e-16, 1.0
     axis.fill_between(time, bottom, np.maximum(noise, bottom), color=NOISE, lw=0)
-    for kind in here["kind"].values:
-        style, one = FLOWS[str(kind)], here.sel(kind=kind)
-        distance, error = one["distance"].values, one["error"].values
+    for one in _shown(found):
+        curve = here.sel(kind=one.name)
+        distance, error = curve["distance"].values, curve["error"].values
         low, high = np.maximum(distance - error, bottom), np.maximum(distance + error, bottom)
-        axis.fill_between(time, low, high, color=style["color"], alpha=0.22, lw=0)
-        axis.plot(time, np.where(distance > bottom, distance, np.nan), **style)
+        axis.fill_between(time, low, high, color=one.look.color, alpha=0.22, lw=0)
+        axis.plot(time, np.where(distance > bottom, distance, np.nan), **one.look.curve)
+        if one.equation is not None:
+            own = curve["own_noise"].values
+            axis.plot(time, np.where(own > bottom, own, np.nan), ":", color=one.look.color, lw=1)
     axis.set(ylim=(bottom, top), xlabel=TIME, ylabel=symbol)
     axis.set_title(f"Distance from the mean {quantity}")
     log_axis(axis)
@@ -142,8 +151,8 @@ def _risk(axis: Axes, found: Data) -> None:
     low, high = (runs["risk_quantile"].sel(quantile=q).values for q in (0.05, 0.95))
     axis.fill_between(time, low, high, color=SHADE, lw=0)
     axis.plot(time, runs["risk_mean"].values, color=INK, lw=1.8)
-    for kind in found.flows["kind"].values:
-        axis.plot(time, found.flows["risk"].sel(kind=kind).values[1:], **FLOWS[str(kind)])
+    for one in _shown(found):
+        axis.plot(time, found.flows["risk"].sel(kind=one.name).values[1:], **one.look.curve)
     axis.set(xlabel=TIME, ylabel=r"risk $R_S$, without dropout")
     axis.set_title("Risk")
     log_axis(axis)
@@ -151,9 +160,9 @@ def _risk(axis: Axes, found: Data) -> None:
 
 
 def _sizes(axis: Axes, found: Data) -> None:
-    """Norms of the gradients of R_S, R_1 and R_2 along the flow that knows most."""
-    kind = str(found.flows["kind"].values[-1])
-    along = found.distances.sel(path=kind).isel(time=slice(1, None))
+    """Norms of the gradients of R_S, R_1 and R_2 along the flow that knows most: paths of an SME have noise."""
+    last = [one for one in _shown(found) if one.equation is None][-1]
+    along = found.distances.sel(path=last.name).isel(time=slice(1, None))
     time = along["time"].values
     for term, (label, color, line) in TERMS.items():
         norm = along["gradient_norm"].sel(term=term).values
@@ -161,14 +170,14 @@ def _sizes(axis: Axes, found: Data) -> None:
             continue
         axis.plot(time, norm, label=label, color=color, ls=line, lw=1.8)
     axis.set(xlabel=TIME, ylabel="2-norm of the gradient")
-    axis.set_title(f"What pulls at the {kind} flow")
+    axis.set_title(f"What pulls at {last.words}")
     log_axis(axis)
     time_axis(axis, time)
     axis.legend(loc="best", ncols=3, handlelength=2.2)
 
 
 def _shares(axis: Axes, found: Data) -> None:
-    """Share of plain gradient flow's distance that each other flow removes, at the final time."""
+    """Share of plain gradient flow's distance that each other prediction removes, at the final time."""
     numbers = found.summary["quantities"]
     kinds = [str(kind) for kind in found.flows["kind"].values if kind != "gradient"]
     height = 0.8 / max(len(kinds), 1)
@@ -178,9 +187,16 @@ def _shares(axis: Axes, found: Data) -> None:
             share, error = 100 * here["share_removed"], 100 * here["share_error"]
             y = row + (k - (len(kinds) - 1) / 2) * height
             if not np.isfinite(share):
-                axis.annotate("not resolved", (2, y), va="center", color=FLOWS[kind]["color"], fontsize=8)
+                axis.annotate("not resolved", (2, y), va="center", color=PREDICTIONS[kind].look.color, fontsize=8)
                 continue
-            axis.barh(y, share, 0.86 * height, color=FLOWS[kind]["color"], xerr=error, error_kw={"lw": 1, "capsize": 2})
+            axis.barh(
+                y,
+                share,
+                0.86 * height,
+                color=PREDICTIONS[kind].look.color,
+                xerr=error,
+                error_kw={"lw": 1, "capsize": 2},
+            )
             edge = max(share + error, 0)
             axis.annotate(
                 f"{share:.0f} %", (edge, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8

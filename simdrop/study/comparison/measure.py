@@ -1,8 +1,8 @@
-"""What compare() measures: distances over time, the flows on the grid, the size of each loss along each path."""
+"""What compare() measures: predictions on the grid, distances over time, the size of each loss along each path."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,49 +11,82 @@ from ... import theory
 from ...output.storage import texts
 from ...problem import Problem
 from ...theory.flows.integration import workplace
-from ..distances import Array, Estimate, root, share_removed, squared_distance
+from ..case import FAILURES, QUANTITIES, Case, Predicted, Progress, distances
+from ..distances import Array, Estimate, root, share_removed
+from ..predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: what is held against the flows -> how its distance is defined
-QUANTITIES = {
-    "parameters": "2-norm of the difference between the mean parameters and the flow's",
-    "function": "root mean square difference, over the grid and the outputs, between the mean output and the flow's",
-    "risk": "difference between the mean risk R_S of the networks and the flow's",
-}
-Progress = Callable[[str, int, int], None]
 
-
-def squared_distances(runs: xr.Dataset, flows: xr.Dataset) -> dict[tuple[str, str], Estimate]:
-    """The unbiased squared distance (T,) of every flow in every quantity: (quantity, kind) -> Estimate."""
-    counts = runs["group_alive"].values
-    points = np.sqrt(flows["f"][0, 0].size)
+def follow_all(case: Case, kinds: Sequence[str], tell: Progress) -> dict[str, Predicted]:
+    """What each kind predicts at the times of `case`. Raises FlowFailed and Diverged, which say for which kind."""
     found = {}
-    for quantity, simulated, predicted, unit in (
-        ("parameters", "group_theta_mean", "theta", 1.0),
-        ("function", "group_f_mean", "f", points),
-        ("risk", "group_risk_mean", "risk", 1.0),
-    ):
-        means = runs[simulated].values.reshape(*counts.shape, -1) / unit
-        for kind in flows["kind"].values:
-            prediction = flows[predicted].sel(kind=kind).values.reshape(len(counts), -1) / unit
-            found[quantity, str(kind)] = squared_distance(means, counts, prediction)
+    for number, kind in enumerate(kinds):
+        one = PREDICTIONS[kind]
+        assert one.mean is not None
+        try:
+            found[kind] = one.mean(case)
+        except FAILURES as error:
+            error.add_note(f"this was kind {kind!r}")
+            raise
+        tell("flows", number + 1, len(kinds))
     return found
 
 
-def over_time(squared: dict[tuple[str, str], Estimate], runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:
-    """Distances, shares and the sampling noise at every record time."""
+def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
+    """The means that are predicted, along a dimension `kind`, with R_1 and R_2 at the mean parameters."""
     import xarray as xr
 
-    kinds = [str(kind) for kind in flows["kind"].values]
+    problem, lr, axes = case.problem, case.lr, ("kind", "time")
+    r1, r2 = [], []
+    for one in predicted.values():
+        theta = one.mean("theta")
+        r1.append(one.terms["r1"] if one.terms else theory.r1(problem, theta))
+        r2.append(one.terms["r2"] if one.terms else theory.r2(problem, theta, lr=lr))
+    return xr.Dataset(
+        {
+            "theta": ((*axes, "param"), np.array([one.mean("theta") for one in predicted.values()])),
+            "risk": (axes, np.array([one.mean("risk") for one in predicted.values()])),
+            "r1": (axes, np.array(r1)),
+            "r2": (axes, np.array(r2)),
+            "f": ((*axes, "point", "output"), np.array([one.mean("f") for one in predicted.values()])),
+        },
+        {
+            "kind": texts(predicted), "time": np.asarray(case.where), "lr": lr, "keep_prob": problem.keep_prob,
+            "grid": (("point", "input"), case.points),
+        },
+        {"lr": lr} | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
+    )  # fmt: skip
+
+
+def squared_distances(runs: xr.Dataset, predicted: Mapping[str, Predicted]) -> dict[tuple[str, str], Estimate]:
+    """The unbiased squared distance (T,) of every prediction in every quantity: (quantity, kind) -> Estimate."""
+    counts = runs["group_alive"].values
+    found = {}
+    for quantity, simulated in zip(QUANTITIES, ("theta", "f", "risk"), strict=True):
+        means = runs[f"group_{simulated}_mean"].values.reshape(*counts.shape, -1)
+        if quantity == "function":
+            means = means / np.sqrt(means.shape[-1])
+        for kind, one in predicted.items():
+            found[quantity, kind] = distances(counts, means, one.counts, one.rows(quantity))
+    return found
+
+
+def over_time(
+    squared: Mapping[tuple[str, str], Estimate], runs: xr.Dataset, predicted: Mapping[str, Predicted]
+) -> xr.Dataset:
+    """Distances, shares, the sampling noise of the ensemble and that of sampled predictions, at every record time."""
+    import xarray as xr
+
+    kinds = list(predicted)
     estimates = [[squared[quantity, kind] for kind in kinds] for quantity in QUANTITIES]
     plain = kinds.index("gradient")
     lost = runs["alive"].values < runs.sizes["member"]
     roots = np.array([[root(e.value, e.error, lost=lost) for e in row] for row in estimates])  # (quantity, kind, 2, T)
     shares = np.array([[share_removed(e, row[plain]) for e in row] for row in estimates])
     axes = ("quantity", "kind", "time")
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "distance": (axes, roots[:, :, 0]),
             "error": (axes, roots[:, :, 1], {"long_name": "standard error of distance"}),
@@ -63,6 +96,11 @@ def over_time(squared: dict[tuple[str, str], Estimate], runs: xr.Dataset, flows:
         },
         {"quantity": texts(QUANTITIES), "kind": texts(kinds), "time": runs["time"]},
     )
+    if any(one.sampled for one in predicted.values()):
+        own = np.array([[one.noise(quantity) for one in predicted.values()] for quantity in QUANTITIES])
+        about = {"long_name": "distance that the sampling of the prediction alone would give; 0 for a flow"}
+        found["own_noise"] = (axes, own, about)
+    return found
 
 
 def _noise(runs: xr.Dataset) -> Array:
@@ -74,30 +112,6 @@ def _noise(runs: xr.Dataset) -> Array:
         np.square(runs["risk_std"].values),
     )
     return np.sqrt(np.array(variances) / np.maximum(alive, 1))
-
-
-def integrate_flows(
-    problem: Problem,
-    theta0: Array,
-    lr: float,
-    times: Array,
-    kinds: Sequence[str],
-    points: Array,
-    tell: Progress,
-) -> xr.Dataset:
-    """The flows, with their functions on the grid, along a dimension `kind`."""
-    import xarray as xr
-
-    found, attrs = [], {"lr": lr}
-    for number, kind in enumerate(kinds):
-        one = theory.flow(problem, theta0, lr=lr, times=times, kind=kind)
-        attrs |= {f"{kind} {name}": one.attrs[name] for name in ("method", "rtol", "atol", "nfev", "seconds")}
-        f = problem.predict(one["theta"].values, points)
-        found.append(one.assign(f=(("time", "point", "output"), f)).drop_attrs())
-        tell("flows", number + 1, len(kinds))
-    dimension = xr.Variable("kind", texts(kinds))
-    together = xr.concat(found, dimension, data_vars="all", coords="minimal", compat="override", join="exact")
-    return together.assign_coords(grid=(("point", "input"), points)).assign_attrs(attrs)
 
 
 def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:

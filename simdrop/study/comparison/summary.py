@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from ...output.numbers import plus_minus
 from ...problem import Problem
 from ...simulation.run import lost_steps
 from ..distances import Array, Estimate, root, share_removed, time_weights
+from ..predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: flow -> what to call it in a sentence
-NAMES = {"gradient": "plain gradient flow", "averaged": "the averaged flow", "modified": "the modified flow"}
 QUANTITY_NAMES = {"parameters": "the mean parameters", "function": "the mean function", "risk": "the mean risk"}
 
 
@@ -46,6 +46,7 @@ def summarize(
         }
         for quantity in distances["quantity"].values
     }
+    _add_own_noise(quantities, distances, spans)
     about: dict[str, Any] = {
         "command": "compare",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,7 +69,11 @@ def summarize(
         "work": {
             "updates": int(runs.attrs["updates"]),
             "kernel_seconds": float(runs.attrs["kernel_seconds"]),
-            "flow_evaluations": {str(kind): int(flows.attrs[f"{kind} nfev"]) for kind in flows["kind"].values},
+            "flow_evaluations": {
+                str(kind): int(flows.attrs[f"{kind} nfev"])
+                for kind in flows["kind"].values
+                if f"{kind} nfev" in flows.attrs
+            },
         },
         "seconds": seconds,
         "versions": provenance.versions(),
@@ -76,6 +81,17 @@ def summarize(
     }
     about["verdict"] = _verdict(about, squared, spans)
     return about
+
+
+def _add_own_noise(quantities: dict[str, Any], distances: xr.Dataset, spans: dict[str, Array]) -> None:
+    """Add the sampling noise of predictions that are sampled themselves to their numbers."""
+    for kind in distances["kind"].values if "own_noise" in distances else ():
+        if PREDICTIONS[str(kind)].equation is None:
+            continue
+        for quantity, numbers in quantities.items():
+            own = distances["own_noise"].sel(quantity=quantity, kind=kind).values
+            for span, weights in spans.items():
+                numbers["flows"][str(kind)][span]["own_noise"] = float(np.sqrt(own**2 @ weights))
 
 
 def _numbers(
@@ -130,7 +146,7 @@ def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], 
             if kind != "gradient":
                 found = values["final"]
                 share = f"{plus_minus(100 * found['share_removed'], 100 * found['share_error'])} %"
-                text += f"; {NAMES[kind]} removes {share} of that"
+                text += f"; {PREDICTIONS[kind].words} removes {share} of that"
         sentences.append(text + ".")
     sentences += _closer(squared, spans)
     lost = summary["diverged"]
@@ -153,18 +169,24 @@ def _why(summary: dict[str, Any]) -> str:
 
 
 def _closer(squared: dict[tuple[str, str], Estimate], spans: dict[str, Array]) -> list[str]:
-    """Whether R_2 brings the flow closer to the mean parameters than R_1 alone, if both flows were asked for."""
-    if ("parameters", "modified") not in squared or ("parameters", "averaged") not in squared:
-        return []
-    averaged, modified = (squared["parameters", kind].average(spans["rms"]) for kind in ("averaged", "modified"))
-    gain = averaged.minus(modified)
+    """Whether each prediction is closer to the mean parameters over the run than the one before it in the table."""
+    kinds = [kind for quantity, kind in squared if quantity == "parameters" and kind != "gradient"]
+    return [_step(squared, spans["rms"], *pair) for pair in pairwise(kinds)]
+
+
+def _step(squared: dict[tuple[str, str], Estimate], weights: Array, before: str, after: str) -> str:
+    """A sentence on how much closer one prediction is than another."""
+    gain = squared["parameters", before].average(weights).minus(squared["parameters", after].average(weights))
     size, error = float(gain.value), float(gain.error)
+    first, second = PREDICTIONS[after].words, PREDICTIONS[before].words
+    if first.endswith(" flow"):
+        second = second.removesuffix(" flow") + " one" if second.endswith(" flow") else second
     if not abs(size) > 3 * error:
-        both = "the modified flow and the averaged one are equally far from the mean parameters"
-        return [f"Over the run, {both}, within three standard errors."]
+        both = f"{first} and {second} are equally far from the mean parameters"
+        return f"Over the run, {both}, within three standard errors."
     how = "closer to" if size > 0 else "farther from"
     certainty = f" ({abs(size) / error:.0f} standard errors)" if abs(size) < 1e4 * error else ""
-    return [f"Over the run, the modified flow is {how} the mean parameters than the averaged one{certainty}."]
+    return f"Over the run, {first} is {how} the mean parameters than {second}{certainty}."
 
 
 def distance_text(value: float, error: float) -> str:

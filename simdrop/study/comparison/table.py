@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from ...checks.words import counted
 from ...output.numbers import percent
+from ..predictions import FLOWS, PREDICTIONS
 from .summary import distance_text
 
-_FLOWS = {
-    "gradient": "plain gradient flow  R_S",
-    "averaged": "averaged flow  R_S + R_1",
-    "modified": "modified flow  R_S + R_1 + R_2",
-}
-_PREDICTIONS = {1: "one prediction", 2: "two predictions", 3: "three predictions"}
+#: of the text
+COLUMNS = 110
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 _LEGEND = """\
 Each flow starts where the networks start and predicts their mean. Plain gradient flow ignores dropout; the
 averaged flow adds its mean effect R_1, the modified flow also R_2, the effect of a finite learning rate.
@@ -23,12 +22,17 @@ risk: |E R_S - R_S(flow)|.  Values are corrected for sampling noise, ± is one s
 the share of plain gradient flow's distance that a flow removes; "below" bounds what is hidden by its error, "-" stands
 where networks diverged and nothing is known. Sampling noise: what an exact theory would
 show before the correction, for {members} networks."""
+#: of predictions that are sampled themselves
+_OWN = """\
+Own sampling noise: the same for the paths of an SME, whose groups are paired with those of the networks, so that ±
+holds the sampling of both."""
 
 
 def table(summary: dict[str, Any]) -> str:
     """The summary of a comparison as text of at most 110 columns."""
     problem, run, time = summary["problem"], summary["simulation"], summary["time"]
-    predictions = _PREDICTIONS[len(summary["quantities"]["risk"]["flows"])]
+    count = len(summary["quantities"]["risk"]["flows"])
+    predictions = f"{_NUMBERS[count]} prediction{'' if count == 1 else 's'}"
     neurons = counted(problem["width"], f"{problem['activation']} neuron")
     lines = [
         f"{run['members']} networks of {neurons} with dropout (keep_prob"
@@ -40,13 +44,19 @@ def table(summary: dict[str, Any]) -> str:
     for span, title in (("final", f"at the end, t = {time['final']:g}"), ("rms", "over the run, rms")):
         lines.append(_row(title, list(summary["quantities"])))
         kinds = summary["quantities"]["parameters"]["flows"]
-        lines += [
-            _row(_FLOWS[kind], [_cell(q["flows"][kind][span]) for q in summary["quantities"].values()])
-            for kind in kinds
-        ]
+        for kind in kinds:
+            found = [q["flows"][kind][span] for q in summary["quantities"].values()]
+            one = PREDICTIONS[kind]
+            lines.append(_row(f"{one.title}  {one.formula}", list(map(_cell, found))))
+            if "own_noise" in found[0]:
+                lines.append(_row("  own sampling noise", [f"{numbers['own_noise']:.2g}" for numbers in found]))
         noises = [f"{q['noise'][span]:.2g}" for q in summary["quantities"].values()]
         lines += [_row("sampling noise", noises), ""]
     lines.append(_LEGEND.format(grid=counted(summary["grid_points"], "point"), members=run["members"]))
+    others = [PREDICTIONS[kind] for kind in kinds if kind not in FLOWS]
+    lines += textwrap.wrap(" ".join(one.sentence for one in others), COLUMNS)
+    if any(one.equation for one in others):
+        lines += _OWN.splitlines()
     lines += ["", *(f"- {sentence}" for sentence in summary["verdict"])]
     return "\n".join(lines)
 

@@ -22,8 +22,8 @@ from simdrop_kernels.mathematics.network.forward import ForwardPass
 from ... import provenance, theory
 from ...problem import Problem
 from ...theory.curvature import features
+from ..case import Case, Means, rms
 from ..distances import Array
-from ..predictions import Case, Means, rms
 
 #: counts of one group at most: beyond, counting costs more than further members
 MOST_COUNTS = 1 << 24
@@ -59,7 +59,7 @@ def _first_order(case: Case) -> dict[str, Array]:
     )
     by_f = problem.freeze(features(net)).reshape(1, -1, problem.n_params)
     by_risk = theory.gradient(problem, path[-1], objective="risk")
-    return {"parameters": xi, "function": rms((by_f @ xi[:, :, None])[..., 0]), "risk": (xi @ by_risk)[:, None]}
+    return {"parameters": xi, "function": rms(by_f @ xi[:, :, None]), "risk": (xi @ by_risk)[:, None]}
 
 
 def _noise(case: Case, path: Array) -> Array:

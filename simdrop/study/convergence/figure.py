@@ -6,25 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...output.style import INK, STYLE
-from ..predictions import QUANTITIES, THEORIES
+from ...output.style import STYLE
+from ..case import QUANTITIES
+from ..predictions import PREDICTIONS
 from .fit import RESOLVED
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours; markers differ too
-LOOKS: dict[str, dict[str, Any]] = {
-    "gradient": {"color": "#D55E00", "marker": "v"},
-    "averaged": {"color": "#0072B2", "marker": "s"},
-    "modified": {"color": "#009E73", "marker": "o"},
-    "mean-covariance": {"color": "#CC79A7", "marker": "D"},
-    "sme1": {"color": "#56B4E9", "marker": "<"},
-    "sme2": {"color": "#E69F00", "marker": ">"},
-    "pathwise-plain": {"color": "#999999", "marker": "x"},
-    "pathwise": {"color": INK, "marker": "+"},
-}
 TITLES = {"parameters": "mean parameters", "function": "mean function", "risk": "mean risk"}
 
 
@@ -33,16 +23,16 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    theories = summary["theories"]
+    kinds = summary["kinds"]
     lrs = errors["lr"].values
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.4, 5.4), layout="constrained")
         for panel, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
-            for name in map(str, errors["theory"].values):
-                row = errors.sel(theory=name, quantity=quantity)
+            for name in map(str, errors["kind"].values):
+                one, row = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
                 value, error = row["distance"].values, row["error"].values
-                clear, label = row["resolved"].values, f"{THEORIES[name]}: {_slope(theories[name][quantity])}"
-                look = LOOKS[name] | {"ms": 5, "lw": 1.3}
+                clear, label = row["resolved"].values, f"{one.label}: {_slope(kinds[name][quantity])}"
+                look = one.look.dots | {"ms": 5, "lw": 1.3}
                 panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
                 bound = np.maximum(value, 0) + RESOLVED * error
                 panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
@@ -52,10 +42,10 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
             _guides(panel, lrs)
             panel.legend(title="slope (95 % interval)", fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         settings = summary["settings"]
-        figure.axes[0].set_ylabel("distance of theory from ensemble")
+        figure.axes[0].set_ylabel("distance of prediction from ensemble")
         figure.suptitle(
-            f"Error of each theory at t = {settings['time']:g}, {settings['members']} networks at each learning rate;"
-            " hollow: upper bounds",
+            f"Error of each prediction at t = {settings['time']:g}, {settings['members']} networks at each learning"
+            " rate; hollow: upper bounds",
             x=0.01, ha="left", fontsize=10.5,
         )  # fmt: skip
     return figure
@@ -80,9 +70,9 @@ def _guides(panel: Any, lrs: Any) -> None:
 
 
 def heat_map(errors: xr.Dataset) -> Figure:
-    """Relative error of the mean parameters, a panel for each theory.
+    """Relative error of the mean parameters, a panel for each prediction.
 
-    Crosses: the theory has no value, or a few runaway paths make it; dots: below the noise; hatched: a few runaway
+    Crosses: the prediction has no value, or a few runaway paths make it; dots: below the noise; hatched: a few runaway
     members make the ensemble's mean.
     """
     import matplotlib
@@ -90,7 +80,7 @@ def heat_map(errors: xr.Dataset) -> Figure:
     from matplotlib.figure import Figure
 
     errors = errors.sel(quantity="parameters")
-    names = [str(name) for name in errors["theory"].values]
+    names = [str(name) for name in errors["kind"].values]
     columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
     with matplotlib.rc_context(STYLE):
@@ -98,18 +88,18 @@ def heat_map(errors: xr.Dataset) -> Figure:
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         norm = LogNorm(1e-3, 10)
         for panel, name in zip(panels.flat, names, strict=False):
-            image = _cells(panel, errors.sel(theory=name), norm)
-            panel.set_title(THEORIES[name])
+            image = _cells(panel, errors.sel(kind=name), norm)
+            panel.set_title(PREDICTIONS[name].label)
         for panel in panels.flat[len(names) :]:
             panel.set_axis_off()
         for panel in panels[-1]:
             panel.set_xlabel("learning rate")
         for panel in panels[:, 0]:
             panel.set_ylabel("keep_prob")
-        label = "distance of theory from ensemble / distance moved by ensemble"
+        label = "distance of prediction from ensemble / distance moved by ensemble"
         figure.colorbar(image, ax=panels, label=label, extend="both", aspect=40)
         figure.suptitle(
-            f"Mean parameters at t = {errors.attrs['time']:g}. Cross: the theory blows up; dot: error within the noise;"
+            f"Mean parameters at t = {errors.attrs['time']:g}. Cross: prediction blows up; dot: error within the noise;"
             "\nhatched: a few runaway members make the ensemble's mean",
             x=0.01, ha="left", fontsize=10,
         )  # fmt: skip
@@ -117,13 +107,13 @@ def heat_map(errors: xr.Dataset) -> Figure:
 
 
 def _cells(panel: Any, errors: Any, norm: Any) -> Any:
-    """One theory's cells (keep_prob, lr); returns the image."""
+    """One prediction's cells (keep_prob, lr); returns the image."""
     size, value, noise = (errors[name].values for name in ("size", "distance", "error"))
     lrs, kept = errors["lr"].values, errors["keep_prob"].values
     with np.errstate(invalid="ignore"):
         usable = size >= RESOLVED * errors["size_error"].values
         hidden = value < RESOLVED * noise
-        away = np.isnan(value) | (hidden & (noise > size))  # nor has the theory a mean
+        away = np.isnan(value) | (hidden & (noise > size))  # nor has the prediction a mean
     relative = np.where(usable & ~away, np.maximum(value, noise), np.nan) / np.where(usable, size, 1)
     image = panel.imshow(relative, norm=norm, cmap="viridis", origin="lower", aspect="auto")
     for look, where in (

@@ -1,15 +1,16 @@
-"""order(): to which order in the learning rate each theory of dropout predicts an ensemble, with its uncertainty.
+"""order(): to which order in the learning rate each prediction holds for an ensemble, with its uncertainty.
 
 At every learning rate ε of a ladder an ensemble is trained for the same time, and the distance D of its mean from a
 prediction is estimated without bias, with a standard error s by the jackknife over groups of members (`distances`).
-Where a theory is an ensemble itself (the SMEs), groups are paired and s holds the sampling of both. Pathwise flows
+Where a prediction is an ensemble itself (the SMEs), groups are paired and s holds the sampling of both. Pathwise flows
 replay the masks of simulated members: D is the root mean square over members, with common random numbers throughout.
-Errors of sampling fall like ε, not √ε: the ensemble has a control variate (`control`), the SMEs antithetic paths.
+Errors of sampling fall like ε, not √ε: the ensemble has a control variate (`control_variate`), the SMEs have antithetic
+paths.
 
-Rungs are independent, each with a seed of its own. Those with D < 3 s are left out, as are those where a theory has no
-value. Through the finest `WINDOW` of the others goes the line log D = a + q log ε, weighted by (D / s)². Its standard
-error is that of the weights, or larger by the scatter about the line where that is larger (Birge's ratio): a curve not
-straight yet widens the interval of q.
+Rungs are independent, each with a seed of its own. Those with D < 3 s are left out, as are those where a prediction has
+no value. The line log D = a + q log ε goes through the finest `WINDOW` of the others, weighted by (D / s)². Its
+standard error is that of the weights, or larger by the scatter about the line where that is larger (Birge's ratio): a
+curve not straight yet widens the interval of q.
 The order that an interval supports is the largest whole number at most 0.4 above its lower end, for higher terms in ε
 make slopes steeper; an interval wider than 1 supports none.
 """
@@ -29,7 +30,7 @@ from simdrop_kernels.mathematics.rng import MAX_STEPS
 
 from ... import provenance, theory
 from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
-from ...checks.words import check_callable, check_choice, check_names, shown
+from ...checks.words import check_callable, check_choice, shown
 from ...errors import Diverged, InvalidInput
 from ...output.storage import texts
 from ...problem import Problem
@@ -38,20 +39,10 @@ from ...simulation.recording import RISK_LIMIT, check_risk_limit
 from ...simulation.run import lost_steps
 from ...simulation.simulate import simulate
 from ...simulation.sme import sizes_of
+from ..case import FAILURES, QUANTITIES, SEEDS, Case, Progress, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
-from ..predictions import (
-    FAILURES,
-    PATHWISE,
-    QUANTITIES,
-    SEEDS,
-    THEORIES,
-    Case,
-    distance,
-    grid_points,
-    group_means,
-    predict,
-)
+from ..predictions import PREDICTIONS, Prediction, check_kinds, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
 from .fit import MARGIN, RESOLVED, WIDEST, WINDOW, fit_slope
@@ -60,8 +51,6 @@ from .table import table
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
-
-Progress = Callable[[str, int, int], None]
 
 #: on the problem of `simdrop order` the finest show the asymptotic slopes, the largest how far those reach
 LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
@@ -73,8 +62,14 @@ FEWER = 4
 class Order(Result):
     """What order() found.
 
-    errors   over (theory, quantity, lr): distance, its standard error `error`, `resolved`; diverged (lr): members lost
-    summary  the same in short, with slopes, intervals, verdicts, settings and machine: plain values
+    Attributes
+    ----------
+    problem : Problem
+    errors : xarray.Dataset
+        Over (kind, quantity, lr): `distance`, its standard error `error`, and whether it is `resolved`. Over lr:
+        `diverged`, the members lost.
+    summary : dict
+        The same in short, with slopes, intervals, verdicts, settings and machine: plain numbers and texts.
     """
 
     study = "order"
@@ -84,7 +79,7 @@ class Order(Result):
     summary: dict[str, Any]
 
     def table(self) -> str:
-        """The summary as text: a block for each quantity, a column for each theory."""
+        """The summary as text: a block for each quantity, a column for each prediction."""
         return table(self.summary)
 
     def figure(self) -> Figure:
@@ -107,7 +102,7 @@ def order(
     members: int = 400_000,
     sme_members: int = 80_000,
     paths: int = 24,
-    theories: Sequence[str] = tuple(THEORIES),
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     groups: int = 40,
@@ -115,72 +110,111 @@ def order(
     backend: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
+    theories: Sequence[str] | None = None,
 ) -> Order:
-    """Measure the error of every theory over a ladder of learning rates, and its order.
+    """Measure the error of every prediction over a ladder of learning rates, and its order.
 
     Parameters
     ----------
-    theta0 : start of all members, shape (P,); by default a draw of `problem.init()`
-    lrs : learning rates, at least three; each must divide `time` into whole steps
-    time : at which means are compared
-    members : networks of the ensemble at every learning rate
-    sme_members : paths of SME 2, in pairs; SME 1 has a quarter
-    paths : members that pathwise flows follow
-    theories : names of `theories.THEORIES`
-    seed : of the masks at the largest learning rate; the next ones take the numbers that follow
-    grid : as in `compare`; groups : groups of members for standard errors
-    risk_limit, backend, threads : as in `simulate`
+    problem : Problem
+        Data, network and dropout.
+    theta0 : array_like, shape (P,), optional
+        Start of all members; by default a draw of `problem.init()`.
+    lrs : sequence of float
+        Learning rates, at least three; each must divide `time` into whole steps.
+    time : float
+        Time lr · step at which means are compared.
+    members : int
+        Networks of the ensemble at every learning rate.
+    sme_members : int
+        Paths of "sme2", in pairs; "sme1" has a quarter.
+    paths : int
+        Members that pathwise flows follow.
+    kinds : sequence of str, optional
+        The predictions, by default all: "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2",
+        "pathwise-plain" and "pathwise".
+    seed : int
+        Of the masks at the largest learning rate; the next ones take the numbers that follow.
+    grid
+        As in `compare`.
+    groups : int
+        Groups of members for standard errors.
+    risk_limit, backend, threads
+        As in `simulate`.
+    progress : callable, optional
+        Called with ("rungs", steps done, steps in all).
+    theories
+        Old name of `kinds`.
+
+    Returns
+    -------
+    Order
+        With `.table()`, `.figure()`, `.summary` and `.save()`.
 
     Raises
     ------
-    InvalidInput, simdrop_kernels.BackendError, Diverged, KeyboardInterrupt : as `simulate`. Whatever stops the study
-        has as `partial` the Order of the learning rates that were done, the largest first
+    InvalidInput, BackendError, Diverged, KeyboardInterrupt
+        As `simulate`. Whatever stops the study has as `partial` the Order of the learning rates that were done, the
+        largest first.
     """
-    theories = check_names("theory", theories, THEORIES)
-    tell, started = check_callable("progress", progress) or (lambda stage, done, total: None), clock.perf_counter()
-    cases = check_cases(
-        problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
-        grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
+    kinds = renamed(kinds, theories)
+    ladder = _Ladder(
+        problem, check_kinds(PREDICTIONS if kinds is None else kinds), paths,
+        check_cases(
+            problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
+            grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
+        ),
+        {
+            "time": time, "members": members, "sme_members": sme_members, "paths": paths, "groups": groups,
+            "risk_limit": risk_limit, "seed": seed,
+        },
     )  # fmt: skip
-    steps = {case.lr: case.steps for case in cases}
-    distances = np.full((len(theories), len(QUANTITIES), len(cases), 2), np.nan)
-    lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
-    failures: list[str] = []
-    done, total = 0, (1 + len(theories)) * sum(steps.values())
-
-    def advance(case: Case) -> None:
-        nonlocal done
-        done += case.steps
-        tell("rungs", done, total)
-
-    settings: dict[str, Any] = {
-        "time": time,
-        "members": members,
-        "sme_members": sme_members,
-        "paths": paths,
-        "groups": groups,
-        "risk_limit": risk_limit,
-    }
-    settings |= {"seed": seed, "lrs": list(steps), "control": [affordable(problem, count) for count in steps.values()]}
-
-    def so_far(measured: int) -> Order:
-        errors = _dataset(distances, theories, list(steps)).assign(diverged=("lr", lost))
-        summary = _summary(problem, errors, settings, failures, clock.perf_counter() - started)
-        lrs = list(steps)[:measured]
-        return Order(problem, errors, summary | {"interrupted": measured < len(steps), "measured_lrs": lrs})
-
     with raising():
-        for column, case in enumerate(cases):
+        return ladder.climb(check_callable("progress", progress) or (lambda stage, done, total: None))
+
+
+class _Ladder:
+    """An order study on its way."""
+
+    def __init__(
+        self, problem: Problem, kinds: Sequence[str], paths: int, cases: Sequence[Case], settings: dict[str, Any]
+    ) -> None:
+        self.problem, self.kinds, self.paths, self.cases = problem, kinds, paths, cases
+        self.started = clock.perf_counter()
+        steps = [case.steps for case in cases]
+        controlled = [affordable(problem, count) for count in steps]
+        self.settings = settings | {"lrs": [case.lr for case in cases], "control_variate": controlled}
+        self.distances = np.full((len(kinds), len(QUANTITIES), len(cases), 2), np.nan)
+        self.lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
+        self.failures: list[str] = []
+        self.done, self.total = 0, (1 + len(kinds)) * sum(steps)
+
+    def climb(self, tell: Progress) -> Order:
+        """Measure all rungs; an error carries those that were done."""
+
+        def advance(case: Case) -> None:
+            self.done += case.steps
+            tell("rungs", self.done, self.total)
+
+        for column, case in enumerate(self.cases):
             try:
-                found, lost[column] = _rung(case, theories, paths, failures, advance)
+                found, self.lost[column] = _rung(case, self.kinds, self.paths, self.failures, advance)
             except BaseException as error:
                 if column:
-                    error.partial = so_far(column)  # type: ignore[attr-defined]
+                    error.partial = self.so_far(column)  # type: ignore[attr-defined]
                 raise
-            for row, name in enumerate(theories):
+            for row, name in enumerate(self.kinds):
                 for k, quantity in enumerate(QUANTITIES):
-                    distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
-    return so_far(len(cases))
+                    self.distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
+        return self.so_far(len(self.cases))
+
+    def so_far(self, measured: int) -> Order:
+        """The result where this many rungs are done."""
+        lrs: list[float] = self.settings["lrs"]
+        errors = _dataset(self.distances, self.kinds, lrs).assign(diverged=("lr", self.lost))
+        summary = _summary(self.problem, errors, self.settings, self.failures, clock.perf_counter() - self.started)
+        summary |= {"interrupted": measured < len(lrs), "measured_lrs": lrs[:measured]}
+        return Order(self.problem, errors, summary)
 
 
 def check_cases(
@@ -247,9 +281,9 @@ def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
 
 
 def _rung(
-    case: Case, theories: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
+    case: Case, kinds: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
 ) -> tuple[dict[tuple[str, str], Any], int]:
-    """Distances and their standard errors at one learning rate, (theory, quantity) -> (D, s), and members lost."""
+    """Distances and their standard errors at one learning rate, (kind, quantity) -> (D, s), and members lost."""
     found: dict[tuple[str, str], Any] = {}
     try:
         runs = simulate(
@@ -260,17 +294,18 @@ def _rung(
         simulated = controlled(group_means(runs, -1, slice(None)), case)
     except Diverged as error:
         failures.append(f"lr {case.lr:g}: {error}")
-        for _ in range(1 + len(theories)):
+        for _ in range(1 + len(kinds)):
             advance(case)
         return found, case.members
     lost = int((lost_steps(runs) >= 0).sum())
-    for name in theories:
+    for name in kinds:
         advance(case)
+        one = PREDICTIONS[name]
         try:
-            if name in PATHWISE:
-                estimates = _along_paths(name, case, runs["theta"].values[-1])
+            if one.member is not None:
+                estimates = _along_paths(one, case, runs["theta"].values[-1])
             else:
-                fewer = FEWER if name == "sme1" else 1
+                fewer = FEWER if one.equation == 1 else 1
                 prediction = predict(name, replace(case, sme_members=(case.sme_members or case.members) // fewer))
                 estimates = {quantity: distance(simulated, prediction, quantity) for quantity in QUANTITIES}
         except FAILURES as error:
@@ -282,16 +317,14 @@ def _rung(
     return found, lost
 
 
-def _along_paths(name: str, case: Case, theta: Array) -> dict[str, Estimate]:
+def _along_paths(one: Prediction, case: Case, theta: Array) -> dict[str, Estimate]:
     """Mean squared distances of members theta (paths, P) from their own flows; replicates leave one member out."""
+    assert one.member is not None
     problem, away = case.problem, {quantity: np.empty(len(theta)) for quantity in QUANTITIES}
     for member, own in enumerate(theta):
         if not np.isfinite(own).all():
             raise Diverged(f"member {member}, whose path is followed, diverged")
-        flow = theory.flow(
-            problem, case.theta0, lr=case.lr, times=[case.time], kind="pathwise", seed=case.seed, member=member,
-            corrected=name == "pathwise",
-        )["theta"].values[-1]  # fmt: skip
+        flow = one.member(case, member)
         f = problem.predict(own, case.points) - problem.predict(flow, case.points)
         away["parameters"][member] = np.square(own - flow).sum()
         away["function"][member] = np.square(f).mean()
@@ -303,14 +336,14 @@ def _mean(values: Array) -> Estimate:
     return Estimate(values.mean(), (values.sum() - values) / (len(values) - 1))
 
 
-def _dataset(distances: Array, theories: Sequence[str], lrs: list[float]) -> xr.Dataset:
+def _dataset(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr.Dataset:
     import xarray as xr
 
     value, error = distances[..., 0], distances[..., 1]
-    axes = ("theory", "quantity", "lr")
+    axes = ("kind", "quantity", "lr")
     with np.errstate(invalid="ignore"):
         resolved = value >= RESOLVED * error
-    coords = {"theory": texts(theories), "quantity": texts(QUANTITIES), "lr": lrs}
+    coords = {"kind": texts(kinds), "quantity": texts(QUANTITIES), "lr": lrs}
     return xr.Dataset({"distance": (axes, value), "error": (axes, error), "resolved": (axes, resolved)}, coords)
 
 
@@ -319,10 +352,10 @@ def _summary(
 ) -> dict[str, Any]:
     lrs = errors["lr"].values
     found: dict[str, Any] = {}
-    for name in map(str, errors["theory"].values):
+    for name in map(str, errors["kind"].values):
         rows = {}
         for quantity in QUANTITIES:
-            row = errors.sel(theory=name, quantity=quantity)
+            row = errors.sel(kind=name, quantity=quantity)
             slope = fit_slope(lrs, row["distance"].values, row["error"].values)
             rows[quantity] = {
                 "distance": row["distance"].values.tolist(),
@@ -341,7 +374,8 @@ def _summary(
         "rule": f"rungs count where the distance is at least {RESOLVED:g} standard errors; the line goes through the"
         f" finest {WINDOW} of them; order: the largest whole number at most {MARGIN} above the lower end of the 95 %"
         f" interval, none where that is wider than {WIDEST:g}",
-        "theories": found,
+        "kinds": found,
+        "claimed_orders": {name: PREDICTIONS[name].order for name in found},
         "failures": failures,
         "diverged": {f"{lr:g}": int(count) for lr, count in zip(lrs, errors["diverged"].values, strict=True)},
         "seconds": seconds,

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ...output.numbers import concise
-from ..predictions import THEORIES
+from ..predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,19 +19,19 @@ Pathwise flows: root mean square over members, each with its own masks."""
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The summary of an order study as text: a block for each quantity, a column for each theory."""
-    settings, theories = summary["settings"], summary["theories"]
+    """The summary of an order study as text: a block for each quantity, a column for each prediction."""
+    settings, kinds = summary["settings"], summary["kinds"]
     lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}"]
     if summary.get("interrupted"):
         lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
-        columns = [[name, *_column(rows[quantity])] for name, rows in theories.items()]
+        columns = [[name, *_column(rows[quantity])] for name, rows in kinds.items()]
         first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "order"]
         widths = [max(map(len, column)) + 2 for column in columns]
         lines += ["", title]
         for label, *cells in zip(first, *columns, strict=True):
             lines.append(f"{label:>8}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
-    lines += ["", *(f"{name:<16}{THEORIES[name]}" for name in theories), _LEGEND]
+    lines += ["", *(f"{name:<16}{_described(name)}" for name in kinds), _LEGEND]
     lines += [
         f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
         for lr, count in summary["diverged"].items()
@@ -44,12 +44,12 @@ def table(summary: dict[str, Any]) -> str:
 def heat_map_table(errors: xr.Dataset) -> str:
     """A heat map as text: distances of mean parameters over how far the ensemble moved, lr across, keep_prob down."""
     chosen = errors.sel(quantity="parameters")
-    lines = [f"distance of theory from ensemble / distance moved by ensemble, t = {errors.attrs['time']:g}"]
+    lines = [f"distance of prediction from ensemble / distance moved by ensemble, t = {errors.attrs['time']:g}"]
     across = "".join(f"{lr:>9g}" for lr in errors["lr"].values)
-    for name in map(str, errors["theory"].values):
-        lines += ["", f"{THEORIES[name]}, over lr (across) and keep_prob (down)", f"{'':>8}{across}"]
+    for name in map(str, errors["kind"].values):
+        lines += ["", f"{PREDICTIONS[name].label}, over lr (across) and keep_prob (down)", f"{'':>8}{across}"]
         for keep_prob in errors["keep_prob"].values:
-            cells = chosen.sel(theory=name, keep_prob=keep_prob)
+            cells = chosen.sel(kind=name, keep_prob=keep_prob)
             shares = cells["distance"].values / cells["size"].values
             lines.append(
                 f"{keep_prob:>8g}" + "".join(f"{'–' if math.isnan(s) else format(s, '.2g'):>9}" for s in shares)
@@ -57,8 +57,14 @@ def heat_map_table(errors: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def _described(name: str) -> str:
+    """What a prediction is called, and the order that it claims."""
+    one = PREDICTIONS[name]
+    return f"{one.label}, which claims order {one.order}" if one.order else f"{one.label}, which claims none"
+
+
 def _column(row: dict[str, Any]) -> list[str]:
-    """Distances, slope, its interval and order of one theory."""
+    """Distances, slope, its interval and order of one prediction."""
     cells = []
     for value, error, resolved in zip(row["distance"], row["error"], row["resolved"], strict=True):
         text = "–" if math.isnan(value) else concise(value, error)

@@ -32,7 +32,7 @@ from ...problem import Noise, Problem, check_problem
 from ...theory._input import Array, check_point
 from ...theory.curvature import OBJECTIVES
 from ...theory.noise.step import checked
-from ..predictions import SEEDS
+from ..case import SEEDS
 from .trajectory import MOST, trajectory
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 kind "gradient"   θ' = -∇R_S                    training without dropout
      "averaged"   θ' = -∇(R_S + R_1)            dropout's mean gradient
      "modified"   θ' = -∇(R_S + R_1 + R_2)      with the lr/4 E|∇R_drop|² of a finite learning rate (arXiv:2207.05952)
-     "mean-covariance"   mean and covariance of the ensemble, to second order in lr (`moments`)
+     "mean-covariance"   mean and covariance of the ensemble, to second order in lr (`mean_covariance`)
      "pathwise"          the flow under the masks that one simulated member drew (`pathwise`)
+     "pathwise-plain"    the same without its term of order lr
 
 Time is t = lr · step. Wide networks are stiff: "auto" takes the explicit DOP853, unless its steps would be limited by
 the largest eigenvalue of the Hessian more than by accuracy, and then BDF with structured linear algebra (`stiff`).
@@ -18,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.mathematics.network import expected
-
 from ... import provenance
 from ...checks.labels import check_time
 from ...checks.numbers import check_count, check_finite, check_flag, check_lr
@@ -27,22 +26,16 @@ from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
 from ...problem import Problem
-from .._input import Array, check_point, network
+from .._input import Array, check_point
 from ..losses import r1, r2, risk
-from . import mean_covariance, pathwise
-from .integration import Path, Slope, check_tolerances, choose, integrate, workplace
+from .integration import Path, check_tolerances, workplace
+from .table import flows
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: kind -> the loss that it descends
-LOSSES = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}
-#: kind -> the options that belong to it alone
-OPTIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(LOSSES, ("max_evaluations",)),
-    "mean-covariance": ("covariance0", "rank", "max_evaluations"),
-    "pathwise": ("seed", "member", "corrected"),
-}
+#: what predicts an ensemble and is not a flow -> the call that gives it
+ELSEWHERE = {f"sme{order}": f"simdrop.sme(..., order={order})" for order in (1, 2)}
 
 
 def flow(
@@ -74,7 +67,7 @@ def flow(
         Learning rate ε of the dropout run that the flow stands for. R_2 is proportional to it.
     times : float or array_like, shape (T,)
         Increasing times, 0 or more; compare with a simulation at lr · step.
-    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise"}
+    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain"}
         Which flow; see Notes.
     method : {"auto", "DOP853", "RK45", "LSODA", "BDF"}
         Integrator. "BDF" is for stiff flows, with the exact Jacobian except that of R_2. "auto" takes "DOP853" unless
@@ -88,11 +81,12 @@ def flow(
         Of "mean-covariance": rank of the covariance beyond the blocks of single neurons. By default the covariance is a
         full matrix up to 600 parameters, and has rank 32 above.
     seed, member : int, optional
-        Of "pathwise": the simulated member whose masks are replayed, both 0 by default.
+        Of "pathwise" and "pathwise-plain": the simulated member whose masks are replayed, both 0 by default.
     corrected : bool, optional
-        Of "pathwise": whether the term of order lr is included, as it is by default.
+        Of "pathwise": whether the term of order lr is included, as it is by default; "pathwise-plain" is the flow
+        without it.
     max_evaluations : int, optional
-        Largest number of evaluations of the right-hand side; unbounded by default. Not for "pathwise", nor for
+        Largest number of evaluations of the right-hand side; unbounded by default. Not for pathwise flows, nor for
         "mean-covariance" with a rank.
 
     Returns
@@ -139,7 +133,9 @@ def flow(
     True
     """
     theta0, lr, times = check_point(problem, theta0, "theta0"), check_lr(lr), check_times(times)
-    check_choice("kind", kind, OPTIONS)
+    if isinstance(kind, str) and kind in ELSEWHERE:
+        raise InvalidInput(f"kind {kind!r} is an ensemble of paths and no flow: use {ELSEWHERE[kind]}")
+    check_choice("kind", kind, flows())
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
@@ -149,12 +145,7 @@ def flow(
     options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}
     started = clock.perf_counter()
     with workplace(problem):
-        if kind == "pathwise":
-            path = pathwise.follow(problem, theta0, times, **options)
-        elif kind == "mean-covariance":
-            path = mean_covariance.follow(problem, theta0, times, **options)
-        else:
-            path = _descend(problem, theta0, times, kind=kind, **options)
+        path = flows()[kind].follow(problem, theta0, times, **options)
     attrs = {"kind": kind, "lr": lr, "rtol": rtol, "atol": atol, "seconds": clock.perf_counter() - started}
     return _dataset(problem, times, path, lr=lr, attrs=attrs)
 
@@ -194,36 +185,7 @@ def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:
     """The options that were given (not None); raises InvalidInput for an option of another kind of flow."""
     chosen = {name: value for name, value in given.items() if value is not None}
     for name in chosen:
-        if name not in OPTIONS[kind]:
-            owners = " or ".join(repr(k) for k, names in OPTIONS.items() if name in names)
+        if name not in flows()[kind].options:
+            owners = " or ".join(repr(k) for k, one in flows().items() if name in one.options)
             raise InvalidInput(f"{name} is an option of kind {owners}, not of {kind!r}")
     return chosen
-
-
-def _descend(
-    problem: Problem, theta0: Array, times: Array, *, kind: str, lr: float, method: str, rtol: float, atol: float,
-    max_evaluations: int | None = None,
-) -> Path:  # fmt: skip
-    """The gradient flow of the loss that `kind` names."""
-    name, reason, options = choose(
-        problem,
-        theta0,
-        method,
-        objective="risk" if kind == "gradient" else "risk+r1",
-        square=lr / (2 * problem.keep_prob) if kind == "modified" else 0.0,
-        duration=times[-1],
-    )
-    theta, work = integrate(
-        descent(problem, LOSSES[kind], lr), theta0, times, rtol=rtol, atol=atol, limit=max_evaluations, **options
-    )
-    return Path(theta, {"method": name, "method_reason": reason} | work)
-
-
-def descent(problem: Problem, objective: str, lr: float) -> Slope:
-    """Minus the gradient of a loss, as a right-hand side."""
-    x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
-
-    def slope(_: float, theta: Array) -> Array:
-        return -problem.freeze(expected.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, **known))
-
-    return slope

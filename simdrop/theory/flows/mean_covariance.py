@@ -33,6 +33,7 @@ from ..neurons import indices
 from ..noise.operator import NoiseOperator
 from .closure import check_covariance, mean_risk, mean_slope, variables
 from .integration import METHODS, Path, Slope, integrate
+from .table import Flow
 
 #: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
 DENSE = 600
@@ -115,3 +116,6 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float) -> Slope:
         return np.concatenate([drift, spread.ravel()])
 
     return slope
+
+
+FLOWS = {"mean-covariance": Flow(follow, ("covariance0", "rank", "max_evaluations"))}

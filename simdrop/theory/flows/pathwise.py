@@ -11,6 +11,8 @@ of order 1 the iterate lies O(lr) from the plain flow and O(lr²) from the corre
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ from ...errors import InvalidInput
 from ...problem import Problem
 from .._input import Array
 from .integration import Path, Slope, gave_up, watched
+from .table import Flow
 
 METHODS = ("DOP853", "RK45")
 
@@ -110,3 +113,9 @@ def _masks(problem: Problem, *, seed: int, member: int, first: int) -> NDArray[n
         keep_prob=problem.keep_prob,
         samples=problem.n_samples if problem.mask == "sample" else None,
     )
+
+
+FLOWS = {
+    "pathwise": Flow(follow, ("seed", "member", "corrected")),
+    "pathwise-plain": Flow(partial(follow, corrected=False), ("seed", "member")),
+}

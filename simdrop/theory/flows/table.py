@@ -1,0 +1,33 @@
+"""The flows by name: every module of this package that declares `FLOWS` adds its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from ...discovery import declared
+from .integration import Path
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One kind of `flow`.
+
+    Attributes
+    ----------
+    follow : callable
+        Called with (problem, theta0, times) and, by name, lr, method, rtol, atol and those of the options that were
+        given; returns a `Path`.
+    options : tuple of str
+        Arguments of `flow` that this kind takes besides those that all take.
+    """
+
+    follow: Callable[..., Path]
+    options: tuple[str, ...] = ()
+
+
+@cache
+def flows() -> dict[str, Flow]:
+    """All kinds of `flow` by name."""
+    return {name: one for held in declared(__package__, "FLOWS") for name, one in held.items()}
