@@ -135,7 +135,7 @@ CHECKED = (
 def check(point: Point) -> None:
     """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
     check_keep_prob(point.keep_prob)
-    check_kinds(point.kinds, members="a sweep")
+    check_kinds(point.kinds, where="a sweep")
     check_names("name in keep", point.keep, RECORDINGS)
     check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
     check_choice("optimizer", point.optimizer, OPTIMIZERS)

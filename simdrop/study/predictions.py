@@ -156,19 +156,17 @@ def equations(kinds: Iterable[str]) -> list[int]:
     return [order for order in found if order is not None]
 
 
-def check_kinds(kinds: object, *, members: str = "") -> tuple[str, ...]:
+def check_kinds(kinds: object, *, where: str = "") -> tuple[str, ...]:
     """`kinds`, one name or several, as names of predictions; raises InvalidInput.
 
-    members : what cannot use predictions of single members and refuses them, or "" where they can be used
+    where : the study that compares means and refuses predictions of single members, or "" where they can be used
     """
-    names = check_names("kind", kinds, PREDICTIONS)
-    for name in names:
-        if members and PREDICTIONS[name].mean is None:
-            raise InvalidInput(
-                f"kind {name!r} predicts single members, and {members} compares means: `order` measures it;"
-                f" here are {', '.join(OF_MEANS)}"
-            )
-    return names
+    if not where:
+        return check_names("kind", kinds, PREDICTIONS)
+    for name in kinds if isinstance(kinds, (list, tuple)) else (kinds,):
+        if isinstance(name, str) and name in PREDICTIONS and name not in OF_MEANS:
+            raise InvalidInput(f"kind {name!r} predicts single members, and {where} compares means: use order for it")
+    return check_names("kind", kinds, OF_MEANS)
 
 
 def renamed(kinds: Sequence[str] | None, theories: Sequence[str] | None) -> Sequence[str] | None:

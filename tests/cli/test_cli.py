@@ -101,7 +101,7 @@ def test_own_data_by_the_second_line(tmp_path):
         (["--activation", "tahn"], "unknown activation 'tahn': did you mean 'tanh'?"),
         (["--mask", "steps"], "unknown mask 'steps': did you mean 'step'?"),
         (["--backend", "nunba"], "unknown backend 'nunba': did you mean 'numba'?"),
-        (["--kinds", "modifed"], "unknown kind of flow 'modifed': did you mean 'modified'?"),
+        (["--kinds", "modifed"], "unknown kind 'modifed': did you mean 'modified'?"),
         (["--set", "keep_porb=1"], "unknown configuration key in --set 'keep_porb': did you mean 'keep_prob'?"),
         (["--data", "digit"], "unknown data 'digit': did you mean 'digits'?"),
         (["--data", "none.csv", "--target", "y"], "cannot read none.csv: No such file or directory"),

@@ -306,7 +306,7 @@ def _check_lr(lr: object) -> float:
 
 def _check_kinds(kinds: Sequence[str]) -> list[str]:
     """The kinds asked for and "gradient", in the order of the table."""
-    chosen = check_kinds(kinds, members="compare")
+    chosen = check_kinds(kinds, where="compare")
     return [kind for kind in PREDICTIONS if kind in chosen or kind == "gradient"]
 
 

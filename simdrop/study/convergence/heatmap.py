@@ -211,7 +211,7 @@ class _Cells:
             raise InvalidInput(f"lrs and time need {time / rates[0]:g} steps, more than 2**32")
         sme_members, seed = check_count("sme_members", sme_members, least=1, most=1 << 32), check_seed(seed)
         threads = None if threads is None else check_threads(threads)
-        kinds = check_kinds(kinds, members="heat_map")
+        kinds = check_kinds(kinds, where="heat_map")
         groups = check_count("groups", groups, least=3, most=1 << 32)
         members = check_count("members", members, least=groups, most=1 << 32) // groups * groups  # not across cells
         return cls(
