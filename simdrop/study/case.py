@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +30,6 @@ SEEDS = 1 << 64
 FAILURES = (FlowFailed, Diverged)
 #: grid points taken between the ends of one-dimensional data, and data points taken at most otherwise
 GRID_POINTS, GRID_SAMPLES = 97, 200
-#: called with (stage, done, total)
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

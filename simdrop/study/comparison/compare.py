@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from simdrop_kernels import Step, registry
 
 from ...checks.numbers import check_count, check_finite, check_flag, check_threads
-from ...checks.words import check_callable, check_choice
+from ...checks.words import check_choice
 from ...errors import InvalidInput
+from ...output.progress import Progress, telling
 from ...problem import Problem, check_problem
 from ...simulation.interrupt import raising
 from ...simulation.recording import RISK_LIMIT, check_risk_limit, record_steps
@@ -24,7 +25,7 @@ from ...simulation.run import DEFAULT_MEMORY, with_partial
 from ...simulation.settings import Settings
 from ...simulation.simulate import simulate
 from ...simulation.sme import backend_name, sizes_of
-from ..case import Case, Progress, grid_points
+from ..case import Case, grid_points
 from ..distances import Array
 from ..predictions import FLOWS, PREDICTIONS, check_kinds, equations
 from ..result import Result
@@ -107,7 +108,7 @@ def compare(
     memory: int = DEFAULT_MEMORY,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Comparison:
     """Simulate dropout SGD from theta0 and measure how far each prediction is from the mean of the ensemble.
 
@@ -131,8 +132,9 @@ def compare(
         Groups of members from which standard errors are estimated; by default 20, or all members if fewer.
     out, overwrite
         As in `simulate`, whose results go there as `results.zarr`; `Comparison.save` writes the rest.
-    progress : callable, optional
-        Called with (stage, done, total); stages are "simulate", "flows" and "distances".
+    progress : bool or callable, optional
+        True for bars on stderr, or a function called as progress(stage, done, total); stages are "simulate", "flows"
+        and "distances".
 
     Returns
     -------
@@ -238,13 +240,16 @@ class Plan:
         )
 
     def run(
-        self, *, out: str | os.PathLike[str] | None = None, overwrite: bool = False, progress: Progress | None = None
+        self,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        progress: Progress | bool | None = None,
     ) -> Comparison:
         """Simulate, follow the predictions, measure; arguments as in `compare`."""
         from ...output.folder import opened
 
-        tell = check_callable("progress", progress) or (lambda stage, done, total: None)
-        with opened(out, "compare", overwrite=overwrite) as folder, raising():
+        with telling(progress) as tell, opened(out, "compare", overwrite=overwrite) as folder, raising():
             watch = _Watch(tell)
             runs = self._simulate(watch, folder, tell)
             try:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ... import theory
+from ...output.progress import Progress
 from ...output.storage import texts
 from ...problem import Problem
 from ...theory.flows.integration import workplace
-from ..case import FAILURES, QUANTITIES, Case, Predicted, Progress, distances
+from ..case import FAILURES, QUANTITIES, Case, Predicted, distances
 from ..distances import Array, Estimate, root, share_removed
 from ..predictions import PREDICTIONS
 

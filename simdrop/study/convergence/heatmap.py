@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 
 from ... import provenance
 from ...checks.numbers import check_count, check_finite, check_keep_prob, check_number, check_seed, check_threads
-from ...checks.words import check_callable, shown
+from ...checks.words import shown
 from ...errors import Diverged, DivergenceWarning, InvalidInput
+from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
 from ...simulation.interrupt import raising
@@ -25,7 +26,7 @@ from ...simulation.recording import RISK_LIMIT
 from ...simulation.run import with_partial
 from ...simulation.simulate import simulate
 from ...theory.flows.mean_covariance import DENSE
-from ..case import FAILURES, QUANTITIES, Case, Progress, distance, grid_points, group_means, still
+from ..case import FAILURES, QUANTITIES, Case, distance, grid_points, group_means, still
 from ..comparison.compare import check_start
 from ..distances import Array, root
 from ..predictions import OF_MEANS, check_kinds, predict, renamed
@@ -123,7 +124,7 @@ def heat_map(
     risk_limit: float | None = RISK_LIMIT,
     backend: str = "auto",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,
 ) -> HeatMap:
     """Measure the distance of every prediction from the ensemble in every cell of lrs x keep_probs.
@@ -153,8 +154,9 @@ def heat_map(
         As in `compare`.
     risk_limit, backend, threads
         As in `simulate`.
-    progress : callable, optional
-        Called with (stage, done, total); stages are "simulate" and "cells".
+    progress : bool or callable, optional
+        True for bars on stderr, or a function called as progress(stage, done, total); stages are "simulate" and
+        "cells".
     theories
         Old name of `kinds`.
 
@@ -175,7 +177,8 @@ def heat_map(
         kinds=OF_MEANS if kinds is None else kinds, groups=groups, seed=seed, grid=grid, risk_limit=risk_limit,
         backend=backend, threads=threads,
     )  # fmt: skip
-    return cells.measure(check_callable("progress", progress) or (lambda stage, done, total: None))
+    with telling(progress) as tell:
+        return cells.measure(tell)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,9 @@ from simdrop_kernels.mathematics.rng import MAX_STEPS
 
 from ... import provenance, theory
 from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
-from ...checks.words import check_callable, check_choice, shown
+from ...checks.words import check_choice, shown
 from ...errors import Diverged, InvalidInput
+from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
 from ...simulation.interrupt import raising
@@ -39,7 +40,7 @@ from ...simulation.recording import RISK_LIMIT, check_risk_limit
 from ...simulation.run import lost_steps
 from ...simulation.simulate import simulate
 from ...simulation.sme import sizes_of
-from ..case import FAILURES, QUANTITIES, SEEDS, Case, Progress, distance, grid_points, group_means
+from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
 from ..predictions import PREDICTIONS, Prediction, check_kinds, predict, renamed
@@ -109,7 +110,7 @@ def order(
     risk_limit: float | None = RISK_LIMIT,
     backend: str = "auto",
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,
 ) -> Order:
     """Measure the error of every prediction over a ladder of learning rates, and its order.
@@ -141,8 +142,8 @@ def order(
         Groups of members for standard errors.
     risk_limit, backend, threads
         As in `simulate`.
-    progress : callable, optional
-        Called with ("rungs", steps done, steps in all).
+    progress : bool or callable, optional
+        True for bars on stderr, or a function called as progress(stage, done, total); the stage is "rungs".
     theories
         Old name of `kinds`.
 
@@ -169,8 +170,8 @@ def order(
             "risk_limit": risk_limit, "seed": seed,
         },
     )  # fmt: skip
-    with raising():
-        return ladder.climb(check_callable("progress", progress) or (lambda stage, done, total: None))
+    with raising(), telling(progress) as tell:
+        return ladder.climb(tell)
 
 
 class _Ladder:
