@@ -83,7 +83,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "flag": tuple(name for name in NASTY if name not in ("True", "np.True_", "None")),
     "name": tuple(name for name in NASTY if name != "None"),
     "names": tuple(name for name in NASTY if name not in ("None", "empty list")),
-    "function": tuple(name for name in NASTY if name not in ("None", "function", "type")),
+    "function": tuple(name for name in NASTY if name not in ("None", "True", "function", "type")),
     "path": tuple(name for name in NASTY if name not in ("None", "text")),
     "object": tuple(name for name in NASTY if name != "None"),
     "members": tuple(name for name in NUMBERS if name not in ("True", "np.True_")),
