@@ -19,6 +19,11 @@ SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTIL
 BLOCK = re.compile(r"^```(python|c|diff)\n(?:(?:#|//) file: (\S+)\n)?(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
+def test_all_that_can_be_added_is_there() -> None:
+    wanted = ["An activation", "An optimizer", "A noise", "A theory", "An experiment", "A backend"]
+    assert [name for name in SECTIONS if name in wanted] == wanted
+
+
 def apply(diff: str, text: str) -> str:
     """The text with the lines changed as the diff says; each of its hunks must fit at exactly one place."""
     for hunk in re.split(r"^@@.*\n", diff, flags=re.MULTILINE):

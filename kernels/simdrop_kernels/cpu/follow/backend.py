@@ -18,6 +18,8 @@ from ..train import backend as parallel
 Array = NDArray[np.floating]
 
 name = "numba"
+#: noises besides dropout and minibatches that its kernels have: names of `Noise.further`
+NOISES = ("law", "masks", "label", "parameter", "connect", "part")
 unavailable = parallel.unavailable
 
 #: neurons times samples up to which, and paths from which, the formulas of "numpy", all paths at once, are faster
@@ -26,6 +28,9 @@ _SMALL, _MANY = 20, 1000
 
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
+    unknown = [name for name in equation.noise.further if name not in NOISES]
+    if unknown:
+        return f"{', '.join(unknown)} other than the default is not written for it"
     if equation.increments == "masks":
         if equation.noise.connect < 1 and equation.order == 2:
             return "the drift of order 2 under DropConnect is not written for it"

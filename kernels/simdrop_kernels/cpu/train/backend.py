@@ -22,6 +22,8 @@ Array = NDArray[np.floating]
 
 name = "numba"
 
+#: what kernel `general` has besides dropout and minibatches: names of `Step.further`
+FURTHER = ("law", "masks", "label", "parameter", "connect", "part", "svag", "train")
 #: inputs of a neuron, the bias included, up to which networks of one output take the thin kernel
 THIN_INPUTS = 2
 
@@ -37,6 +39,9 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    unknown = [name for name in step.further if name not in FURTHER]
+    if unknown:
+        return f"{', '.join(unknown)} other than the default is not written for it"
     if step.objective not in COMPILED:
         return f"the gradient of {'R_2' if step.objective == 'risk+r1+r2' else step.objective} is not compiled"
     return find(step.network.activation).uncompiled()
