@@ -30,6 +30,16 @@ def experiments() -> dict[str, Experiment]:
 def experiment(name: str) -> Experiment:
     """The experiment of that name.
 
+    Parameters
+    ----------
+    name : str
+        One of `experiments()`.
+
+    Returns
+    -------
+    Experiment
+        What it is, and the functions that run and draw it.
+
     Raises
     ------
     InvalidInput

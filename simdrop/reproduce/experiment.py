@@ -84,7 +84,24 @@ class Settings:
             raise InvalidInput(f"mnist must be a folder that holds MNIST's IDX files, got {shown(str(self.mnist))}")
 
     def train(self, what: str, problem: Problem, theta0: ArrayLike, **options: Any) -> xr.Dataset:
-        """What `simdrop.simulate` records, which is kept in `done`; also of a run that is stopped."""
+        """Train an ensemble and keep what is recorded in `done`, also of a run that is stopped.
+
+        Parameters
+        ----------
+        what : str
+            What progress and files call it.
+        problem : Problem
+            Data, network and dropout.
+        theta0 : array_like, shape (P,) or (members, P)
+            Start.
+        **options
+            Further arguments of `simdrop.simulate`.
+
+        Returns
+        -------
+        xarray.Dataset
+            What `simdrop.simulate` returns.
+        """
         from ..simulation.simulate import simulate
 
         given: dict[str, Any] = {"quantiles": (), "backend": self.backend, "threads": self.threads}
@@ -96,7 +113,18 @@ class Settings:
 
     @contextmanager
     def keeping(self, what: str) -> Iterator[None]:
-        """Keep in `done` what an error carries as `partial`."""
+        """Keep in `done` what an error carries as `partial`.
+
+        Parameters
+        ----------
+        what : str
+            What files call it.
+
+        Yields
+        ------
+        None
+            The body runs here.
+        """
         try:
             yield
         except BaseException as error:
@@ -137,7 +165,22 @@ class Row:
 
     @classmethod
     def over_seeds(cls, quantity: str, values: ArrayLike, **rest: Any) -> Row:
-        """A row of the mean and the standard error of `values` (S,), one of each seed."""
+        """A row of the mean of one value for each seed, and its standard error.
+
+        Parameters
+        ----------
+        quantity : str
+            What is measured.
+        values : array_like, shape (S,)
+            One value for each seed.
+        **rest
+            Further fields of the row.
+
+        Returns
+        -------
+        Row
+            The row; its error is NaN for one seed.
+        """
         values = np.asarray(values, dtype=np.float64)
         error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else float("nan")
         return cls(quantity=quantity, ours=float(values.mean()), error=float(error), **rest)

@@ -60,7 +60,9 @@ class Reproduction(Result):
     Attributes
     ----------
     experiment : Experiment
+        What was run.
     settings : Settings
+        How it was run.
     outcome : Outcome
         Rows, data and notes.
     """

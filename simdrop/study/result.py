@@ -56,7 +56,13 @@ class Result(ABC):
         return (f"{self.described}.json", *(f"{name}.zarr" for name in self.datasets()), f"{self.drawn}.png")
 
     def write(self, folder: Folder) -> None:
-        """Write the summary, the stores and the figure into an open folder."""
+        """Write the summary, the stores and the figure into an open folder.
+
+        Parameters
+        ----------
+        folder : Folder
+            An open folder, as `simdrop.output.folder.opened` gives it.
+        """
         folder.write(f"{self.described}.json", partial(write_json, self.summary))
         for name, dataset in self.datasets().items():
             folder.write(f"{name}.zarr", partial(save, dataset))

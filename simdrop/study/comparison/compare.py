@@ -47,6 +47,7 @@ class Comparison(Result):
     Attributes
     ----------
     problem : Problem
+        What was studied.
     runs : xarray.Dataset
         What `simulate` returned.
     flows : xarray.Dataset
@@ -147,6 +148,15 @@ def compare(
         As `simulate`. Whatever stops the comparison has what `simulate` recorded as `partial`.
     FlowFailed
         A flow could not be followed.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> found = simdrop.compare(problem, lr=0.1, steps=10, members=60, record=3, backend="numpy")
+    >>> distance = found.distances.distance.sel(quantity="parameters").isel(time=-1)
+    >>> bool(distance.sel(kind="averaged") < distance.sel(kind="gradient"))
+    True
     """
     plan = Plan.check(
         problem,

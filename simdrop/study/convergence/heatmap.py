@@ -55,6 +55,7 @@ class HeatMap(Result):
     Attributes
     ----------
     problem : Problem
+        What was studied.
     errors : xarray.Dataset
         Over (kind, quantity, keep_prob, lr): `distance` and its standard error `error`, NaN where a prediction does not
         reach the time or all members diverged. Over (keep_prob, lr): `alive`, the share of members that stayed finite.

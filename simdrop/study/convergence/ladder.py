@@ -66,6 +66,7 @@ class Order(Result):
     Attributes
     ----------
     problem : Problem
+        What was studied.
     errors : xarray.Dataset
         Over (kind, quantity, lr): `distance`, its standard error `error`, and whether it is `resolved`. Over lr:
         `diverged`, the members lost.

@@ -101,7 +101,13 @@ def _sized(point: Point, axis: str) -> Point:
 
 @dataclass(frozen=True)
 class Benchmark(Result):
-    """What benchmark() found: `summary` has rows, roofline, machine and settings as plain values."""
+    """What benchmark() found.
+
+    Attributes
+    ----------
+    summary : dict
+        Rows, roofline, machine and settings as plain values.
+    """
 
     study = "bench"
 
@@ -185,12 +191,35 @@ def benchmark(
     seconds: float | None = None,
     progress: Progress | bool | None = None,
 ) -> Benchmark:
-    """Measure; backends by default all that run here.
+    """Measure the throughput of backends over members, steps, samples, width and threads.
 
-    The repeats of the points of one axis are interleaved, so that a slow moment of the machine meets all.
-    A row has the point, the axis it belongs to, the median, least and largest rate in updates per second, and
-    the share of the roofline where the operations of its kernel are counted. Whatever stops the measurement has the
-    rows that were done as `partial`.
+    Parameters
+    ----------
+    backends : sequence of str, optional
+        Backends to measure; by default all that run here.
+    full : bool
+        Whether to measure at more and larger sizes.
+    threads : int, optional
+        Processor threads; all cores by default.
+    repeats : int
+        Measurements of each point. Those of one axis are interleaved, so that a slow moment of the machine meets all.
+    seconds : float, optional
+        Shortest time of one measurement; by default 0.05, or 0.1 with `full`.
+    progress : bool or callable, optional
+        True for bars on stderr, or a function called as progress(stage, done, total).
+
+    Returns
+    -------
+    Benchmark
+        A row has the point, the axis it belongs to, the median, least and largest rate in updates per second, and the
+        share of the roofline where the operations of its kernel are counted.
+
+    Raises
+    ------
+    InvalidInput, BackendError
+        An argument is wrong, or a named backend cannot run here.
+    KeyboardInterrupt
+        As in `simdrop.simulate`. Whatever stops the measurement has the rows that were done as `partial`.
     """
     from simdrop_kernels.cpu.roofline import peak_multiply_adds
 
