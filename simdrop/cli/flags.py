@@ -47,7 +47,7 @@ class Command(click.Command):
         self.params = [Flag(field) for field in fields(settings)] + hidden + _common() + self.params
 
     def resolve(self, given: Mapping[str, Any]) -> Any:
-        """The settings that the parameters click has `given` stand for; raises InvalidInput. Old names are told."""
+        """The settings that the parameters click has `given` stand for; raises InvalidInput. Warns of old names."""
         flags = {name: given[name] for name in (*(field.name for field in fields(self.settings)), *self.former)}
         with warnings.catch_warnings(record=True) as held:
             warnings.simplefilter("always", RenamedWarning)

@@ -44,7 +44,7 @@ class ReproduceSettings:
 @click.option("--list", "listed", is_flag=True, help="show the experiments and what they take")
 @click.pass_context
 def reproduce(context: click.Context, /, names: Sequence[str], every: bool, listed: bool, **given: Any) -> int:
-    """Run experiments of the papers by name and set their numbers beside the published ones.
+    """Run experiments of the papers by name and set their numbers next to the published ones.
 
     Each runs by default at a size that takes minutes on two cores, with --full at the published one. Prints a table:
     what was published, what came out here with its standard error over seeds, and whether the stated rule

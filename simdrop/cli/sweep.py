@@ -145,8 +145,8 @@ def _ends(found: xr.Dataset) -> str:
     ends = rows[rows["step"] >= 0].groupby(points, sort=False).tail(1)
     first = dict.fromkeys([*points, *found["diverged"].coords, "step", "diverged"])
     others = [str(name) for name in ends if name not in (*first, "time") and "theta_mean_" not in str(name)]
-    told = [*first, *sorted(others, key=lambda name: (name.replace("_error", "_mean"), "_error" in name))]
-    return str(ends[told].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))
+    shown = [*first, *sorted(others, key=lambda name: (name.replace("_error", "_mean"), "_error" in name))]
+    return str(ends[shown].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))
 
 
 def _export(found: xr.Dataset, path: Path) -> None:

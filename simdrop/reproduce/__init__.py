@@ -1,4 +1,4 @@
-"""The experiments of the papers by name: their numbers beside ours, and their figures.
+"""The experiments of the papers by name: their numbers next to ours, and their figures.
 
 Zhang & Xu, *Implicit Regularization of Dropout*, arXiv:2207.05952 (IRD); Zhang, Li, Luo & Xu, *Stochastic Modified
 Equations and Dynamics of Dropout Algorithm*, arXiv:2305.15850 (SME). Every module of `papers` that declares an
@@ -62,7 +62,7 @@ def reproduce(name: str, settings: Settings | None = None) -> Reproduction:
     Returns
     -------
     Reproduction
-        Its rows of numbers beside the published ones, with `.table()`, `.figure()`, `.summary` and `.save()`.
+        Its rows of numbers next to the published ones, with `.table()`, `.figure()`, `.summary` and `.save()`.
 
     Raises
     ------

@@ -137,7 +137,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One number of an experiment beside the published one, and the rule it is judged by.
+    """One number of an experiment next to the published one, and the rule it is judged by.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ def _ours(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Reproduction(Result):
-    """An experiment of the papers that was run: its numbers beside the published ones, and its figure.
+    """An experiment of the papers that was run: its numbers next to the published ones, and its figure.
 
     Attributes
     ----------
@@ -110,9 +110,9 @@ def write_partial(experiment: Experiment, error: BaseException, settings: Settin
         return
     for name, (_, data) in parts.items():
         folder.write(name, partial(save, data))
-    told = {"interrupted": True, "reason": str(error) or type(error).__name__, "passed": None, "rows": []}
-    told["parts"] = {name: what for name, (what, _) in parts.items()}
-    folder.write("summary.json", partial(write_json, _about(experiment, settings) | told))
+    summary = {"interrupted": True, "reason": str(error) or type(error).__name__, "passed": None, "rows": []}
+    summary["parts"] = {name: what for name, (what, _) in parts.items()}
+    folder.write("summary.json", partial(write_json, _about(experiment, settings) | summary))
 
 
 def _about(experiment: Experiment, settings: Settings) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ProblemSettings:
     header: bool | None = _data(
         None, "whether the first line of a table names its columns; without, they are 1, 2, ... [default: it must]"
     )
-    samples: int | None = _data(None, "use the first so many rows of the data only", bounds={"least": 1})
+    samples: int | None = _data(None, "use this number of rows from the top of the data", bounds={"least": 1})
     standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
     standardize_targets: bool = _data(False, "the same for the targets")
     width: int = _network(50, "number m of hidden neurons", bounds={"least": 1, "most": 1 << 30})

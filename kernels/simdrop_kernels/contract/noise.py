@@ -20,7 +20,7 @@ class Noise:
     masks: int = 1  # masks over which the gradient of one step is averaged
     batch_size: int | None = None  # samples of a minibatch; None: all samples at every step
     replace: bool = False  # whether minibatches are drawn with replacement
-    label: float = 0.0  # standard deviation of the noise on every target, drawn anew at every step
+    label: float = 0.0  # standard deviation of the noise on every target, drawn at every step
     parameter: float = 0.0  # standard deviation of the noise on every component of the gradient
     connect: float = 1.0  # probability to keep an input weight (DropConnect, one mask a step)
     part: Part = "both"  # of the step: all of it, its mean alone, or its deviation from the mean alone

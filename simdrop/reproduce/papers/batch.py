@@ -40,7 +40,7 @@ def run(settings: Settings) -> Outcome:
     data = xr.concat(found.values(), xr.Variable("arm", list(found)))
     data.attrs = {"width": 1000, "steps": steps, "optimizer": "adam", "lr": 1e-3, "gamma": 0.2, "seeds": seeds}
     notes = [
-        f"Adam at 1e-3 for {steps} steps, batches drawn anew at every step without replacement, sample masks, weights"
+        f"Adam at 1e-3 for {steps} steps, batches drawn at every step without replacement, sample masks, weights"
         " N(0, m^-0.2) read as a variance. The paper has no third arm.",
     ]
     return Outcome(rows=rows, data=data, notes=notes)

@@ -95,7 +95,7 @@ def draw(outcome: Outcome) -> Figure:
                 values = data["accuracy"].sel(lr=lr, objective=name).values
                 error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
                 style = "o-" if k < WITH_R1 else "s--"
-                where = data["keep_prob"] + 0.004 * (k % WITH_R1 - 1)  # beside each other where they agree
+                where = data["keep_prob"] + 0.004 * (k % WITH_R1 - 1)  # side by side where they agree
                 axis.errorbar(where, values.mean(axis=0), error, fmt=style, color=COLORS[k], ms=4.5, label=label)
             axis.set(xlabel="keep probability $p$", title=f"lr = {lr:g}, ± standard error over seeds")
         figure.axes[0].set_ylabel("test accuracy")

@@ -166,7 +166,7 @@ def _notes(data: Any, noises: dict[str, Noise]) -> list[str]:
         " (standard deviations) have as much there as dropout.",
         f"Minibatches of {noises['minibatch'].batch_size}, with replacement, come nearest: {share:.2f} of dropout's"
         " Tr Σ there. On their own path their noise goes to 0 with the residuals.",
-        "R_S + R_1 without any noise stands beside dropout to tell its mean step from its noise.",
+        "R_S + R_1 without any noise stands next to dropout to separate its mean step from its noise.",
     ]
 
 

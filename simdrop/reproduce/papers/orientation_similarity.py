@@ -65,7 +65,7 @@ def run(settings: Settings) -> Outcome:
         },
     )
     notes = [
-        f"tanh(Σ x_i) at {SAMPLES} points of N(0, 1)^{INPUTS}, drawn anew for every seed; width {WIDTH}, Adam at 1e-3"
+        f"tanh(Σ x_i) at {SAMPLES} points of N(0, 1)^{INPUTS}, drawn for every seed; width {WIDTH}, Adam at 1e-3"
         f" for {steps} steps, sample masks, weights N(0, 1/m). Neurons above 0.1 of the largest amplitude.",
         f"Clusters: complete linkage, no two neurons further apart than {DIAMETER:g} rad.",
     ]

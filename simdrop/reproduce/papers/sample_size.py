@@ -19,7 +19,7 @@ SIZES: dict[bool, tuple[tuple[int, ...], float, int, int]] = {
     False: ((1, 2, 3, 4, 5, 6, 8, 10, 12, 14), 1e-3, 100_000, 10),
     True: (tuple(range(1, 15)), 1e-4, 1_000_000, 10),
 }
-#: from so many samples on both parts of the teacher are likely to be seen
+#: with at least this number of samples both parts of the teacher are likely to be seen
 FROM = 4
 
 

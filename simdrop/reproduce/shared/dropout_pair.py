@@ -1,4 +1,4 @@
-"""Networks trained with dropout beside the same networks trained without it: what several experiments share."""
+"""Networks trained with dropout, and the same networks trained without it: what several experiments share."""
 
 from __future__ import annotations
 

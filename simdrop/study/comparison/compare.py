@@ -326,7 +326,7 @@ def _check_kinds(kinds: Sequence[str]) -> list[str]:
 
 
 class _Watch:
-    """Seconds of each stage, told to the caller at its start and end."""
+    """Seconds of each stage, reported to the caller at its start and end."""
 
     def __init__(self, tell: Progress) -> None:
         self.seconds: dict[str, float] = {}

@@ -135,7 +135,8 @@ def _verdict(summary: dict[str, Any], squared: dict[tuple[str, str], Estimate], 
         own = squared[quantity, "gradient"].average(spans["final"])
         if not own.value > 2 * own.error:
             sentences.append(
-                f"Plain gradient flow cannot be told from {name} {at_end}: {_why(summary)}, for a test of the theory."
+                f"Plain gradient flow cannot be distinguished from {name} {at_end}: {_why(summary)}, for a test of the"
+                " theory."
             )
             continue
         times_noise = plain["distance"] / numbers["noise"]["final"] if numbers["noise"]["final"] > 0 else np.inf

@@ -67,7 +67,7 @@ class Alignment:
 
 
 def align(h: ArrayLike, covariance: ArrayLike, *, draws: int = 0, seed: int = 0) -> Alignment:
-    """The alignment of two symmetric matrices (P, P), beside `draws` draws of the null model."""
+    """The alignment of two symmetric matrices (P, P), next to `draws` draws of the null model."""
     h, s = _matrix("h", h), _matrix("covariance", covariance)
     if h.shape != s.shape:
         raise InvalidInput(f"h and covariance must have one shape, got {h.shape} and {s.shape}")

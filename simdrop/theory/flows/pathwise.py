@@ -84,7 +84,7 @@ def follow(
                 path[done:due] = solver.dense_output()(np.minimum(times[done:due], solver.t)).T
                 done = due
         theta, nfev = solver.y, nfev + solver.nfev + 1  # one by `watched`
-    attrs = {"method": method, "method_reason": "explicit, begun anew with the mask of each step"}
+    attrs = {"method": method, "method_reason": "explicit, restarted with the mask of each step"}
     whose = {"seed": seed, "member": member, "corrected": int(corrected)}
     return Path(path, attrs | whose | {"nfev": nfev, "njev": 0, "success": 1})
 
