@@ -87,8 +87,8 @@ class Stage(NamedTuple):
 #: The new X is X + h Σ weight k + N with N = √(ε h) σ(point of its stage) ξ. "euler" is Euler-Maruyama. In "heun" and
 #: "rk4" the moments of a step are those of the equation up to terms ε² h² (curvature of Σ) and, in heun, h³, in rk4,
 #: ε h³ and h⁵. Global weak errors: euler O(h), heun O(h² + ε² h), rk4 O(h⁴ + ε h² + ε² h): all but the first stay
-#: at most of the size of the ε² that order 2 itself leaves out already at h = ε (the small noise of Milstein & Tretyakov,
-#: SIAM J. Sci. Comput. 18, 1997).
+#: at most of the size of the ε² that order 2 itself leaves out already at h = ε (the small noise of Milstein &
+#: Tretyakov, SIAM J. Sci. Comput. 18, 1997).
 SCHEMES: dict[str, tuple[Stage, ...]] = {
     "rk4": (Stage(0, 1 / 6, False), Stage(0.5, 1 / 3, True), Stage(0.5, 1 / 3, False), Stage(1, 1 / 6, False)),
     "heun": (Stage(0, 0.5, False), Stage(0.5, 0, True), Stage(1, 0.5, False)),
