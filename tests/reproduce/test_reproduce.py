@@ -15,6 +15,7 @@ from simdrop.errors import InvalidInput
 from simdrop.reproduce import Experiment, Outcome, Row, Settings, experiments
 from simdrop.reproduce.report import table
 from simdrop.reproduce.shared import orientations
+from simdrop.study import Result
 
 ROWS = [
     Row.over_seeds("mean", [1.0, 2.0, 3.0], published="2", rule="between 1 and 3", holds=True),
@@ -116,3 +117,23 @@ def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
     text = table(module.EXPERIMENT, outcome)
     assert all(row.quantity in text for row in outcome.rows)
     module.draw(outcome).canvas.draw()
+
+
+def test_an_experiment_that_was_run_is_a_result(tmp_path, monkeypatch):
+    _install(monkeypatch, ROWS)
+    found = reproduce.reproduce("toy")
+    assert isinstance(found, Result)
+    assert found.summary["passed"]
+    assert found.table() == table(found.experiment, found.outcome)
+    found.save(tmp_path / "out")
+    assert {"summary.json", "results.zarr", "figure.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InvalidInput, match="holds another result"):
+        found.save(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"full": 1}, {"seeds": 0}, {"backend": "gpu"}, {"threads": 0}, {"mnist": "/no/such/folder"}]
+)
+def test_settings_that_cannot_be_used_are_refused(changed):
+    with pytest.raises(InvalidInput, match=next(iter(changed))):
+        Settings(**changed)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ... import theory
-from ...checks.numbers import check_count, check_finite, check_number, check_real, check_seed
+from ...checks.numbers import check_count, check_finite, check_number, check_seed
 from ...checks.words import check_choice, shown
 from ...errors import InvalidInput
 from ...problem import Noise, Problem, check_problem
@@ -33,15 +33,28 @@ from ...theory._input import Array, check_point
 from ...theory.curvature import OBJECTIVES
 from ...theory.noise.step import checked
 from ..case import SEEDS
+from .exponents import Exponent, exponent
 from .trajectory import MOST, trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
 
+__all__ = [
+    "Alignment",
+    "Exponent",
+    "align",
+    "along",
+    "by_direction",
+    "exponent",
+    "measure",
+    "null_sample",
+    "null_variances",
+    "sampled_covariance",
+    "trajectory_covariance",
+]
+
 #: eigenvalues below this share of the largest are 0
 _ZERO = 1e-15
-#: numbers below this share of the largest are rounding: they enter no fit of exponents
-_ROUNDING = 1e-10
 #: residuals below this share of the targets are rounding
 _EPSILON = 1e-14
 #: how far along a direction a width is looked for, in units of |theta|
@@ -50,9 +63,16 @@ _REACH = 100.0
 
 @dataclass(frozen=True)
 class Alignment:
-    """Tr(HΣ)/(|H||Σ|) and the null model: mean, standard deviation and, where it was sampled, P(null >= value).
+    """How far noise and curvature lie along the same directions, and what chance would give.
 
-    p_value is (1 + number of draws >= value) / (1 + draws), NaN without draws.
+    Attributes
+    ----------
+    value : float
+        Tr(HΣ) / (|H| |Σ|), with Frobenius norms.
+    null_mean, null_std : float
+        Mean and standard deviation of the null model.
+    p_value : float
+        (1 + number of draws of the null model >= value) / (1 + draws); NaN without draws.
     """
 
     value: float
@@ -67,7 +87,27 @@ class Alignment:
 
 
 def align(h: ArrayLike, covariance: ArrayLike, *, draws: int = 0, seed: int = 0) -> Alignment:
-    """The alignment of two symmetric matrices (P, P), next to `draws` draws of the null model."""
+    """Measure how far two symmetric matrices lie along the same directions.
+
+    Parameters
+    ----------
+    h, covariance : array_like, shape (P, P)
+        Hessian and covariance, or other symmetric matrices that are not zero.
+    draws : int
+        Draws of the null model for a p-value; 0 for none.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    Alignment
+        The value, and mean and standard deviation of the null model, which need no draws.
+
+    Raises
+    ------
+    InvalidInput
+        The matrices are not symmetric, zero, or of different shapes.
+    """
     h, s = _matrix("h", h), _matrix("covariance", covariance)
     if h.shape != s.shape:
         raise InvalidInput(f"h and covariance must have one shape, got {h.shape} and {s.shape}")
@@ -84,8 +124,29 @@ def align(h: ArrayLike, covariance: ArrayLike, *, draws: int = 0, seed: int = 0)
 
 
 def null_sample(h: ArrayLike, covariance: ArrayLike, *, draws: int, seed: int = 0) -> Array:
-    """Alignments (draws,) of matrices with the eigenvalues h (P,) and covariance (P,) and random axes.
+    """Draw alignments of matrices with given eigenvalues and random axes.
 
+    Parameters
+    ----------
+    h, covariance : array_like, shape (P,)
+        Eigenvalues, not all 0.
+    draws : int
+        How many.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    array, shape (draws,)
+        Alignments.
+
+    Raises
+    ------
+    InvalidInput
+        The eigenvalues are not equally many, or all 0.
+
+    Notes
+    -----
     The axes are the Q of the QR factors of a normal matrix, Haar's up to signs, which squares do not see; of the matrix
     of lower rank only those axes are drawn that count.
     """
@@ -98,7 +159,27 @@ def null_sample(h: ArrayLike, covariance: ArrayLike, *, draws: int, seed: int = 
 
 
 def null_variances(covariance: ArrayLike, *, draws: int, seed: int = 0) -> Array:
-    """Variances (draws, P) along P given directions of matrices with the eigenvalues (P,) and random axes."""
+    """Draw variances along given directions of matrices with given eigenvalues and random axes.
+
+    Parameters
+    ----------
+    covariance : array_like, shape (P,)
+        Eigenvalues, not all 0.
+    draws : int
+        How many.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    array, shape (draws, P)
+        Variances along P orthogonal directions.
+
+    Raises
+    ------
+    InvalidInput
+        The eigenvalues are no list, or all 0.
+    """
     values = check_finite("covariance", covariance)
     if values.ndim != 1 or not values.any():
         raise InvalidInput(f"covariance must be a list of eigenvalues, not all 0, got shape {values.shape}")
@@ -120,7 +201,33 @@ def measure(
     draws: int = 0,
     seed: int = 0,
 ) -> Alignment:
-    """`align` of the Hessian of "risk" or "risk+r1" and the exact covariance of the gradients at theta (P,)."""
+    """Measure how far the noise of a step lies along the directions of large curvature.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    noise : Noise, optional
+        Further noise of a step, or another law of dropout.
+    draws : int
+        Draws of the null model for a p-value; 0 for none.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    Alignment
+        Of the Hessian and the exact covariance of the gradient of a step, over the trained parameters.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong, or there are too many parameters for dense matrices.
+    """
     theta = _dense(problem, theta)
     h, s = theory.hessian(problem, theta, objective=objective), theory.noise_covariance(problem, theta, noise=noise)
     return align(_trained(problem, h), _trained(problem, s), draws=draws, seed=seed)
@@ -135,9 +242,29 @@ def along(
     draws: int = 0,
     seed: int = 0,
 ) -> xr.Dataset:
-    """`measure` along a run: alignment, null_mean, null_std, score and, with draws, p_value; NaN where diverged.
+    """Measure how far the noise of a step lies along the directions of large curvature, along a run.
 
-    theta: what `simulate(..., keep_theta=...)` returned, or parameters (..., P).
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : xarray.Dataset or array_like, shape (..., P)
+        What `simulate(..., keep_theta=...)` returned, or parameters.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    noise, draws, seed
+        As in `measure`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the leading axes of theta: alignment, null_mean, null_std, score and, with draws, p_value; NaN where a
+        member has diverged.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong, or there are too many parameters for dense matrices.
     """
     import xarray as xr
 
@@ -164,7 +291,31 @@ def sampled_covariance(
     backend: str = "auto",
     threads: int | None = None,
 ) -> Array:
-    """The covariance (P, P) of `draws` gradients at theta (P,), those of the first step of as many members."""
+    """Estimate the covariance of the gradient of a step by drawing it.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    draws : int
+        Gradients: those of the first step of as many members.
+    seed : int
+        Of what is drawn.
+    noise, backend, threads
+        As in `simulate`.
+
+    Returns
+    -------
+    array, shape (P, P)
+        The covariance of the draws.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong, or there are too many parameters for dense matrices.
+    """
     from ...simulation.simulate import simulate
 
     theta, draws = _dense(problem, theta), check_count("draws", draws, least=2)
@@ -176,10 +327,26 @@ def sampled_covariance(
 
 
 def trajectory_covariance(runs: xr.Dataset, *, of: Literal["increments", "positions"] = "increments") -> Array:
-    """The covariance (P, P) over time, within each kept member, averaged over those that are finite to the end.
+    """Estimate a covariance over time, within each kept member.
 
-    "increments": of the differences between record points k steps apart, divided by lr² k: an estimate of the Σ of one
-    step of SGD where drift and Σ hardly change from the first record point to the last. "positions": of theta itself.
+    Parameters
+    ----------
+    runs : xarray.Dataset
+        What `simulate(..., keep_theta=...)` returned, recorded at evenly spaced steps.
+    of : {"increments", "positions"}
+        "increments": of the differences between record points k steps apart, divided by lr² k, an estimate of the Σ of
+        one step of SGD where drift and Σ hardly change from the first record point to the last. "positions": of theta
+        itself.
+
+    Returns
+    -------
+    array, shape (P, P)
+        The mean over the members that are finite to the end.
+
+    Raises
+    ------
+    InvalidInput
+        The run kept no parameters, has several learning rates, or too few or unevenly spaced record points.
     """
     import xarray as xr
 
@@ -203,35 +370,6 @@ def trajectory_covariance(runs: xr.Dataset, *, of: Literal["increments", "positi
     return rows.T @ rows / ((len(theta) - 1) * theta.shape[1] * unit)
 
 
-@dataclass(frozen=True)
-class Exponent:
-    """y ∝ x^value by least squares of the logarithms: 95 % interval (Student's t, from the scatter), points used."""
-
-    value: float
-    low: float
-    high: float
-    points: int
-
-
-def exponent(x: ArrayLike, y: ArrayLike) -> Exponent:
-    """The exponent of y (K,) over x (K,), of the points at which both are positive, finite and above rounding.
-
-    The interval takes the scatter about the line as independent from point to point. NaN for fewer than three points.
-    """
-    x, y = check_real("x", x), check_real("y", y)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise InvalidInput(f"x and y must be lists of equally many numbers, got shapes {x.shape} and {y.shape}")
-    used = _above_rounding(x) & _above_rounding(y)
-    count = int(used.sum())
-    if count < 3 or np.ptp(x[used]) == 0:
-        return Exponent(np.nan, np.nan, np.nan, count)
-    from scipy import stats
-
-    fit = stats.linregress(np.log(x[used]), np.log(y[used]))
-    half = float(stats.t.ppf(0.975, count - 2) * fit.stderr)
-    return Exponent(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half, count)
-
-
 def by_direction(
     problem: Problem,
     theta: ArrayLike,
@@ -241,12 +379,35 @@ def by_direction(
     objective: str = "risk",
     factor: float = math.e,
 ) -> xr.Dataset:
-    """Variance of the noise and flatness along the eigenvectors v of the Hessian or of the covariance (P, P).
+    """Measure variance of the noise and flatness along single directions.
 
-    Dataset over `direction`, the largest eigenvalue first: variance vᵀΣv, curvature vᵀHv, and width, the length of the
-    interval around theta on the line along v on which the loss stays below `factor` times its value at theta, inf where
-    that goes on for 100 |theta| and NaN where the loss at theta is 0 but for rounding. attrs: the exponents of variance
-    over curvature and of variance over width, each with its 95 % interval and number of points.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    covariance : array_like, shape (P, P)
+        Of the gradient of a step.
+    axes : {"hessian", "noise"}
+        Whose eigenvectors v the directions are.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    factor : float
+        Times the loss at theta, up to which a width reaches; above 1.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over `direction`, the largest eigenvalue first: variance vᵀΣv, curvature vᵀHv, and width, the length of the
+        interval around theta on the line along v on which the loss stays below `factor` times its value at theta; inf
+        where that goes on for 100 |theta|, and NaN where the loss at theta is 0 but for rounding. Attributes: the
+        exponents of variance over curvature and over width, each with its 95 % interval and number of points.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong, or there are too many parameters for dense matrices.
     """
     import xarray as xr
 
@@ -290,12 +451,6 @@ def _widths(problem: Problem, theta: Array, ways: Array, objective: str, factor:
         outside[found] = np.where(above, middle, outside[found])
         inside[found] = np.where(above, inside[found], middle)
     return outside
-
-
-def _above_rounding(values: Array) -> Any:
-    """Which values (K,) are finite, positive and not small against the largest by rounding."""
-    fine = np.isfinite(values) & (values > 0)
-    return fine & (values > _ROUNDING * np.max(values, initial=0, where=fine))
 
 
 def _dense(problem: Problem, theta: ArrayLike) -> Array:

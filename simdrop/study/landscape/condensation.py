@@ -38,14 +38,45 @@ COSINE = 0.95
 
 
 def directions(problem: Problem, theta: ArrayLike) -> Array:
-    """Unit vectors (..., m, D) of the incoming weights, the bias last."""
+    """Directions of the incoming weights of the neurons.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+
+    Returns
+    -------
+    array, shape (..., m, D)
+        Unit vectors, the bias last; NaN for weights that are all 0.
+    """
     _, w = _weights(problem, theta)
     norm = np.linalg.norm(w, axis=-1, keepdims=True)
     return w / np.where(norm > 0, norm, np.nan)
 
 
 def orientations(problem: Problem, theta: ArrayLike) -> Array:
-    """Angles (..., m) of (w_j, b_j) in [-π, π). Raises InvalidInput unless a neuron has one input and a bias."""
+    """Orientations of neurons with one input and a bias.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+
+    Returns
+    -------
+    array, shape (..., m)
+        Angles of (w_j, b_j) in [-π, π), radians.
+
+    Raises
+    ------
+    InvalidInput
+        A neuron has several inputs or no bias.
+    """
     if check_problem(problem).n_inputs != 2 or not problem.bias:
         raise InvalidInput(
             "an orientation is an angle where the data have d = 1 and neurons a bias; else: directions()"
@@ -56,7 +87,22 @@ def orientations(problem: Problem, theta: ArrayLike) -> Array:
 
 
 def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> Array:
-    """|a_j| |u_j| of every neuron (..., m), `relative` to the network's largest; 0 where all are."""
+    """Amplitudes |a_j| |u_j| of the neurons, u_j the incoming weights with the bias.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+    relative : bool
+        In units of the largest of the network; 0 where all are 0.
+
+    Returns
+    -------
+    array, shape (..., m)
+        One of each neuron.
+    """
     relative = check_flag("relative", relative)
     a, w = _weights(problem, theta)
     size = np.linalg.norm(a, axis=-2) * np.linalg.norm(w, axis=-1)
@@ -65,13 +111,41 @@ def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> 
 
 
 def small_share(problem: Problem, theta: ArrayLike, *, below: float = SMALL) -> Array:
-    """The share (...) of neurons whose amplitude is below `below` of the largest."""
+    """The share of small neurons.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+    below : float
+        Share of the network's largest amplitude below which a neuron is small.
+
+    Returns
+    -------
+    array, shape (...)
+        Between 0 and 1.
+    """
     below = check_number("below", below)
     return np.asarray((amplitudes(problem, theta) < below).mean(axis=-1))
 
 
 def dead_share(problem: Problem, theta: ArrayLike) -> Array:
-    """The share (...) of neurons that are 0 for all samples, as those of relu can be: no gradient reaches them."""
+    """The share of dead neurons, which are 0 for all samples as those of relu can be: no gradient reaches them.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+
+    Returns
+    -------
+    array, shape (...)
+        Between 0 and 1.
+    """
     _, w = _weights(problem, theta)
     value = problem.sigma.value(problem.inputs @ w.swapaxes(-1, -2))  # (..., n, m)
     return np.asarray((value == 0).all(axis=-2).mean(axis=-1))
@@ -79,10 +153,15 @@ def dead_share(problem: Problem, theta: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Similarity:
-    """Cosines (K, K) between the orientations of the K neurons numbered `neurons`, in an order that shows blocks.
+    """Cosines between the orientations of neurons, in an order that shows blocks.
 
-    matrix[i, k] is the cosine between neurons[i] and neurons[k]; the order is that of the leaves of SciPy's average
-    linkage of their angles, arranged so that neighbours are as near as can be.
+    Attributes
+    ----------
+    matrix : array, shape (K, K)
+        matrix[i, k] is the cosine between neurons[i] and neurons[k].
+    neurons : array, shape (K,)
+        Numbers of the neurons, in the order of the leaves of SciPy's average linkage of their angles, arranged so that
+        neighbours are as near as can be.
     """
 
     matrix: Array
@@ -90,9 +169,26 @@ class Similarity:
 
 
 def similarity(problem: Problem, theta: ArrayLike, *, threshold: float = 0.0) -> Similarity:
-    """Cosine similarity of the neurons of one network (P,) whose relative amplitude is `threshold` at least.
+    """Cosine similarity of the neurons of one network.
 
-    Raises InvalidInput for fewer than two such neurons.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    threshold : float
+        Relative amplitude from which on a neuron takes part.
+
+    Returns
+    -------
+    Similarity
+        The cosines, in an order that shows blocks.
+
+    Raises
+    ------
+    InvalidInput
+        Fewer than two neurons reach the threshold.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
 
@@ -107,9 +203,18 @@ def similarity(problem: Problem, theta: ArrayLike, *, threshold: float = 0.0) ->
 class Clusters:
     """Orientations on which the neurons of a network stand, the heaviest first.
 
-    label (m,): the number of the cluster of each neuron, -1 for neurons below the threshold; center (K, D): unit
-    vectors, means weighted by amplitude; count (K,): neurons; weight (K,): share of the summed amplitude of those
-    above the threshold; spread (K,): root mean square angle to the center, radians.
+    Attributes
+    ----------
+    label : array, shape (m,)
+        Number of the cluster of each neuron, -1 below the threshold.
+    center : array, shape (K, D)
+        Unit vectors: means weighted by amplitude.
+    count : array, shape (K,)
+        Neurons.
+    weight : array, shape (K,)
+        Share of the summed amplitude of the neurons above the threshold.
+    spread : array, shape (K,)
+        Root mean square angle to the center, radians.
     """
 
     label: NDArray[np.int64]
@@ -135,10 +240,34 @@ def clusters(
     diameter: float = DIAMETER,
     signed: bool = True,
 ) -> Clusters:
-    """The clusters of one network (P,): SciPy's complete linkage of the angles, cut at `diameter` radians.
+    """Find the clusters of the neurons of one network.
 
-    Complete linkage bounds the angle between any two neurons of a cluster, so that a chain of neighbours makes none.
-    Raises InvalidInput where fewer than two neurons reach the threshold.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    threshold : float
+        Relative amplitude from which on a neuron takes part.
+    diameter : float
+        Largest angle between two neurons of a cluster, radians.
+    signed : bool
+        Whether opposite orientations are different ones.
+
+    Returns
+    -------
+    Clusters
+        The heaviest first.
+
+    Raises
+    ------
+    InvalidInput
+        Fewer than two neurons reach the threshold.
+
+    Notes
+    -----
+    SciPy's complete linkage of the angles, cut at `diameter`: a chain of neighbours makes no cluster.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -165,8 +294,29 @@ def clusters(
 
 
 def effective_ratio(problem: Problem, theta: ArrayLike, *, cosine: float = COSINE) -> Array:
-    """The number of directions that stand for all neurons, over m (...): each has a cosine above `cosine` with one.
+    """The number of directions that stand for all neurons, over the number of neurons.
 
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+    cosine : float
+        From which on a direction stands for a neuron, in [0, 1).
+
+    Returns
+    -------
+    array, shape (...)
+        Between 1/m and 1.
+
+    Raises
+    ------
+    InvalidInput
+        cosine does not lie in [0, 1).
+
+    Notes
+    -----
     The least such number is NP-hard to find. The rule: of the neurons' own directions take the one that stands for most
     of those not yet stood for, the first of equals; repeat until none is left. Neurons without orientation count for
     themselves.
@@ -195,10 +345,30 @@ def _cover(ways: Array, cosine: float) -> int:
 def distances(
     problem: Problem, theta: ArrayLike, teacher: ArrayLike, *, threshold: float = THRESHOLD, signed: bool = False
 ) -> Array:
-    """The angle (..., m) of every neuron to the nearest orientation of a teacher (K, D), radians.
+    """The angle of every neuron to the nearest orientation of a teacher.
 
-    NaN for neurons below the threshold. `teacher` holds incoming weights, the bias last, of any length but 0; unless
-    `signed`, up to their sign.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (..., P)
+        Parameters of one or many networks.
+    teacher : array_like, shape (K, D)
+        Incoming weights, the bias last, of any length but 0.
+    threshold : float
+        Relative amplitude from which on a neuron takes part.
+    signed : bool
+        Whether opposite orientations are different ones.
+
+    Returns
+    -------
+    array, shape (..., m)
+        Radians; NaN below the threshold.
+
+    Raises
+    ------
+    InvalidInput
+        The teacher has no vectors of the problem's inputs.
     """
     check_problem(problem)
     threshold, signed = check_number("threshold", threshold), check_flag("signed", signed)
@@ -219,12 +389,33 @@ def along(
     threshold: float = THRESHOLD,
     signed: bool = False,
 ) -> xr.Dataset:
-    """Condensation along a run: what `simulate(..., keep_theta=...)` returned, or parameters (..., P).
+    """Measure condensation along a run.
 
-    Dataset: above (number of neurons at the threshold or above), small_share, dead_share, effective_ratio, holding (how
-    many of the heaviest clusters hold 95 % of the amplitude, NaN for fewer than two neurons above), and, with a
-    teacher, near: the share of the neurons above that lie within `within` radians of one of its orientations. NaN where
-    a member diverged.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : xarray.Dataset or array_like, shape (..., P)
+        What `simulate(..., keep_theta=...)` returned, or parameters.
+    teacher : array_like, shape (K, D), optional
+        As in `distances`.
+    within : float
+        Radians up to which a neuron is near an orientation of the teacher.
+    threshold, signed
+        As in `clusters`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the leading axes of theta: above, the number of neurons at the threshold or above; small_share; dead_share;
+        effective_ratio; holding, how many of the heaviest clusters hold 95 % of the amplitude, NaN for fewer than two
+        neurons above; and with a teacher near, the share of the neurons above that lie within `within` of one of its
+        orientations. NaN where a member has diverged.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
     """
     import xarray as xr
 

@@ -47,11 +47,31 @@ MOST_DIRECTIONS = 10**6
 def random_directions(
     problem: Problem, theta: ArrayLike, *, count: int = 10, seed: int = 0, normalise: Normalise = "filter"
 ) -> Array:
-    """Independent normal directions (count, P) in units of theta (P,).
+    """Draw independent normal directions in units of theta.
 
-    "filter" gives the incoming weights of every unit (w_j with its bias for a hidden neuron, the row a_o for an output)
-    the norm that they have in theta; "layer" does so for a and for w as a whole; "none" leaves N(0, 1).
-    Raises InvalidInput where theta is zero, except for "none".
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    count : int
+        How many.
+    seed : int
+        Of what is drawn.
+    normalise : {"filter", "layer", "none"}
+        "filter" gives the incoming weights of every unit (w_j with its bias for a hidden neuron, the row a_o for an
+        output) the norm that they have in theta; "layer" does so for a and for w as a whole; "none" leaves N(0, 1).
+
+    Returns
+    -------
+    array, shape (count, P)
+        Zero for parameters that are not trained.
+
+    Raises
+    ------
+    InvalidInput
+        theta is zero, which only "none" can do with, or an argument is wrong.
     """
     theta = check_point(problem, theta)
     check_choice("normalise", normalise, ("filter", "layer", "none"))
@@ -81,9 +101,34 @@ def lines(
     count: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The loss at theta + α d for directions d (K, P), `count` filter-normalised random ones by default.
+    """The loss along lines through theta.
 
-    Dataset: loss (direction, alpha), and over the directions its mean, standard deviation and standard error (alpha).
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    directions : array_like, shape (K, P), optional
+        By default `count` filter-normalised random ones.
+    alphas : array_like, shape (A,)
+        Where on a line, in units of its direction.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    count : int
+        Number of random directions.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    xarray.Dataset
+        loss (direction, alpha), and over the directions its mean, std and standard error `error` (alpha).
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
     """
     import xarray as xr
 
@@ -112,7 +157,33 @@ def plane(
     objective: str = "risk",
     seed: int = 0,
 ) -> xr.Dataset:
-    """The loss (alpha, beta) at theta + α d_1 + β d_2, for directions (2, P), by default two random ones."""
+    """The loss on a plane through theta.
+
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    directions : array_like, shape (2, P), optional
+        By default two filter-normalised random ones.
+    alphas, betas : array_like, shape (A,) and (B,)
+        Where along the first and the second direction; betas are alphas by default.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    xarray.Dataset
+        loss (alpha, beta) at theta + α d_1 + β d_2.
+
+    Raises
+    ------
+    InvalidInput
+        The directions span no plane, or an argument is wrong.
+    """
     import xarray as xr
 
     theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
@@ -138,10 +209,30 @@ def interpolate(
     alphas: ArrayLike = BETWEEN,
     objective: str = "risk",
 ) -> xr.Dataset:
-    """The loss (alpha) on the line (1 - α) first + α second through two parameter vectors, first at 0, second at 1.
+    """The loss on the line through two networks.
 
-    `attrs["barrier"]`: how far the loss rises, at those of `alphas` in [0, 1], above the straight line between the
-    losses of the two, 0 where it does not (Frankle, Dziugaite, Roy & Carbin, arXiv:1912.05671).
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    first, second : array_like, shape (P,)
+        Parameters of the networks, at 0 and at 1 of the line.
+    alphas : array_like, shape (A,)
+        Where on the line.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+
+    Returns
+    -------
+    xarray.Dataset
+        loss (alpha) at (1 - α) first + α second. `attrs["barrier"]`: how far the loss rises, at those of `alphas` in
+        [0, 1], above the straight line between the losses of the two, 0 where it does not (Frankle, Dziugaite, Roy &
+        Carbin, arXiv:1912.05671).
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
     """
     import xarray as xr
 
@@ -164,10 +255,35 @@ def top_eigenvalues(
     end: Literal["largest", "smallest"] = "largest",
     method: Literal["auto", "lanczos", "dense"] = "auto",
 ) -> Array:
-    """The `count` outermost eigenvalues (count,) of the Hessian at theta (P,), from the end of the spectrum inwards.
+    """The outermost eigenvalues of the Hessian.
 
-    "lanczos" is SciPy's `eigsh` on Hessian-vector products, to a relative 1e-9, "dense" all eigenvalues of the matrix;
-    "auto" takes the latter up to P = 300. Raises InvalidInput; scipy's ArpackNoConvergence.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    count : int
+        How many.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    end : {"largest", "smallest"}
+        Of the spectrum.
+    method : {"auto", "lanczos", "dense"}
+        "lanczos" is SciPy's `eigsh` on Hessian-vector products, to a relative 1e-9, "dense" all eigenvalues of the
+        matrix; "auto" takes the latter up to P = 300.
+
+    Returns
+    -------
+    array, shape (count,)
+        From the end of the spectrum inwards.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+    scipy.sparse.linalg.ArpackNoConvergence
+        Lanczos did not converge.
     """
     theta = check_point(problem, theta)
     check_choice("end", end, ("largest", "smallest"))
@@ -186,7 +302,15 @@ def top_eigenvalues(
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The highest loss found near a theta: `rise` above the loss there, at theta + `move` (P,)."""
+    """The highest loss found near a theta.
+
+    Attributes
+    ----------
+    rise : float
+        Above the loss at theta.
+    move : array, shape (P,)
+        From theta to where it is.
+    """
 
     rise: float
     move: Array
@@ -203,12 +327,41 @@ def sharpness(
     iterations: int = 60,
     seed: int = 0,
 ) -> Sharpness:
-    """max L(theta + δ) - L(theta) over |δ| <= radius ("l2"), or over |δ / |theta|| <= radius ("adaptive").
+    """How far the loss rises within a ball around theta.
 
-    Searched by u <- radius g/|g|, g the gradient by u at δ = T u, T = 1 or |theta|, from both ends of the sharpest axis
-    of T H T and from `starts` random points: on a convex loss it never falls, and on a quadratic one it is the power
-    iteration, with radius² λ_max / 2 as its end at a minimum. The best point visited counts: a lower bound of the
-    maximum.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : array_like, shape (P,)
+        Parameters of one network.
+    radius : float
+        Of the ball.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    ball : {"l2", "adaptive"}
+        |δ| <= radius, or |δ / |theta|| <= radius.
+    starts : int
+        Random starts of the search, besides both ends of the sharpest axis.
+    iterations : int
+        Steps of the search.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    Sharpness
+        The best point that was visited: a lower bound of the maximum of L(theta + δ) - L(theta).
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
+
+    Notes
+    -----
+    The search is u <- radius g/|g|, g the gradient by u at δ = T u, T = 1 or |theta|. On a convex loss it never falls,
+    and on a quadratic one it is the power iteration, with radius² λ_max / 2 as its end at a minimum.
     """
     theta = check_point(problem, theta)
     check_choice("ball", ball, ("l2", "adaptive"))
@@ -239,10 +392,29 @@ def sharpness(
 
 
 def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "risk", top: bool = True) -> xr.Dataset:
-    """Trace and, with `top`, largest eigenvalue of the Hessian along a run, NaN where a member has diverged.
+    """Measure the curvature along a run.
 
-    theta: what `simulate(..., keep_theta=...)` returned, or parameters (..., P). The trace is exact and costs as much
-    as a loss, `theory.hessian_trace`; the eigenvalue some tens of Hessian-vector products.
+    Parameters
+    ----------
+    problem : Problem
+        Data, network and dropout.
+    theta : xarray.Dataset or array_like, shape (..., P)
+        What `simulate(..., keep_theta=...)` returned, or parameters.
+    objective : {"risk", "risk+r1"}
+        Loss whose landscape is looked at.
+    top : bool
+        Whether the largest eigenvalue is measured too, which costs some tens of Hessian-vector products; the exact
+        trace costs as much as a loss.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the leading axes of theta: trace and, with `top`, top_eigenvalue; NaN where a member has diverged.
+
+    Raises
+    ------
+    InvalidInput
+        An argument is wrong.
     """
     import xarray as xr
 
