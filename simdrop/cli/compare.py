@@ -48,8 +48,8 @@ class CompareSettings(ProblemSettings):
     seed: int = in_training(0, "seed of the masks", bounds=SEED)
     kinds: tuple[str, ...] = in_comparison(
         (),
-        "prediction to hold against the ensemble; repeat for several (gradient, averaged, modified, mean-covariance,"
-        " sme1, sme2) [default: the first three]",
+        "prediction to hold against the ensemble; repeat for several, by default the first three",
+        choices="simdrop.study.predictions:OF_MEANS",
     )
     sme_members: int | None = in_comparison(
         None, "paths of a stochastic modified equation [default: members]", bounds={"least": 2, "most": 1 << 32}

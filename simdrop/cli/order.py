@@ -49,8 +49,8 @@ class OrderSettings(ProblemSettings):
     paths: int = in_comparison(24, "members that pathwise flows follow", bounds={"least": 3})
     kinds: tuple[str, ...] = in_comparison(
         (),
-        "prediction to measure; repeat for several (gradient, averaged, modified, mean-covariance, sme1, sme2,"
-        " pathwise-plain, pathwise) [default: all]",
+        "prediction to measure; repeat for several, by default all",
+        choices="simdrop.study.predictions:PREDICTIONS",
         formerly="theories",
     )
     heat_map: bool = in_comparison(False, "also map the errors over learning rate and keep_prob")

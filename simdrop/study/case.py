@@ -19,6 +19,7 @@ from ..problem import Noise, Problem
 from ..simulation.recording import RISK_LIMIT
 from ..simulation.run import lost_steps
 from ..simulation.sme import sme
+from ..theory.flows.table import flows
 from .distances import Array, Estimate, squared_distance
 
 #: what is compared: mean parameters, mean outputs on the grid, mean risk
@@ -198,11 +199,13 @@ def along_moments(kind: str, case: Case) -> Predicted:
     return _without_spread(found, np.array(f), found["risk_mean"].values)
 
 
-def _flow(kind: str, case: Case, **options: Any) -> Any:
+def _flow(kind: str, case: Case) -> Any:
+    limits: dict[str, Any] = {}
+    if "max_evaluations" in flows()[kind].options:
+        limits["max_evaluations"] = case.max_evaluations
     return theory.flow(
-        case.problem, case.theta0, lr=case.lr, times=case.where, kind=kind, rtol=case.rtol, atol=case.atol,
-        max_evaluations=case.max_evaluations, **options,
-    )  # fmt: skip
+        case.problem, case.theta0, lr=case.lr, times=case.where, kind=kind, rtol=case.rtol, atol=case.atol, **limits
+    )
 
 
 def _without_spread(found: Any, f: Array, risk: Array) -> Predicted:
