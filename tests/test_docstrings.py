@@ -128,6 +128,14 @@ def test_simulate_describes_all_that_it_returns() -> None:
     assert "time" in described  # which this run has not: its learning rates differ
 
 
+@pytest.mark.parametrize("kind", ["modified", "mean-covariance"])
+def test_flow_describes_all_that_it_returns(kind: str) -> None:
+    problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=2, keep_prob=0.5)
+    found = simdrop.flow(problem, problem.init(), lr=0.1, times=[0.0, 0.1], kind=kind)
+    described = set(re.findall(r"\w+", sections(simdrop.flow.__doc__ or "")["Returns"]))
+    assert {*map(str, found.data_vars), *map(str, found.coords), *map(str, found.dims)} <= described
+
+
 def test_what_is_wrong_is_found() -> None:
     wrong = "Do it.\n\nParameters\n----------\nx : float\n    A number.\ny, z : int\n    Others.\n"
     assert named(sections(wrong)["Parameters"]) == ["x", "y", "z"]

@@ -191,6 +191,8 @@ def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_pa
     assert files.split() == [
         str(clone / "simdrop" / "__init__.py"), str(clone / "kernels" / "simdrop_kernels" / "__init__.py"),
     ]  # fmt: skip
+    if native.unavailable() is None:  # there is a compiler
+        assert run(python, "-c", "from simdrop_kernels import native; print(native.unavailable())").strip() == "None"
     (clone / "kernels" / "simdrop_kernels" / "added.py").write_text("def twice(x: int) -> int:\n    return 2 * x\n")
     (clone / "simdrop" / "added.py").write_text("from simdrop_kernels.added import twice\n\nFOUR = twice(2)\n")
     assert run(python, "-c", "from simdrop.added import FOUR; print(FOUR)").strip() == "4"
