@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..output.progress import Bars
+from ..settings import defaults
 from ..settings.fields import (
     ABOUT_RISK_LIMIT,
     MEMBERS,
@@ -54,21 +55,23 @@ class CompareSettings(ProblemSettings):
     sme_members: int | None = in_comparison(
         None, "paths of a stochastic modified equation [default: members]", bounds={"least": 2, "most": 1 << 32}
     )
-    record: int = in_comparison(50, "number of record times", bounds=POINTS)
-    spacing: str = in_comparison("even", "record times evenly or logarithmically spaced", choices=":even,log")
+    record: int = in_comparison(defaults.RECORD, "number of record times", bounds=POINTS)
+    spacing: str = in_comparison(defaults.SPACING, "record times evenly or logarithmically spaced", choices=":even,log")
     grid: int | None = in_comparison(
         None,
         "points at which functions are compared [default: 97 over the range of 1-D data, else up to 200 data points]",
         bounds=POINTS,
     )
-    risk_limit: float | str = in_comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
+    risk_limit: float | str = in_comparison(defaults.RISK_LIMIT, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     groups: int | None = in_comparison(
         None, "groups of members for standard errors [default: 20, or members if fewer]", bounds={"least": 3}
     )
-    backend: str = in_machine("auto", "kernels to run on; see `simdrop info`")
-    dtype: str = in_machine("float64", "floating-point type of the simulation", choices=":float64,float32")
+    backend: str = in_machine(defaults.BACKEND, "kernels to run on; see `simdrop info`")
+    dtype: str = in_machine(defaults.DTYPE, "floating-point type of the simulation", choices=":float64,float32")
     threads: int | None = in_machine(None, "processor threads [default: all cores]", bounds=THREADS)
-    memory: int = in_machine(512, "MiB for the networks trained at one time", bounds={"least": 1, "most": 1 << 30})
+    memory: int = in_machine(
+        defaults.MEMORY >> 20, "MiB for the networks trained at one time", bounds={"least": 1, "most": 1 << 30}
+    )
     out: str = in_output("simdrop-compare", "folder for results, summary and figure")
     overwrite: bool = in_output(False, "replace an earlier result in that folder")
 

@@ -11,6 +11,7 @@ import click
 from ..checks.words import shown
 from ..errors import InvalidInput
 from ..output.progress import Bars
+from ..settings import defaults
 from ..settings.fields import (
     ABOUT_RISK_LIMIT,
     MEMBERS,
@@ -56,9 +57,9 @@ class OrderSettings(ProblemSettings):
     heat_map: bool = in_comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = in_comparison(None, "points at which functions are compared", bounds=POINTS)
     groups: int = in_comparison(40, "groups of members for standard errors", bounds={"least": 3})
-    risk_limit: float | str = in_comparison(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
+    risk_limit: float | str = in_comparison(defaults.RISK_LIMIT, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     seed: int = in_comparison(0, "seed of the masks", bounds=SEED)
-    backend: str = in_machine("auto", "kernels to run on; see `simdrop info`")
+    backend: str = in_machine(defaults.BACKEND, "kernels to run on; see `simdrop info`")
     threads: int | None = in_machine(None, "processor threads [default: all cores]", bounds=THREADS)
     out: str = in_output("simdrop-order", "folder for results, summary and figures")
     overwrite: bool = in_output(False, "replace an earlier result in that folder")

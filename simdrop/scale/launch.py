@@ -23,15 +23,15 @@ from ..activations import check_registered
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
 from ..settings.fields import risk_limit_of
-from ..settings.problem import problem_of
 from ..simulation.checkpoint import InUse, OtherRun, discard
+from ..simulation.paths_plan import backend_name
+from ..simulation.plan import TrainingPlan
 from ..simulation.run import lost_steps
 from ..simulation.simulate import simulate
-from ..simulation.sme import backend_name
-from ..simulation.training import backend_names
 from ..study.case import FAILURES, Case, Means, distance
 from ..study.distances import root
 from ..study.predictions import PREDICTIONS, equations, predict
+from .data import problem_of
 from .design import Design
 from .point import Point, groups_of
 
@@ -70,8 +70,12 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
 
 def with_backends(point: Point) -> Point:
     """The first point of a launch with the backends that take all of it on this machine."""
-    problem = problem_of(point)[0]
-    (trains,) = backend_names(problem, **point.training())
+    problem = problem_of(point)
+    training = TrainingPlan.check(
+        problem, np.zeros(problem.n_params), lr=point.lr, steps=point.steps, members=point.members, seed=point.seed,
+        record=point.record, spacing=point.spacing, risk_limit=risk_limit_of(point.risk_limit), **point.training(),
+    )  # fmt: skip
+    (trains,) = (phase.backend.name for phase in training.phases)
     orders = equations(point.kinds)
     if not orders:
         return replace(point, backend=trains)
@@ -92,7 +96,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
     """
     first, count = points[0], points[0].members
     check_registered(first.activation)
-    problem = problem_of(first)[0]  # the same for all but for keep_prob, see PER_MEMBER
+    problem = problem_of(first)  # the same for all but for keep_prob, see PER_MEMBER
     kept = {p: replace(problem, keep_prob=p) for p in {point.keep_prob for point in points}}
     problems = [kept[point.keep_prob] for point in points]
     starts = [
@@ -121,7 +125,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
 def seconds_of_flows(point: Point) -> float:
     """Seconds that the flows of a point take, without compilation."""
     flows = replace(point, kinds=tuple(kind for kind in point.kinds if PREDICTIONS[kind].equation is None))
-    problem = problem_of(point)[0]
+    problem = problem_of(point)
     theta0 = problem.init(seed=point.init_seed, scale=point.init_scale, gamma=point.init_gamma)
     list(_predictions(flows, replace(flows, steps=point.svag or 1), problem, theta0, None))
     began = time.perf_counter()

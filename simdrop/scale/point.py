@@ -15,6 +15,8 @@ from ..checks.numbers import check_keep_prob
 from ..checks.words import check_choice, check_names
 from ..errors import InvalidInput
 from ..problem import Noise
+from ..settings import defaults
+from ..settings.defaults import BACKEND, DTYPE, RECORD, SPACING
 from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, documented, risk_limit_of, setting
 from ..settings.problem import ProblemSettings
 from ..simulation.objective import ALIASES
@@ -54,11 +56,11 @@ class Point(ProblemSettings):
     batch_size: int | None = _simulation(None, "samples of a minibatch", bounds=_FROM_1)
     replace: bool = _simulation(False, "draw minibatches with replacement")
     svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise", bounds=_FEW)
-    dtype: str = _simulation("float32", "floating-point type", choices=":float32,float64")
-    backend: str = _simulation("auto", "kernels to run on")
-    record: int = _simulation(11, "number of record times", bounds=POINTS)
-    spacing: str = _simulation("even", "record times evenly or logarithmically spaced")
-    risk_limit: float | str = _simulation(1e8, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
+    dtype: str = _simulation(DTYPE, "floating-point type", choices=":float32,float64")
+    backend: str = _simulation(BACKEND, "kernels to run on")
+    record: int = _simulation(RECORD, "number of record times", bounds=POINTS)
+    spacing: str = _simulation(SPACING, "record times evenly or logarithmically spaced")
+    risk_limit: float | str = _simulation(defaults.RISK_LIMIT, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
     masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FEW)
     law: str = _noise("bernoulli", "law of the factors of dropout")

@@ -19,9 +19,10 @@ from ..checks.numbers import check_count, check_flag, check_number, check_thread
 from ..checks.words import check_path, shown
 from ..errors import InvalidInput
 from ..output.progress import Progress, check_progress, telling
-from ..settings.problem import problem_of, start_of
+from ..settings.problem import start_of
 from ..simulation.interrupt import raising
 from ..study.predictions import equations
+from .data import problem_of
 from .design import Design, check_design
 from .launch import CHECKPOINT_SECONDS, Arrays, Resume, launches, seconds_of_flows, with_backends, work
 from .point import Point
@@ -96,7 +97,7 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
     _firsts(design, parts)  # refuses what could not be run
     for part in parts:
         points = [design.points[number] for number in part]
-        problem = problem_of(points[0])[0]
+        problem = problem_of(points[0])
         samples = points[0].batch_size or problem.n_samples
         updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
         largest = max(largest, problem.n_params)
@@ -122,7 +123,7 @@ def _firsts(design: Design, parts: Sequence[Sequence[int]]) -> list[Point]:
             found.append(with_backends(first))
             starts = {(point.init_scale, point.init_gamma): point for point in (design.points[k] for k in part)}
             if starts.keys() != {(1.0, 0.0)}:  # those cannot overflow
-                problem = problem_of(first)[0]
+                problem = problem_of(first)
                 for point in starts.values():
                     start_of(problem, point)
     except (InvalidInput, BackendError) as error:
@@ -133,7 +134,7 @@ def _firsts(design: Design, parts: Sequence[Sequence[int]]) -> list[Point]:
 def _rate(design: Design, threads: int | None) -> float:
     """Updates per second in a short run of the first point."""
     first = design.points[0]
-    problem = problem_of(first)[0]
+    problem = problem_of(first)
     short = replace(first, kinds=(), keep=(), record=2, steps=1)
     work([short], threads)  # compiles
     while True:

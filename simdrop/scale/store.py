@@ -30,10 +30,11 @@ from ..checks.words import check_path, shown
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
 from ..output.storage import damage_as_invalid
-from ..settings.problem import ProblemSettings, problem_of
+from ..settings.problem import ProblemSettings
 from ..simulation.checkpoint import Torn, discard, refuse_other, sync_folder
 from ..simulation.checkpoint import read as read_file
 from ..simulation.checkpoint import write as write_file
+from .data import problem_of
 from .design import Design
 from .launch import Arrays
 
@@ -256,7 +257,7 @@ def _params(design: Design) -> int:
 def _problems(design: Design, names: Sequence[str]) -> list[Problem]:
     """The problems of the first points with their values of these fields."""
     first = {tuple(getattr(point, name) for name in names): point for point in reversed(design.points)}
-    return [problem_of(point)[0] for point in reversed(first.values())]
+    return [problem_of(point) for point in reversed(first.values())]
 
 
 def _versions() -> dict[str, str]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 #: samples on which a network is tried before it is trained
 TRIED = 1000
 
-_data = partial(setting, section="Data")
+DATA = "Data"
+_data = partial(setting, section=DATA)
 _network = partial(setting, section="Network and dropout")
 
 
@@ -66,10 +67,15 @@ class ProblemSettings:
 
 def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
     """The problem of `settings`, with its data."""
-    from ..data import load
-    from ..problem import Problem
+    data = data_of(settings)
+    return problem_on(data, settings), data
 
-    data = load(
+
+def data_of(settings: ProblemSettings) -> Data:
+    """The data of `settings`; raises InvalidInput."""
+    from ..data import load
+
+    return load(
         settings.data,
         target=settings.target,
         inputs=settings.inputs,
@@ -80,7 +86,13 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
         categories=settings.categories,  # type: ignore[arg-type]  # load checks it
         header=settings.header,
     )
-    problem = Problem(
+
+
+def problem_on(data: Data, settings: ProblemSettings) -> Problem:
+    """The problem of `settings` on data that were read before."""
+    from ..problem import Problem
+
+    return Problem(
         data.x,
         data.y,
         width=settings.width,
@@ -91,7 +103,6 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
         output_scale=settings.output_scale,
         train=settings.train,  # type: ignore[arg-type]  # Problem checks it
     )
-    return problem, data
 
 
 def start_of(problem: Problem, settings: ProblemSettings) -> NDArray[np.float64]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..problem import Problem
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
 from .objective import describe
+from .plan import TrainingPlan
+from .run import Run
+from .settings import Settings
 
 if TYPE_CHECKING:
-    from .run import Run
-    from .settings import Settings
-    from .training import _Training
+    import xarray as xr
 
 
 def of_work(run: Run) -> dict[str, Any]:
@@ -30,9 +30,18 @@ def of_work(run: Run) -> dict[str, Any]:
     }
 
 
-def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Run, interrupted: bool) -> dict[str, Any]:
+def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
+    """What a run recorded, with its coordinates and attributes."""
+    settings, wanted = plan.settings, plan.wanted
+    same = (settings.lr == settings.lr[0]).all()
+    times = settings.lr[0] * wanted.steps / (plan.step.svag or 1) if same else None
+    attrs = of_run(plan, run, interrupted=interrupted)
+    return _with_coordinates(settings, run.dataset(times, grid=wanted.grid_of(plan.problem), attrs=attrs))
+
+
+def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]:
     """All of a simulation: what reproduces its numbers and how long they took."""
-    step = training.phases[0].step
+    problem, settings, step = plan.problem, plan.settings, plan.step
     per_member = {
         name: float(value[0]) if (value == value[0]).all() else f"{PER_MEMBER}: {value.min():g} ... {value.max():g}"
         for name, value in (("lr", settings.lr), ("keep_prob", settings.keep_prob))
@@ -47,16 +56,16 @@ def of_run(problem: Problem, settings: Settings, *, training: _Training, run: Ru
         "seed": _seed(settings.seeds),
         "dtype": str(settings.dtype),
         "theta0_sha256": settings.theta0_sha256,
-        "objective": describe({phase.first: phase.step.objective for phase in training.phases}),
+        "objective": describe({phase.first: phase.step.objective for phase in plan.phases}),
         "penalty": step.penalty,
         "optimizer": step.optimizer.name,
         **asdict(step.optimizer),
         **of_noise(step.noise, problem),
         "svag": step.svag,
-        "risk_limit": run.wanted.risk_limit_told,
-        "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in training.phases)),
-        "backend_reason": "; ".join(dict.fromkeys(phase.reason for phase in training.phases)),
-        "threads": training.threads,
+        "risk_limit": plan.wanted.risk_limit_told,
+        "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in plan.phases)),
+        "backend_reason": "; ".join(dict.fromkeys(phase.reason for phase in plan.phases)),
+        "threads": plan.threads,
         "interrupted": int(interrupted),
         **of_work(run),
         **versions(),
@@ -82,14 +91,35 @@ def _seed(seeds: NDArray[np.uint64]) -> str:
     return str(seeds[0]) if (seeds == seeds[0]).all() else f"{PER_MEMBER}: {seeds.min()} ... {seeds.max()}"
 
 
-def identity(problem: Problem, settings: Settings, *, training: _Training, run: Run) -> dict[str, Any]:
+def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
     """What two runs must share so that one can go on from the state of the other."""
-    everything = of_run(problem, settings, training=training, run=run, interrupted=False)
+    settings, everything = plan.settings, of_run(plan, run, interrupted=False)
     for name in (*_INCIDENTAL, *machine(), "python_version"):
         del everything[name]
-    wanted = run.wanted
+    wanted = plan.wanted
     points = np.zeros(0) if wanted.points is None else wanted.points
     recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array((wanted.groups, wanted.norms)))
-    numbers = "0, 1, ..." if training.numbers is None else "sha256 " + fingerprint(training.numbers)
+    numbers = "0, 1, ..." if plan.numbers is None else "sha256 " + fingerprint(plan.numbers)
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
     return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
+
+
+def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
+    """The results with lr, keep_prob and seeds as coordinates.
+
+    They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed
+    on `kept`.
+    """
+    numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
+    for name, values in numbers.items():
+        if name in settings.per_member:
+            data = data.assign_coords({name: ("member", np.array(values))})
+            if "kept" in data.coords:
+                data = data.assign_coords({f"kept_{name}": ("kept", values[data["kept"].values])})
+        elif name != "seed":
+            data = data.assign_coords({name: float(values[0])})
+    if (settings.keep_prob != settings.keep_prob[0]).any():
+        for name in ("theta_mean", "group_theta_mean"):
+            if name in data:
+                data[name].attrs["keep_prob"] = PER_MEMBER
+    return data

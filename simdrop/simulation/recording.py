@@ -16,6 +16,7 @@ from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem
+from ..settings.defaults import RISK_LIMIT
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,10 +26,6 @@ Alive = NDArray[np.bool_]
 
 #: what running moments are kept of: the parameters, or the outputs at the grid
 What = Literal["theta", "values"]
-#: a member whose R_S is more than this many times that at its start has blown up: its outputs are 10^4 times as large.
-#: Losses that rise at large learning rates and come down again rise less, by up to about the width of the network
-#: (Lewkowycz et al., arXiv:2003.02218), and what grows at every step passes any bound soon
-RISK_LIMIT = 1e8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +51,10 @@ class Wanted:
     def risk_limit_told(self) -> float | str:
         """As attributes of results hold it: JSON has no infinity."""
         return self.risk_limit if math.isfinite(self.risk_limit) else "none"
+
+    def grid_of(self, problem: Problem) -> NDArray[np.float64] | None:
+        """The grid (k, d) as users give it, or None."""
+        return None if self.points is None else self.points[:, : problem.x.shape[1]]
 
     @classmethod
     def check(

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
-#: bytes of parameters and optimizer state that one block of members may take by default
-DEFAULT_MEMORY = 512 << 20
 #: neuron·sample updates of one step of one block at most, so that a kernel call stays well below a second
 BLOCK_WORK = 500_000_000
 #: seconds that one kernel call should last: long enough to cost nothing, short enough to stop soon
@@ -257,7 +255,7 @@ def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
     if lost.size == steps.size:
         raise with_partial(Diverged(f"all members diverged; {_remedy(data)}. {text}"), data)
     try:
-        warnings.warn(text, DivergenceWarning, stacklevel=3)
+        warnings.warn(text, DivergenceWarning, stacklevel=5)  # where simulate() or sme() was called
     except DivergenceWarning as error:  # where warnings are errors
         raise with_partial(error, data)  # noqa: B904
 

@@ -108,7 +108,7 @@ class Settings:
         )
 
 
-def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
+def check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
     """The members' numbers (members,); raises InvalidInput."""
     if numbers is None:
         return None
@@ -118,7 +118,7 @@ def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64
     return array.astype(np.uint64)
 
 
-def _check_noise(
+def check_noise(
     problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
 ) -> Noise:
     """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
@@ -145,7 +145,7 @@ def _check_noise(
     return noise.check(problem)
 
 
-def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
+def check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
     """The optimizer with its options; raises InvalidInput."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
     if given is not None and not isinstance(given, Mapping):
@@ -164,7 +164,7 @@ def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimize
     return kind(**options)
 
 
-def _check_step(
+def check_step(
     problem: Problem,
     objectives: Mapping[int, str],
     optimizer: Optimizer,
@@ -185,7 +185,7 @@ def _check_step(
     return Step(network=problem.network, noise=noise, optimizer=optimizer, penalty=penalty, svag=svag or 0)
 
 
-def _check_draws(step: Step, steps: int, params: int) -> None:
+def check_draws(step: Step, steps: int, params: int) -> None:
     """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
     each = step.noise.masks * (2 if step.svag else 1)
     if steps * each > MAX_STEPS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from numpy.typing import ArrayLike
@@ -12,23 +11,14 @@ from numpy.typing import ArrayLike
 from simdrop_kernels.contract.objectives import Objective
 from simdrop_kernels.contract.optimizers import OptimizerName
 
-from .. import provenance
-from ..checks.numbers import (
-    check_flag,
-    check_number,
-    check_threads,
-)
-from ..checks.words import check_path
-from ..errors import InvalidInput
-from ..output.folder import opened
-from ..output.progress import Progress, check_progress, telling
+from ..output.progress import Progress
 from ..problem import Noise, Problem
+from ..settings.defaults import BACKEND, MEMORY, QUANTILES, RECORD, RISK_LIMIT
 from . import describe
-from .objective import check_objective, check_penalty
-from .recording import RISK_LIMIT, Wanted, record_steps
-from .run import DEFAULT_MEMORY, Run, block_members, keep, report_end
-from .settings import Settings, _check_draws, _check_noise, _check_numbers, _check_optimizer, _check_step
-from .training import _phases, _told, _Training
+from .carry_out import CHECKPOINT_SECONDS, Output, carry_out
+from .plan import TrainingPlan
+from .run import Run
+from .training import Training
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,19 +41,19 @@ def simulate(
     noise: Noise | None = None,
     svag: int | None = None,
     keep_prob: ArrayLike | None = None,
-    backend: str = "auto",
+    backend: str = BACKEND,
     dtype: Literal["float32", "float64"] = "float64",
-    record: int | ArrayLike = 50,
+    record: int | ArrayLike = RECORD,
     spacing: Literal["even", "log"] = "even",
     keep_theta: bool | Sequence[int] = False,
     grid: ArrayLike | None = None,
     covariance: bool | Sequence[int] = False,
     norms: bool = False,
-    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    quantiles: Sequence[float] = QUANTILES,
     groups: int = 0,
     risk_limit: float | None = RISK_LIMIT,
     threads: int | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: int = MEMORY,
     block_size: int | None = None,
     progress: Progress | bool | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -71,7 +61,7 @@ def simulate(
     numbers: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> xr.Dataset:
     """Train an ensemble of networks with dropout and record it on the way.
 
@@ -259,64 +249,28 @@ def simulate(
     >>> bool(runs.risk_mean[-1] < runs.risk_mean[0])
     True
     """
-    settings = Settings.check(
-        problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0
-    )
-    objectives = check_objective(objective, settings.steps)
-    noise = _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives)
-    how = _check_optimizer(optimizer, optimizer_options)
-    step = _check_step(problem, objectives, how, noise, check_penalty(penalty, objectives), svag)
-    _check_draws(step, settings.steps, problem.n_params)
-    wanted = Wanted.check(
-        problem,
-        members=settings.members,
-        steps=record_steps(settings.steps, record, spacing),
-        keep_theta=keep_theta,
-        grid=grid,
-        covariance=covariance,
-        norms=norms,
-        quantiles=quantiles,
-        groups=groups,
-        risk_limit=risk_limit,
-        dtype=settings.dtype,
-    )
-    phases = _phases(problem, objectives, step, backend, settings.dtype)
-    threads = provenance.cores() if threads is None else check_threads(threads)
-    drawn_by = _check_numbers(numbers, settings.members)
-    training = _Training(problem=problem, settings=settings, phases=phases, threads=threads, numbers=drawn_by)
-    samples = (step.noise.batch_size or problem.n_samples) * step.noise.masks * (2 if step.svag else 1)
-    speed = min(getattr(phase.backend, "SPEED", 1) for phase in phases)
-    block = block_members(
-        settings.members,
-        state=problem.n_params * settings.dtype.itemsize * (1 + step.optimizer.moments),
-        work=problem.width * samples * (problem.n_inputs + problem.n_outputs) / speed,
-        memory=memory,
-        given=block_size,
-    )
-    run = Run(training, wanted, members=settings.members, params=problem.n_params, block=block)
-    progress = check_progress(progress)
-    seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0)
-    if checkpoint is not None:
-        checkpoint = check_path("checkpoint", checkpoint)
-    if check_flag("resume", resume) and checkpoint is None:
-        raise InvalidInput("resume=True needs a checkpoint: the file to continue from")
-    with ExitStack() as stack:
-        folder = stack.enter_context(opened(out, "simulate", overwrite=check_flag("overwrite", overwrite)))
-        if checkpoint is not None:
-            from .checkpoint import Checkpoint
+    output = Output.check(
+        out=out, overwrite=overwrite, progress=progress, checkpoint=checkpoint, resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+    )  # fmt: skip
+    plan = TrainingPlan.check(
+        problem, theta0, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, numbers=numbers,
+        objective=objective, penalty=penalty, optimizer=optimizer, optimizer_options=optimizer_options,
+        batch_size=batch_size, replace=replace, noise=noise, svag=svag, dtype=dtype, backend=backend, threads=threads,
+        memory=memory, block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
+        covariance=covariance, norms=norms, quantiles=quantiles, groups=groups, risk_limit=risk_limit,
+    )  # fmt: skip
+    return train(plan, output)
 
-            identity = describe.identity(problem, settings, training=training, run=run)
-            held = Checkpoint(checkpoint, identity, resume=resume, seconds=seconds)
-            run.checkpoint = stack.enter_context(held)
-        stopped = run.go("simulate", stack.enter_context(telling(progress)))
-        if stopped is not None and not run.updates:
-            raise stopped
-        attrs = describe.of_run(problem, settings, training=training, run=run, interrupted=stopped is not None)
-        times = settings.lr[0] * wanted.steps / (step.svag or 1) if (settings.lr == settings.lr[0]).all() else None
-        points = None if wanted.points is None else wanted.points[:, : problem.x.shape[1]]
-        data = _told(settings, run.dataset(times, grid=points, attrs=attrs))
-        keep(data, folder, stopped)
-        if run.checkpoint is not None and stopped is None:
-            run.checkpoint.remove()
-    report_end(data, stopped)
-    return data
+
+def train(plan: TrainingPlan, output: Output) -> xr.Dataset:
+    """Carry out a plan; returns and raises as `simulate`."""
+    members, params = plan.settings.members, plan.problem.n_params
+    run = Run(Training(plan), plan.wanted, members=members, params=params, block=plan.block)
+    return carry_out(
+        run,
+        output,
+        "simulate",
+        describe=lambda interrupted: describe.result(plan, run, interrupted=interrupted),
+        identity=lambda: describe.identity(plan, run),
+    )

@@ -16,7 +16,7 @@ from ..checks.numbers import check_count, is_one
 from ..checks.sizes import check_memory
 from ..errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
 from ..problem import Noise, Problem
-from ..simulation.recording import RISK_LIMIT
+from ..settings.defaults import RISK_LIMIT
 from ..simulation.run import lost_steps
 from ..simulation.sme import sme
 from ..theory.flows.table import flows

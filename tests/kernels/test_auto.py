@@ -7,7 +7,7 @@ import pytest
 from oracles import steps
 
 import simdrop
-from simdrop.simulation.sme import backend_name, sizes_of
+from simdrop.simulation.paths_plan import backend_name, sizes_of
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import INCREMENTS
 from simdrop_kernels.contract.step import Sizes

@@ -13,7 +13,7 @@ from oracles import enumeration, steps
 import simdrop
 from simdrop.errors import Diverged, InvalidInput
 from simdrop.problem import Noise
-from simdrop.simulation.sme import schedule
+from simdrop.simulation.paths_plan import schedule
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.equation import Equation
 from simdrop_kernels.contract.step import Ensemble

@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from simdrop_kernels import Step, registry
-
-from ...checks.numbers import check_count, check_finite, check_flag, check_threads
-from ...checks.words import check_choice
+from ...checks.numbers import check_count, check_finite, check_flag
 from ...errors import InvalidInput
 from ...output.progress import Progress, telling
 from ...problem import Problem, check_problem
+from ...settings.defaults import BACKEND, MEMORY, RECORD, RISK_LIMIT
+from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
-from ...simulation.recording import RISK_LIMIT, check_risk_limit, record_steps
-from ...simulation.run import DEFAULT_MEMORY, with_partial
-from ...simulation.settings import Settings
-from ...simulation.simulate import simulate
-from ...simulation.sme import backend_name, sizes_of
+from ...simulation.paths_plan import backend_name
+from ...simulation.plan import TrainingPlan
+from ...simulation.run import with_partial
+from ...simulation.simulate import train
 from ..case import Case, grid_points
 from ..distances import Array
 from ..predictions import FLOWS, PREDICTIONS, check_kinds, equations
@@ -98,15 +96,15 @@ def compare(
     seed: int = 0,
     kinds: Sequence[str] = FLOWS,
     sme_members: int | None = None,
-    record: int | ArrayLike = 50,
+    record: int | ArrayLike = RECORD,
     spacing: Literal["even", "log"] = "even",
     grid: int | ArrayLike | None = None,
     groups: int | None = None,
     risk_limit: float | None = RISK_LIMIT,
-    backend: str = "auto",
+    backend: str = BACKEND,
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: int = MEMORY,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
@@ -182,53 +180,31 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A comparison whose arguments have been checked, ready to run; `common` are arguments of `simulate`."""
+    """A comparison whose arguments have been checked, ready to run."""
 
-    problem: Problem
-    theta0: Array
-    steps: int
-    members: int
-    groups: int
-    record: NDArray[np.int64]
+    training: TrainingPlan
+    points: Array
     kinds: list[str]
     sme_members: int | None
-    common: dict[str, Any]
+    risk_limit: float | None
 
     @classmethod
     def check(
-        cls,
-        problem: Problem,
-        theta0: ArrayLike | None,
-        *,
-        steps: int,
-        members: int,
-        kinds: Sequence[str],
-        sme_members: int | None,
-        record: int | ArrayLike,
-        spacing: str,
-        grid: int | ArrayLike | None,
-        groups: int | None,
-        **common: Any,
-    ) -> Plan:
+        cls, problem: Problem, theta0: ArrayLike | None, *, lr: float, members: int, kinds: Sequence[str],
+        sme_members: int | None, grid: int | ArrayLike | None, groups: int | None, risk_limit: float | None,
+        **training: Any,
+    ) -> Plan:  # fmt: skip
         """Refuse, before any work, what `compare` cannot do; arguments as there. Raises InvalidInput, BackendError."""
         theta0 = check_start(problem, theta0)
-        if theta0.ndim != 1:
-            expected = f"shape ({problem.n_params},)"
-            raise InvalidInput(f"theta0 must be one start for all members, {expected}, got {theta0.shape}")
-        common["lr"] = _check_lr(common["lr"])
         members = check_count("members", members, least=4)
-        checked = {name: common[name] for name in ("lr", "seed", "dtype")}
-        Settings.check(problem, theta0=theta0, steps=steps, members=members, keep_prob=None, **checked)
-        check_choice("backend", common["backend"], ("auto", *registry.names()))
-        step = Step(network=problem.network)
-        registry.choose(common["backend"], step, np.dtype(common["dtype"]), sizes=sizes_of(problem))
-        check_count("memory", common["memory"])
-        check_risk_limit(common["risk_limit"])
-        if common["threads"] is not None:
-            check_threads(common["threads"])
         groups = min(20, members) if groups is None else check_count("groups", groups, least=3)
         if groups > members:
             raise InvalidInput(f"groups must be at most the {members} members, got {groups}")
+        points = grid_points(problem, grid)
+        plan = TrainingPlan.check(
+            problem, theta0, lr=_check_lr(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
+            **training,
+        )  # fmt: skip
         kinds = _check_kinds(kinds)
         if sme_members is not None:
             check_count("sme_members", sme_members, least=2, most=1 << 32)
@@ -237,17 +213,7 @@ class Plan:
                 problem, order=max(orders), noise=None, scheme="rk4", antithetic=True, backend="auto",
                 members=sme_members or members,
             )  # fmt: skip
-        return cls(
-            problem=problem,
-            theta0=theta0,
-            steps=steps,
-            members=members,
-            groups=groups,
-            record=record_steps(steps, record, spacing),
-            kinds=kinds,
-            sme_members=sme_members,
-            common=common | {"grid": grid_points(problem, grid)},
-        )
+        return cls(training=plan, points=points, kinds=kinds, sme_members=sme_members, risk_limit=risk_limit)
 
     def run(
         self,
@@ -268,24 +234,15 @@ class Plan:
                 raise with_partial(error, runs)  # noqa: B904
 
     def _simulate(self, watch: _Watch, out: Folder | None, tell: Progress) -> xr.Dataset:
-        with watch("simulate", self.steps * self.members):
-            runs = simulate(
-                self.problem,
-                self.theta0,
-                steps=self.steps,
-                members=self.members,
-                record=self.record,
-                groups=self.groups,
-                out=out,
-                progress=tell,
-                **self.common,
-            )
+        settings = self.training.settings
+        with watch("simulate", settings.steps * settings.members):
+            runs = train(self.training, Output(out=out, progress=tell))
         compiled = watch.seconds["compile"] = runs.attrs["compile_seconds"]
         watch.seconds["simulate"] -= compiled
         return runs
 
     def _measure(self, watch: _Watch, runs: xr.Dataset, run_id: str, tell: Progress) -> Comparison:
-        problem, case = self.problem, self._case(runs["time"].values)
+        problem, case = self.training.problem, self._case(runs["time"].values)
         with watch("flows", len(self.kinds)):
             predicted = follow_all(case, self.kinds, tell)
             flows = as_dataset(predicted, case)
@@ -297,17 +254,22 @@ class Plan:
         return Comparison(problem, runs, flows, distances, summary, run_id)
 
     def _case(self, times: Array) -> Case:
-        common = {name: self.common[name] for name in ("lr", "seed", "threads", "risk_limit")}
+        plan, settings = self.training, self.training.settings
         return Case(
-            problem=self.problem, theta0=self.theta0, steps=self.steps, points=self.common["grid"], times=times,
-            members=self.members, groups=self.groups, sme_members=self.sme_members, **common,
+            problem=plan.problem, theta0=settings.theta0, lr=float(settings.lr[0]), steps=settings.steps,
+            points=self.points, times=times, members=settings.members, groups=plan.wanted.groups, seed=settings.seed,
+            threads=plan.threads, sme_members=self.sme_members, risk_limit=self.risk_limit,
         )  # fmt: skip
 
 
 def check_start(problem: Problem, theta0: ArrayLike | None) -> Array:
-    """theta0 (..., P), by default a draw; raises InvalidInput."""
+    """The start of all members (P,), by default a draw; raises InvalidInput."""
     check_problem(problem)
-    return problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    theta0 = problem.check_theta(problem.init() if theta0 is None else theta0, "theta0")
+    if theta0.ndim != 1:
+        expected = f"shape ({problem.n_params},)"
+        raise InvalidInput(f"theta0 must be one start for all members, {expected}, got {theta0.shape}")
+    return theta0
 
 
 def _check_lr(lr: object) -> float:

@@ -21,10 +21,12 @@ from ...errors import Diverged, DivergenceWarning, InvalidInput
 from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
+from ...settings.defaults import BACKEND, RISK_LIMIT
+from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
-from ...simulation.recording import RISK_LIMIT
+from ...simulation.plan import TrainingPlan
 from ...simulation.run import with_partial
-from ...simulation.simulate import simulate
+from ...simulation.simulate import train
 from ...theory.flows.mean_covariance import DENSE
 from ..case import FAILURES, QUANTITIES, Case, distance, grid_points, group_means, still
 from ..comparison.compare import check_start
@@ -123,7 +125,7 @@ def heat_map(
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     risk_limit: float | None = RISK_LIMIT,
-    backend: str = "auto",
+    backend: str = BACKEND,
     threads: int | None = None,
     progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,
@@ -218,11 +220,13 @@ class _Cells:
         kinds = check_kinds(kinds, where="heat_map")
         groups = check_count("groups", groups, least=3, most=1 << 32)
         members = check_count("members", members, least=groups, most=1 << 32) // groups * groups  # not across cells
-        return cls(
+        cells = cls(
             problem=problem, theta0=theta0, rates=rates, kept=kept, time=time, members=members, sme_members=sme_members,
             kinds=kinds, groups=groups, points=grid_points(problem, grid),
             common={"seed": seed, "risk_limit": risk_limit, "backend": backend, "threads": threads},
         )  # fmt: skip
+        cells.training()
+        return cells
 
     @property
     def steps(self) -> Any:
@@ -253,17 +257,21 @@ class _Cells:
             raise with_partial(stopped, self._map(found))  # noqa: B904
         return self._map(found)
 
-    def _train(self, tell: Progress) -> xr.Dataset:
-        """One ensemble: the members of all cells, one cell after the other; those that diverge are expected to."""
+    def training(self) -> TrainingPlan:
+        """One ensemble: the members of all cells, one cell after the other. Raises InvalidInput and BackendError."""
         rates, kept = self.rates, self.kept
+        return TrainingPlan.check(
+            self.problem, self.theta0, lr=np.repeat(np.tile(rates, len(kept)), self.members),
+            keep_prob=np.repeat(np.repeat(kept, len(rates)), self.members), steps=int(self.steps.max()),
+            record=np.unique(self.steps), groups=self.groups * len(kept) * len(rates), grid=self.points,
+            quantiles=(), **self.common,
+        )  # fmt: skip
+
+    def _train(self, tell: Progress) -> xr.Dataset:
+        """The ensemble, trained; that members diverge is expected."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            return simulate(
-                self.problem, self.theta0, lr=np.repeat(np.tile(rates, len(kept)), self.members),
-                keep_prob=np.repeat(np.repeat(kept, len(rates)), self.members), steps=int(self.steps.max()),
-                record=np.unique(self.steps), groups=self.groups * len(kept) * len(rates), grid=self.points,
-                quantiles=(), progress=tell, **self.common,
-            )  # fmt: skip
+            return train(self.training(), Output(progress=tell))
 
     def _case(self, i: int, j: int) -> Case:
         """The ensemble of one cell."""

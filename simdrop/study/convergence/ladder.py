@@ -25,21 +25,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels import Step, registry
 from simdrop_kernels.mathematics.rng import MAX_STEPS
 
 from ... import provenance, theory
 from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
-from ...checks.words import check_choice, shown
+from ...checks.words import shown
 from ...errors import Diverged, InvalidInput
 from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
+from ...settings.defaults import BACKEND, RISK_LIMIT
+from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
-from ...simulation.recording import RISK_LIMIT, check_risk_limit
+from ...simulation.plan import TrainingPlan
 from ...simulation.run import lost_steps
-from ...simulation.simulate import simulate
-from ...simulation.sme import sizes_of
+from ...simulation.simulate import train
 from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
@@ -109,7 +109,7 @@ def order(
     grid: int | ArrayLike | None = None,
     groups: int = 40,
     risk_limit: float | None = RISK_LIMIT,
-    backend: str = "auto",
+    backend: str = BACKEND,
     threads: int | None = None,
     progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,
@@ -240,8 +240,6 @@ def check_cases(
     Raises InvalidInput and BackendError.
     """
     theta0 = check_start(problem, theta0)
-    if theta0.ndim != 1:
-        raise InvalidInput(f"theta0 must be one start for all members, ({problem.n_params},), got {theta0.shape}")
     steps = check_ladder(lrs, time)
     members = check_count("members", members, least=3, most=1 << 32)
     groups = check_count("groups", groups, least=3)
@@ -250,17 +248,26 @@ def check_cases(
         if value > members:
             raise InvalidInput(f"{name} must be at most the {members} members, got {shown(value)}")
     sme_members = check_count("sme_members", sme_members, least=groups, most=1 << 32)
-    check_risk_limit(risk_limit)
-    check_choice("backend", backend, ("auto", *registry.names()))
-    registry.choose(backend, Step(network=problem.network), np.dtype("float64"), sizes=sizes_of(problem))
     points, seed = grid_points(problem, grid), check_seed(seed)
     threads = None if threads is None else check_threads(threads)
-    return [
+    cases = [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
              seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
              risk_limit=risk_limit)
         for number, (lr, count) in enumerate(steps.items())
     ]  # fmt: skip
+    for case in cases:
+        _training(case, paths)
+    return cases
+
+
+def _training(case: Case, paths: int) -> TrainingPlan:
+    """The ensemble of a rung, of which `paths` members are kept. Raises InvalidInput and BackendError."""
+    return TrainingPlan.check(
+        case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
+        record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
+        threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)),
+    )  # fmt: skip
 
 
 def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
@@ -288,11 +295,7 @@ def _rung(
     """Distances and their standard errors at one learning rate, (kind, quantity) -> (D, s), and members lost."""
     found: dict[tuple[str, str], Any] = {}
     try:
-        runs = simulate(
-            case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
-            record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
-            threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)),
-        )  # fmt: skip
+        runs = train(_training(case, paths), Output())
         simulated = controlled(group_means(runs, -1, slice(None)), case)
     except Diverged as error:
         failures.append(f"lr {case.lr:g}: {error}")
