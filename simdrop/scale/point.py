@@ -81,6 +81,11 @@ class Point(ProblemSettings):
     scheme: str = _theory("rk4", "its scheme")
     sme_backend: str = _theory("auto", "kernels that it runs on")
 
+    @property
+    def times(self) -> int:
+        """Record times at most: no more than there are steps, with the start."""
+        return min(self.record, self.steps + 1)
+
     def noise(self) -> Noise:
         """The noise of a step.
 

@@ -102,7 +102,7 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
         updates += sum(p.members * p.steps for p in points) * float(problem.width * samples)
         largest = max(largest, problem.n_params)
         memory = max(memory, 4.0 * 8 * problem.n_params * sum(p.members for p in points))
-    times = max(point.record for point in design.points)
+    times = max(point.times for point in design.points)
     first = design.points[0]
     row = 3 * times + 1 + 2 * len(first.kinds) + 2 * times * ("norm" in first.keep)
     if "theta_mean" in first.keep:

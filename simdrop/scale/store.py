@@ -124,7 +124,7 @@ class Store:
 
         folder, design = str(self.folder / "results.zarr"), self.design
         points, first = design.shape, design.points[0]
-        times, kinds = {"time": max(point.record for point in design.points)}, {"kind": len(first.kinds)}
+        times, kinds = {"time": max(point.times for point in design.points)}, {"kind": len(first.kinds)}
         arrays: dict[str, tuple[dict[str, int], Any]] = {"step": (times, -1), "diverged": ({}, -1)}
         arrays |= dict.fromkeys(("risk_mean", "risk_error"), (times, np.nan))
         arrays |= dict.fromkeys(("distance", "distance_error") if first.kinds else (), (kinds, np.nan))

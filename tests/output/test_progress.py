@@ -14,11 +14,13 @@ from simdrop import scale
 from simdrop.errors import InvalidInput
 from simdrop.output.progress import STAGES
 from simdrop.reproduce import Settings
+from simdrop.study import heat_map, order
 from simdrop.study.throughput.measure import benchmark
 
 X = np.linspace(-1, 1, 4)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.7)
 THETA = PROBLEM.init(seed=0)
+FEW = {"members": 8, "groups": 4, "grid": 3, "backend": "numpy", "threads": 1}
 SWEEP = scale.design(
     {
         "problem": {"data": "sin", "width": 3},
@@ -35,6 +37,22 @@ DOORS: dict[str, tuple[Callable[..., Any], set[str]]] = {
     "sme": (
         lambda path, **told: simdrop.sme(PROBLEM, THETA, lr=0.1, times=[0.5], members=4, backend="numpy", **told),
         {"sme"},
+    ),
+    "compare": (
+        lambda path, **told: simdrop.compare(PROBLEM, THETA, lr=0.1, steps=9, **FEW, **told),
+        {"simulate", "flows", "distances"},
+    ),
+    "order": (
+        lambda path, **told: order(
+            PROBLEM, THETA, lrs=(0.5, 0.25, 0.125), time=0.5, paths=3, sme_members=8, kinds=["averaged"], **FEW, **told
+        ),
+        {"rungs"},
+    ),
+    "heat_map": (
+        lambda path, **told: heat_map(
+            PROBLEM, THETA, lrs=[0.2, 0.1], keep_probs=[0.5], time=0.5, sme_members=8, kinds=["averaged"], **FEW, **told
+        ),
+        {"simulate", "cells"},
     ),
     "benchmark": (lambda path, **told: benchmark(backends=["numpy"], repeats=1, seconds=1e-4, **told), {"measure"}),
     "sweep": (lambda path, **told: scale.sweep(SWEEP, path / "sweep", **told), {"launches"}),
