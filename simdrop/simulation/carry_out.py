@@ -25,7 +25,7 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where results and checkpoints of a run go, and who is told how far it has come; arguments as in `simulate`."""
+    """Where results and checkpoints of a run go, and what shows its progress; arguments as in `simulate`."""
 
     out: str | os.PathLike[str] | Folder | None = None
     overwrite: bool = False
@@ -64,7 +64,7 @@ def carry_out(
 ) -> xr.Dataset:  # fmt: skip
     """Run to the end, keep what was recorded and return it.
 
-    kind: what the folder and the stage are called; describe: the result, told whether the run was interrupted;
+    kind: what the folder and the stage are called; describe: makes the result, from whether the run was interrupted;
     identity: what another run must share to continue from the checkpoint. Raises as `simulate`.
     """
     with ExitStack() as stack:

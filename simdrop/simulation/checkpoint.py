@@ -1,7 +1,7 @@
 """Checkpoints of a run: its state at a record step in one file, from which it continues to the same bits.
 
 The file holds a line of JSON (identity, place, names), the arrays in NumPy's format and a SHA-256 of all before it.
-It is written beside its place, synced and renamed; the one before it stays as NAME.previous, so that a file torn by
+It is written under another name, synced and renamed; the one before it stays as NAME.previous, so that a file torn by
 a power cut or corrupted later costs the steps since the one before, never the run. One process at a time may use
 them; the system frees the lock .NAME.lock of one that dies.
 """
@@ -192,8 +192,8 @@ def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> Non
         raise OtherRun(f"{what} is of format {formats[0]}, of another version of simdrop; this one writes {formats[1]}")
     names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
     if names:
-        told = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
-        raise OtherRun(f"{what} belongs to another run: {told}")
+        changes = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
+        raise OtherRun(f"{what} belongs to another run: {changes}")
 
 
 def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:

@@ -123,7 +123,7 @@ def sizes_of(problem: Problem, members: int | None = None) -> Sizes:
 
 
 def default_substeps(problem: Problem, theta0: Array, lr: float, scheme: str) -> int:
-    """Steps of a scheme per lr that are short beside the time in which L's steepest direction relaxes."""
+    """Steps of a scheme per lr that are short compared with the time in which L's steepest direction relaxes."""
     with np.errstate(over="ignore", invalid="ignore"):  # a start that is about to diverge
         largest = largest_eigenvalue(problem, theta0 if theta0.ndim == 1 else theta0.mean(axis=0), "risk+r1")
     wanted = lr * largest / LONGEST[scheme]

@@ -54,7 +54,7 @@ class Mover(Protocol):
         """Take them through steps first_step, ..., first_step + steps - 1."""
 
     def look(self, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Seen]]:
-        """The members as they are, in parts that begin with the numbers told; `points` (k, D) or None: the grid.
+        """The members in parts, each with the number of its first member; `points` (k, D): the grid, or None.
 
         The ensemble's `diverged` is current then, and may be changed; its other arrays need not be.
         """
@@ -68,7 +68,7 @@ class Mover(Protocol):
 
 
 class Run:
-    """One run of `members` members of `params` parameters in blocks of `block`, and what it recorded and took."""
+    """A run of `members` members of `params` parameters in blocks of `block`, what it recorded and how long it took."""
 
     def __init__(self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int) -> None:
         self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
@@ -179,7 +179,7 @@ def _compiled() -> float:
 
 
 def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterator[tuple[int, Here]]:
-    """The members of a block whose arrays are current, in slices that stay small beside the state."""
+    """The members of a block whose arrays are current, in slices that are small compared with the state."""
     for part in _slices(ensemble.theta):
         theta = ensemble.theta[part]
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
@@ -196,7 +196,7 @@ def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
 
 
 def _slices(theta: Array) -> Iterator[slice]:
-    """Slices of members that stay small beside the state."""
+    """Slices of members that are small compared with the state."""
     rows = max(1, SLICE_BYTES // theta[0].nbytes)
     return (slice(start, start + rows) for start in range(0, len(theta), rows))
 

@@ -47,12 +47,12 @@ class Settings:
 
     @cached_property
     def theta0_sha256(self) -> str:
-        """Told with the results and with the checkpoint; theta0 of all members may be large."""
+        """Fingerprint of theta0 in results and checkpoints; theta0 itself may be large."""
         return provenance.fingerprint(self.theta0)
 
     @property
     def seed(self) -> int:
-        """That of the first member, which the kernels take; `start` tells how the others' differ."""
+        """Seed of the first member. Kernels take this one; the other members' seeds are XORed into their numbers."""
         return int(self.seeds[0])
 
     @classmethod
@@ -121,7 +121,7 @@ def check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64]
 def check_noise(
     problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
 ) -> Noise:
-    """The noise of the run, with the minibatch that was given beside it; raises InvalidInput."""
+    """The noise of the run, with the minibatch of the other arguments; raises InvalidInput."""
     replace = check_flag("replace", replace)
     if noise is None:
         noise = Noise()
