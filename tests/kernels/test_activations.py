@@ -158,6 +158,10 @@ def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.Monke
         )
 
 
+def test_what_c_has_is_in_the_table() -> None:
+    assert set(registry.load("native").WRITTEN["activation"]) <= set(PROJECT)  # type: ignore[attr-defined]
+
+
 def test_what_numba_cannot_compile_runs_on_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("python_only")

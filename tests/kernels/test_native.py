@@ -57,7 +57,7 @@ def distance(one, other):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("activation", native._ACTIVATIONS)
+@pytest.mark.parametrize("activation", native.WRITTEN["activation"])
 def test_equals_numpy(isa, activation, dtype):
     for shape, mask, objective in itertools.product(SHAPES, ("step", "sample"), COMPILED):
         if activation == "quadratic" and shape[1] > 4:
@@ -83,7 +83,7 @@ def test_optimizers_and_minibatches_equal_numpy_after_100_steps(isa, optimizer, 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_evaluate_equals_numpy(isa, dtype):
-    for activation, shape in itertools.product(native._ACTIVATIONS, [*SHAPES, (700, 2, 1, 9), (300, 5, 2, 9)]):
+    for activation, shape in itertools.product(native.WRITTEN["activation"], [*SHAPES, (700, 2, 1, 9), (300, 5, 2, 9)]):
         x, _, start = setting(shape, dtype=dtype)
         theta = start().theta
         step = steps.make(activation=activation, output_scale=0.3)

@@ -21,7 +21,7 @@ def native_activation(name, z):
     """Value and slope of the array z by the instruction set in force."""
     z = np.ascontiguousarray(z).reshape(1, -1)
     value, slope = np.empty_like(z), np.empty_like(z)
-    native._native.activate(native.instruction_set(), native._ACTIVATIONS.index(name), z, value, slope)
+    native._native.activate(native.instruction_set(), native.WRITTEN["activation"].index(name), z, value, slope)
     return value[0], slope[0]
 
 
@@ -76,7 +76,7 @@ def exact():
 
 @pytest.mark.parametrize("isa", RUNNING)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", native._ACTIVATIONS)
+@pytest.mark.parametrize("name", native.WRITTEN["activation"])
 def test_within_four_ulp(name, dtype, isa, exact, monkeypatch):
     monkeypatch.setenv("SIMDROP_ISA", isa)
     z, values, slopes = exact(name, dtype)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.network import Network
-from ..contract.objectives import COMPILED
 from ..contract.optimizers import Optimizer
 from ..contract.step import Ensemble, Sizes, Step
+from ..mathematics.activations.table import find
 
 _native: Any = None
 try:
@@ -30,6 +30,8 @@ except ModuleNotFoundError:
     _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
     _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
+if _native is not None and not hasattr(_native, "activations"):
+    _native, _missing = None, "was built from older sources: reinstall simdrop"
 
 Array = NDArray[np.floating]
 
@@ -38,10 +40,10 @@ name = "native"
 #: any machine can have it: where it is missing, messages say what to do
 expected = True
 
-#: their numbers in task.h
-_ACTIVATIONS = ("tanh", "relu", "sigmoid", "softplus", "gelu", "erf", "sin", "linear", "quadratic")
-_MASKS = ("step", "sample")
-_OPTIMIZERS = ("sgd", "momentum", "adam")
+#: what a step asks for -> the names that C has for it; their places are their numbers there
+WRITTEN: dict[str, tuple[str, ...]] = {
+    what: getattr(_native, f"{what}s", ()) for what in ("activation", "mask", "objective", "optimizer")
+}
 
 #: input weights of a network from which the BLAS of backend "numba" is faster
 _LARGE_MATRIX = 500_000
@@ -73,18 +75,25 @@ def instruction_set() -> str:
     return os.environ.get("SIMDROP_ISA") or next(isa for isa, here in _native.instruction_sets() if here)
 
 
+def _asked(step: Step) -> dict[str, str]:
+    """What a step asks for by names, in the order in which C takes their numbers."""
+    network = step.network
+    return {
+        "activation": network.activation,
+        "mask": network.mask,
+        "objective": step.objective,
+        "optimizer": step.optimizer.name,
+    }
+
+
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
     if step.further:
         return f"{', '.join(step.further)} other than the default is not written for it"
-    asked = {
-        "activation": (step.network.activation, _ACTIVATIONS),
-        "mask": (step.network.mask, _MASKS),
-        "objective": (step.objective, COMPILED),
-        "optimizer": (step.optimizer.name, _OPTIMIZERS),
-    }
-    for what, (value, written) in asked.items():
-        if value not in written:
+    if find(step.network.activation).identity:  # a user's own, which is known where the extension is missing too
+        return f"no C function is written for activation {step.network.activation!r}"
+    for what, value in _asked(step).items():
+        if _native is not None and value not in WRITTEN[what]:
             return f"no C function is written for {what} {value!r}"
     if dtype not in (np.float32, np.float64):
         return f"dtype {dtype} is neither float32 nor float64"
@@ -111,10 +120,7 @@ def advance(
     width = ensemble.theta.shape[1] // (inputs + outputs)
     network, noise = step.network, step.noise
     config = (
-        _ACTIVATIONS.index(network.activation),
-        _MASKS.index(network.mask),
-        COMPILED.index(step.objective),
-        _OPTIMIZERS.index(step.optimizer.name),
+        *(WRITTEN[what].index(value) for what, value in _asked(step).items()),
         noise.batch_size or 0,
         noise.replace,
         network.output_scale,
@@ -152,7 +158,7 @@ def _options(kind: Optimizer) -> tuple[float, ...]:
 def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     out = np.empty((len(theta), len(x), outputs), dtype=theta.dtype)
-    activation, isa = _ACTIVATIONS.index(network.activation), instruction_set()
+    activation, isa = WRITTEN["activation"].index(network.activation), instruction_set()
 
     def run(first: int, last: int, stop: threading.Event) -> None:
         if stop.is_set():

@@ -1,7 +1,23 @@
 /* The activations over one vector, value and first derivative; per dtype, after lanes.h.
 
-   Values are within 4 ulp of the true ones over the whole range (tests/test_native_activations.py).
+   Values are within 4 ulp of the true ones over the whole range (tests/kernels/test_native_activations.py).
    Legend: z the argument, h = σ(z), d = σ'(z). */
+
+/* ACT_TANH is the number of the activation that Python calls "tanh" and N(act_tanh) computes. */
+#ifndef SIMDROP_ACTIVATIONS
+#define SIMDROP_ACTIVATIONS(X)                                                                           \
+    X(TANH, tanh)                                                                                        \
+    X(RELU, relu)                                                                                        \
+    X(SIGMOID, sigmoid)                                                                                  \
+    X(SOFTPLUS, softplus)                                                                                \
+    X(GELU, gelu)                                                                                        \
+    X(ERF, erf)                                                                                          \
+    X(SIN, sin)                                                                                          \
+    X(LINEAR, linear)                                                                                    \
+    X(QUADRATIC, quadratic)
+#endif
+
+#ifdef REAL_IS_FLOAT /* what follows is not for the module, which has no vectors */
 
 #if REAL_IS_FLOAT
 #define TANH_GRID 6291456.0f   /* 1.5 * 2^22: adding it rounds to halves */
@@ -30,7 +46,7 @@
 /* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 16 multiples of a step, and tanh r
    = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of a rational function
    over the whole range; additions and lookups run beside them. */
-INLINE vec N(act_tanh)(vec z) {
+INLINE vec N(tanh_of)(vec z) {
 #if REAL_IS_FLOAT
     const vec size = N(least)(N(splat)(8.6f), N(magnitude)(z));
     const vec shifted = N(least)(N(splat)(TANH_GRID + 7.5f), size + TANH_GRID);
@@ -47,6 +63,26 @@ INLINE vec N(act_tanh)(vec z) {
     const vec h = step + ((REAL)1 - step * step) * r / (step * r + rest);
 #endif
     return N(with_sign)(h, z);
+}
+
+INLINE void N(act_tanh)(vec z, vec *h, vec *d) {
+    *h = N(tanh_of)(z);
+    *d = (REAL)1 - *h * *h;
+}
+
+INLINE void N(act_relu)(vec z, vec *h, vec *d) {
+    *h = N(most)(N(splat)(0), z);
+    *d = (vec)((ivec)N(splat)(1) & (ivec)(z > 0));
+}
+
+INLINE void N(act_linear)(vec z, vec *h, vec *d) {
+    *h = z;
+    *d = N(splat)(1);
+}
+
+INLINE void N(act_quadratic)(vec z, vec *h, vec *d) {
+    *h = z * z * (REAL)0.5;
+    *d = z;
 }
 
 /* 2^k for whole k that may reach below the least exponent, as two factors. */
@@ -78,11 +114,11 @@ INLINE vec N(scaled_erfc)(vec x) {
     return POLYNOMIAL(erfcx_p, (x - center) / (x + center)) / (x + center); /* a reciprocal would cost two roundings */
 }
 
-INLINE void N(act_sigmoid)(vec z, vec *h, vec *rest) {
+INLINE void N(act_sigmoid)(vec z, vec *h, vec *d) {
     const vec e = N(exp_below)(-N(magnitude)(z), N(splat)(0)), large = (REAL)1 / ((REAL)1 + e), small = e * large;
     const ivec negative = (ivec)(z < 0);
     *h = N(select)(negative, small, large);
-    *rest = N(select)(negative, large, small);
+    *d = *h * N(select)(negative, large, small);
 }
 
 INLINE void N(act_softplus)(vec z, vec *h, vec *d) {
@@ -119,17 +155,11 @@ INLINE void N(act_gelu)(vec z, vec *h, vec *d) {
 #include "sine.h"
 
 INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
-    *d = N(splat)(1);
     switch (activation) {
-    case ACT_TANH: *h = N(act_tanh)(z); *d = (REAL)1 - *h * *h; break;
-    case ACT_RELU: *h = N(most)(N(splat)(0), z); *d = (vec)((ivec)*d & (ivec)(z > 0)); break;
-    case ACT_SIGMOID: N(act_sigmoid)(z, h, d); *d = *h * *d; break;
-    case ACT_SOFTPLUS: N(act_softplus)(z, h, d); break;
-    case ACT_GELU: N(act_gelu)(z, h, d); break;
-    case ACT_ERF: N(act_erf)(z, h, d); break;
-    case ACT_SIN: N(act_sin)(z, h, d); break;
-    case ACT_QUADRATIC: *h = z * z * (REAL)0.5; *d = z; break;
-    default: *h = z;
+#define CASE(NUMBER, name) case ACT_##NUMBER: N(act_##name)(z, h, d); break;
+    SIMDROP_ACTIVATIONS(CASE)
+#undef CASE
+    default: *h = *d = z; /* no such number reaches this */
     }
 }
 
@@ -143,3 +173,4 @@ INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
 #undef LOG2_LOW
 #undef GAUSS_END
 #undef HEAD_BITS
+#endif

@@ -180,7 +180,8 @@ static int check_sizes(const simdrop_task *t) {
 PyDoc_STRVAR(advance_doc,
              "advance(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps)\n\n"
              "Train all members in place; config is (activation, mask, objective, optimizer, batch or 0, replace,\n"
-             "output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers in task.h.");
+             "output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers: their places in the\n"
+             "module's tuples activations, masks, objectives and optimizers.");
 
 static PyObject *advance(PyObject *module, PyObject *args) {
     (void)module;
@@ -358,7 +359,33 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+/* Give the module a tuple of names; returns 0, or -1 with an exception. */
+static int add_names(PyObject *module, const char *attribute, const char *const *names, Py_ssize_t count) {
+    PyObject *all = PyTuple_New(count);
+    if (all == NULL) return -1;
+    int failed = 0;
+    for (Py_ssize_t i = 0; i < count && !failed; i++) {
+        PyObject *one = PyUnicode_FromString(names[i]);
+        failed = one == NULL || PyTuple_SetItem(all, i, one);
+    }
+    failed = failed || PyModule_AddObjectRef(module, attribute, all);
+    Py_DECREF(all);
+    return failed ? -1 : 0;
+}
+
+static int add_all_names(PyObject *module) {
+#define NAME(NUMBER, name) #name,
+    static const char *const activations[] = {SIMDROP_ACTIVATIONS(NAME)}, *const masks[] = {SIMDROP_MASKS(NAME)};
+    static const char *const objectives[] = {SIMDROP_OBJECTIVES(NAME)}, *const optimizers[] = {SIMDROP_OPTIMIZERS(NAME)};
+#undef NAME
+    return add_names(module, "activations", activations, ACTS) || add_names(module, "masks", masks, MASKS) ||
+                   add_names(module, "objectives", objectives, OBJECTIVES) ||
+                   add_names(module, "optimizers", optimizers, OPTIMIZERS)
+               ? -1
+               : 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_all_names}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_native", "Vectorised kernels of simdrop.", 0, methods, slots, NULL, NULL, NULL,

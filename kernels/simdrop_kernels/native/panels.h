@@ -34,9 +34,8 @@ INLINE void N(activate_range)(const int activation, int masked, const N(space) *
 /* In place: w·x to h. */
 static void N(activate_panels)(int activation, int masked, const N(space) * s, int64_t from, int64_t to) {
     switch (activation) {
-#define CASE(act) case act: N(activate_range)(act, masked, s, from, to); break;
-    CASE(ACT_TANH) CASE(ACT_RELU) CASE(ACT_SIGMOID) CASE(ACT_SOFTPLUS) CASE(ACT_GELU) CASE(ACT_ERF) CASE(ACT_SIN)
-    CASE(ACT_LINEAR) CASE(ACT_QUADRATIC)
+#define CASE(NUMBER, name) case ACT_##NUMBER: N(activate_range)(ACT_##NUMBER, masked, s, from, to); break;
+    SIMDROP_ACTIVATIONS(CASE)
 #undef CASE
     default: break;
     }

@@ -4,13 +4,28 @@
 
 #include <stdint.h>
 
-enum { ACT_TANH, ACT_RELU, ACT_SIGMOID, ACT_SOFTPLUS, ACT_GELU, ACT_ERF, ACT_SIN, ACT_LINEAR, ACT_QUADRATIC, ACTS };
-enum { MASK_STEP, MASK_SAMPLE, MASKS };
-enum { OBJECTIVE_DROPOUT, OBJECTIVE_RISK, OBJECTIVE_RISK_R1, OBJECTIVES };
-enum { OPTIMIZER_SGD, OPTIMIZER_MOMENTUM, OPTIMIZER_ADAM, OPTIMIZERS };
+#include "activation.h"
+
+/* What can be asked for by its number, and what Python calls it: the module hands these names on. */
+#define SIMDROP_MASKS(X) X(STEP, step) X(SAMPLE, sample)
+#define SIMDROP_OBJECTIVES(X) X(DROPOUT, dropout) X(RISK, risk) X(RISK_R1, risk+r1)
+#define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(ADAM, adam)
+
+#define ACT(NUMBER, name) ACT_##NUMBER,
+#define MASK(NUMBER, name) MASK_##NUMBER,
+#define OBJECTIVE(NUMBER, name) OBJECTIVE_##NUMBER,
+#define OPTIMIZER(NUMBER, name) OPTIMIZER_##NUMBER,
+enum { SIMDROP_ACTIVATIONS(ACT) ACTS };
+enum { SIMDROP_MASKS(MASK) MASKS };
+enum { SIMDROP_OBJECTIVES(OBJECTIVE) OBJECTIVES };
+enum { SIMDROP_OPTIMIZERS(OPTIMIZER) OPTIMIZERS };
+#undef ACT
+#undef MASK
+#undef OBJECTIVE
+#undef OPTIMIZER
 
 /* n samples, D inputs, c outputs, m neurons, P = m (c + D); arrays in the dtype of the kernel, C-contiguous.
-   The same field names as kernels/spec.py, where each is explained. */
+   The same field names as in contract/step.py, where each is explained. */
 typedef struct {
     int activation, mask, objective, optimizer;
     int minibatch, replace; /* whether samples are drawn at every step, and with replacement */
