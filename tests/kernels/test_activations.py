@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TOLERANCE
-from oracles import enumeration, own_activations, simulator
+from oracles import compiled, enumeration, own_activations, simulator
 from oracles.own_activations import paths, problem, train
 
 import simdrop
@@ -25,9 +25,10 @@ from simdrop.settings.fields import resolve
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.equation import Equation
 from simdrop_kernels.contract.network import Network
-from simdrop_kernels.contract.step import Step
+from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.mathematics.activations.functions import of_functions
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, add, scalars
+from simdrop_kernels.reference import train as reference
 
 PROJECT = tuple(ACTIVATIONS)
 DOUBLE = np.dtype("float64")
@@ -76,7 +77,7 @@ def test_the_door_for_users_takes_the_projects_own(name: str) -> None:
     np.testing.assert_allclose(found["theta"], wanted["theta"], rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["swish", pytest.param("leaky", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["own_swish", pytest.param("leaky", marks=pytest.mark.slow)])
 def test_numba_agrees_with_numpy(name: str) -> None:
     own_activations.register(name)
     ours, theirs = train(name, "numba"), train(name, "numpy")
@@ -86,28 +87,51 @@ def test_numba_agrees_with_numpy(name: str) -> None:
 
 @pytest.mark.slow
 def test_numba_agrees_with_numpy_onpaths() -> None:
-    own_activations.register("swish")
-    ours, theirs = paths("swish", "numba")["theta"], paths("swish", "numpy")["theta"]
+    own_activations.register("own_swish")
+    ours, theirs = paths("own_swish", "numba")["theta"], paths("own_swish", "numpy")["theta"]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 def test_cuda_agrees_with_numpy_and_other_processes_say_what_is_missing() -> None:
-    own_activations.register("swish")
-    sent = pickle.dumps(problem("swish"))
-    assert pickle.loads(sent).activation == "swish"
+    own_activations.register("own_swish")
+    sent = pickle.dumps(problem("own_swish"))
+    assert pickle.loads(sent).activation == "own_swish"
     with simulator.simulator() as call:
-        with pytest.raises(InvalidInput, match=r"^activation 'swish' is not registered in this process: call [^\n]*$"):
+        with pytest.raises(
+            InvalidInput, match=r"^activation 'own_swish' is not registered in this process: call [^\n]*$"
+        ):
             call(pickle.loads, sent)
         for job in (train, paths):
-            found = call(own_activations.after_registering, "swish", job, "swish", "cuda")["theta"]
-            np.testing.assert_allclose(found, job("swish", "numpy")["theta"], rtol=0, atol=1e-11)
+            found = call(own_activations.after_registering, "own_swish", job, "own_swish", "cuda")["theta"]
+            np.testing.assert_allclose(found, job("own_swish", "numpy")["theta"], rtol=0, atol=1e-11)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ["own_swish", "leaky"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_compiled_for_a_device_it_agrees_with_numpy(name: str, dtype: str) -> None:
+    step = Step(network=Network(activation=name, output_scale=0.8))
+    own_activations.register(name)
+    here = problem(name)
+    x, y = here.inputs.astype(dtype), here.y.astype(dtype)
+
+    def start() -> Ensemble:
+        theta = here.init(seed=1, members=3)
+        return Ensemble.start(theta, optimizer="sgd", lr=0.1, keep_prob=0.7, first_member=0, dtype=dtype)
+
+    ours, theirs = start(), start()
+    with compiled.device() as run:
+        run(simulator.train, step, x, y, ours, seed=5)
+    reference.advance(step, x, y, theirs, seed=5, first_step=0, steps=3)
+    assert np.abs(theirs.theta - start().theta).max() > 1e-3, "nothing moved"
+    np.testing.assert_allclose(ours.theta, theirs.theta, rtol=0, atol=TOLERANCE[dtype] * np.abs(theirs.theta).max())
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_theory_by_differences(outputs: int) -> None:
-    own_activations.register("swish")
-    here = enumeration.problem(activation="swish", outputs=outputs)
+    own_activations.register("own_swish")
+    here = enumeration.problem(activation="own_swish", outputs=outputs)
     theta = here.init(seed=1)
     slope = enumeration.central_difference(lambda points: theory.modified_loss(here, points, lr=0.2), theta)
     found = theory.gradient(here, theta, objective="risk+r1+r2", lr=0.2)
@@ -132,18 +156,16 @@ def test_the_flow_of_mean_and_covariance_needs_the_third_derivative() -> None:
 
 def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
-    own_activations.register("swish")
+    own_activations.register("own_swish")
     native = registry.load("native")
-    assert (
-        native.refuses(Step(network=Network(activation="swish")), DOUBLE)
-        == "no C function is written for activation 'swish'"
-    )
-    backend, reason = registry.choose("auto", Step(network=Network(activation="swish")), DOUBLE)
+    step = Step(network=Network(activation="own_swish"))
+    assert native.refuses(step, DOUBLE) == "no C function is written for activation 'own_swish'"
+    backend, reason = registry.choose("auto", step, DOUBLE)
     assert backend.name == "numba"
     assert "no C function" in reason or native.unavailable()
     if not native.unavailable():
         with pytest.raises(BackendError, match="backend 'native' cannot run this: no C function"):
-            train("swish", "native")
+            train("own_swish", "native")
 
 
 def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +240,11 @@ def test_a_wrong_slope_is_told_with_both_numbers() -> None:
 
 
 def test_the_same_twice_is_nothing_new_and_others_are_refused() -> None:
-    own_activations.register("swish")
-    own_activations.register("swish")
-    assert tuple(ACTIVATIONS) == (*PROJECT, "swish")
+    own_activations.register("own_swish")
+    own_activations.register("own_swish")
+    assert tuple(ACTIVATIONS) == (*PROJECT, "own_swish")
     with pytest.raises(InvalidInput, match="is there already"):
-        simdrop.activations.register("swish", *own_activations.leaky())
+        simdrop.activations.register("own_swish", *own_activations.leaky())
 
 
 def test_results_tell_functions_of_one_name_apart() -> None:
@@ -239,23 +261,23 @@ def test_results_tell_functions_of_one_name_apart() -> None:
 
 def test_a_sweep_says_which_functions_it_is_of(tmp_path: Path) -> None:
     """Its results are not mixed with those of other functions; and a worker says what it lacks."""
-    tables = {"problem": {"data": "sin", "width": 3, "activation": "swish"}, "simulate": {"steps": 3, "members": 4}}
-    own_activations.register("swish")
+    tables = {"problem": {"data": "sin", "width": 3, "activation": "own_swish"}, "simulate": {"steps": 3, "members": 4}}
+    own_activations.register("own_swish")
     design = scale.design(tables | {"sweep": {"lr": [0.1, 0.05]}})
     scale.sweep(design, tmp_path / "sweep")
-    ACTIVATIONS.pop("swish")
-    with pytest.raises(InvalidInput, match=r"^activation 'swish' is not registered in this process: call [^\n]*$"):
+    ACTIVATIONS.pop("own_swish")
+    with pytest.raises(InvalidInput, match=r"^activation 'own_swish' is not registered in this process: call [^\n]*$"):
         work(design.points)
-    simdrop.activations.register("swish", *own_activations.leaky())
+    simdrop.activations.register("own_swish", *own_activations.leaky())
     with pytest.raises(InvalidInput, match="belongs to another run: activations_sha256 was "):
         scale.sweep(design, tmp_path / "sweep", resume=True)
 
 
 def test_settings_take_a_registered_name() -> None:
-    with pytest.raises(InvalidInput, match="unknown activation 'swish'"):
+    with pytest.raises(InvalidInput, match="unknown activation 'own_swish'"):
         resolve(CompareSettings, {}, assignments=["activation=swish"])
-    own_activations.register("swish")
-    assert resolve(CompareSettings, {}, assignments=["activation=swish"]).activation == "swish"
+    own_activations.register("own_swish")
+    assert resolve(CompareSettings, {}, assignments=["activation=swish"]).activation == "own_swish"
 
 
 def test_kernels_on_disk_are_not_those_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

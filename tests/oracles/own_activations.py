@@ -51,7 +51,7 @@ def python_only() -> tuple[Function, ...]:
     return tuple(lambda z, k=k: power(z, 0.5**k) for k in range(4))
 
 
-OWN = {"swish": swish, "leaky": leaky, "python_only": python_only}
+OWN = {"own_swish": swish, "leaky": leaky, "python_only": python_only}
 
 
 def register(name: str) -> None:
