@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TOLERANCE
-from oracles import compiled, enumeration, own_activations, simulator
+from oracles import compiled, enumeration, own_activations, simulator, steps
 from oracles.own_activations import paths, problem, train
 
 import simdrop
@@ -23,9 +23,10 @@ from simdrop.errors import InvalidInput
 from simdrop.scale.launch import work
 from simdrop.settings.fields import resolve
 from simdrop_kernels import BackendError, registry
-from simdrop_kernels.contract.equation import Equation
-from simdrop_kernels.contract.network import Network
-from simdrop_kernels.contract.step import Ensemble, Step
+from simdrop_kernels.contract.network import MASKS
+from simdrop_kernels.contract.objectives import COMPILED
+from simdrop_kernels.contract.optimizers import OPTIMIZERS
+from simdrop_kernels.contract.step import Ensemble
 from simdrop_kernels.mathematics.activations.functions import of_functions
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, add, scalars
 from simdrop_kernels.reference import train as reference
@@ -111,14 +112,14 @@ def test_cuda_agrees_with_numpy_and_other_processes_say_what_is_missing() -> Non
 @pytest.mark.parametrize("name", ["own_swish", "leaky"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_compiled_for_a_device_it_agrees_with_numpy(name: str, dtype: str) -> None:
-    step = Step(network=Network(activation=name, output_scale=0.8))
+    step = steps.make(activation=name, output_scale=0.8)
     own_activations.register(name)
     here = problem(name)
     x, y = here.inputs.astype(dtype), here.y.astype(dtype)
 
     def start() -> Ensemble:
         theta = here.init(seed=1, members=3)
-        return Ensemble.start(theta, optimizer="sgd", lr=0.1, keep_prob=0.7, first_member=0, dtype=dtype)
+        return Ensemble.start(theta, lr=0.1, keep_prob=0.7, dtype=dtype)
 
     ours, theirs = start(), start()
     with compiled.device() as run:
@@ -158,7 +159,7 @@ def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("own_swish")
     native = registry.load("native")
-    step = Step(network=Network(activation="own_swish"))
+    step = steps.make(activation="own_swish")
     assert native.refuses(step, DOUBLE) == "no C function is written for activation 'own_swish'"
     backend, reason = registry.choose("auto", step, DOUBLE)
     assert backend.name == "numba"
@@ -171,27 +172,29 @@ def test_native_says_why_not_and_auto_passes_on(monkeypatch: pytest.MonkeyPatch)
 def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     add(dataclasses.replace(ACTIVATIONS["tanh"], name="tanh_anew"))
-    assert registry.choose("auto", Step(network=Network(activation="tanh_anew")), DOUBLE)[0].name == "numba"
+    assert registry.choose("auto", steps.make(activation="tanh_anew"), DOUBLE)[0].name == "numba"
     native = registry.load("native")
     if not native.unavailable():
         assert (
-            native.refuses(Step(network=Network(activation="tanh_anew")), DOUBLE)
+            native.refuses(steps.make(activation="tanh_anew"), DOUBLE)
             == "no C function is written for activation 'tanh_anew'"
         )
 
 
-def test_what_c_has_is_in_the_table() -> None:
-    assert set(registry.load("native").WRITTEN["activation"]) <= set(PROJECT)  # type: ignore[attr-defined]
+def test_what_c_has_is_what_python_has_names_for() -> None:
+    written = registry.load("native").WRITTEN  # type: ignore[attr-defined]
+    known = {"activation": PROJECT, "mask": MASKS, "objective": COMPILED, "optimizer": OPTIMIZERS}
+    assert all(set(written[what]) <= set(names) for what, names in known.items())
 
 
 def test_what_numba_cannot_compile_runs_on_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no device here")
     own_activations.register("python_only")
-    backend, reason = registry.choose("auto", Step(network=Network(activation="python_only")), DOUBLE)
+    backend, reason = registry.choose("auto", steps.make(activation="python_only"), DOUBLE)
     assert backend.name == "numpy"
     assert "Numba does not compile activation 'python_only': " in reason
     assert "\n" not in reason
-    equation = Equation(network=Network(activation="python_only"))
+    equation = steps.equation(activation="python_only")
     assert registry.choose_follower("auto", equation, DOUBLE)[0].name == "numpy"
     assert np.isfinite(train("python_only", "auto")["theta"]).all()
     far = ACTIVATIONS["python_only"].value(np.array([1e4, 0.0]))
@@ -275,9 +278,9 @@ def test_a_sweep_says_which_functions_it_is_of(tmp_path: Path) -> None:
 
 def test_settings_take_a_registered_name() -> None:
     with pytest.raises(InvalidInput, match="unknown activation 'own_swish'"):
-        resolve(CompareSettings, {}, assignments=["activation=swish"])
+        resolve(CompareSettings, {}, assignments=["activation=own_swish"])
     own_activations.register("own_swish")
-    assert resolve(CompareSettings, {}, assignments=["activation=swish"]).activation == "own_swish"
+    assert resolve(CompareSettings, {}, assignments=["activation=own_swish"]).activation == "own_swish"
 
 
 def test_kernels_on_disk_are_not_those_of_an_older_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
