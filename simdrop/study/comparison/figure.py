@@ -91,6 +91,11 @@ def _shown(found: Data) -> list[Prediction]:
     return [PREDICTIONS[str(kind)] for kind in found.flows["kind"].values]
 
 
+def _curve(one: Prediction) -> dict[str, Any]:
+    """How a prediction is drawn over time, with its label."""
+    return one.look.curve | {"label": one.legend}
+
+
 def _fit(axis: Axes, found: Data) -> None:
     """Outputs at the final time: against the input for one input and output, else prediction against mean."""
     end = {"time": -1}
@@ -102,7 +107,7 @@ def _fit(axis: Axes, found: Data) -> None:
         axis.fill_between(x, mean - width, mean + width, color=SHADE, lw=0)
         axis.plot(x, mean, color=INK, lw=1.8)
         for one in _shown(found):
-            axis.plot(x, found.flows["f"].sel(kind=one.name).isel(end).values[:, 0], **one.look.curve)
+            axis.plot(x, found.flows["f"].sel(kind=one.name).isel(end).values[:, 0], **_curve(one))
         axis.plot(found.problem.x[:, 0], found.problem.y[:, 0], "o", label="data", **DATA)
         axis.legend(handles=axis.lines[-1:], loc="upper left")
         axis.set(xlabel="input $x$", ylabel="output $f(x)$")
@@ -134,7 +139,7 @@ def _distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
         distance, error = curve["distance"].values, curve["error"].values
         low, high = np.maximum(distance - error, bottom), np.maximum(distance + error, bottom)
         axis.fill_between(time, low, high, color=one.look.color, alpha=0.22, lw=0)
-        axis.plot(time, np.where(distance > bottom, distance, np.nan), **one.look.curve)
+        axis.plot(time, np.where(distance > bottom, distance, np.nan), **_curve(one))
         if one.equation is not None:
             own = curve["own_noise"].values
             axis.plot(time, np.where(own > bottom, own, np.nan), ":", color=one.look.color, lw=1)
@@ -152,7 +157,7 @@ def _risk(axis: Axes, found: Data) -> None:
     axis.fill_between(time, low, high, color=SHADE, lw=0)
     axis.plot(time, runs["risk_mean"].values, color=INK, lw=1.8)
     for one in _shown(found):
-        axis.plot(time, found.flows["risk"].sel(kind=one.name).values[1:], **one.look.curve)
+        axis.plot(time, found.flows["risk"].sel(kind=one.name).values[1:], **_curve(one))
     axis.set(xlabel=TIME, ylabel=r"risk $R_S$, without dropout")
     axis.set_title("Risk")
     log_axis(axis)
