@@ -14,7 +14,7 @@ import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,10 @@ class Backend(Protocol):
 
 
 class Session(Protocol):
-    """The training of one ensemble, whose state may lie elsewhere than in the ensemble's arrays between calls."""
+    """The training of one ensemble from its first step on, by any backend: the one way that `simdrop.simulate` trains.
+
+    The state may lie elsewhere than in the ensemble's arrays, on devices, from when the session is made until `fetch`.
+    """
 
     def advance(self, *, first_step: int, steps: int) -> None:
         """Train all members; may return before they have got there."""
@@ -73,24 +76,20 @@ class Session(Protocol):
     def wait(self) -> None:
         """Return when they have."""
 
+    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Any]] | None:
+        """The members where they lie, or None where that is, or will be after `fetch`, in the ensemble's arrays.
+
+        They come in parts, each with the number of its first member and as `cuda.train.observe.Seen`; `points` (k, D)
+        are those at which outputs are wanted. The ensemble's `diverged` is current then.
+        """
+
     def fetch(self) -> None:
         """Make the ensemble's arrays current. Only `diverged` may be changed there while the session lasts."""
 
 
-@runtime_checkable
-class Observing(Protocol):
-    """A session that can tell of members that lie on devices without bringing them here."""
-
-    resident: bool  # whether all of them do
-
-    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Any]]:
-        """The parts of the ensemble, each with the number of its first member: see `cuda.train.observe.Seen`."""
-        ...
-
-
-@dataclass(kw_only=True)
-class _HostSession:
-    """A session of a backend that trains in the ensemble's own arrays."""
+@dataclass(frozen=True, kw_only=True)
+class HostSession:
+    """A session of a backend that trains in the ensemble's own arrays: these are current whenever `advance` returns."""
 
     backend: Backend
     step: Step
@@ -101,26 +100,33 @@ class _HostSession:
     threads: int
 
     def advance(self, *, first_step: int, steps: int) -> None:
+        """See `Session`."""
         self.backend.advance(
             self.step, self.x, self.y, self.ensemble, seed=self.seed, first_step=first_step, steps=steps,
             threads=self.threads,
         )  # fmt: skip
 
     def wait(self) -> None:
-        pass
+        """Nothing to wait for."""
+
+    def observe(self, points: NDArray[np.floating] | None) -> None:
+        """The members are in the ensemble's arrays."""
 
     def fetch(self) -> None:
-        pass
+        """Nothing to fetch."""
 
 
 def session(
     backend: Backend, step: Step, x: NDArray[np.floating], y: NDArray[np.floating], ensemble: Ensemble, *, seed: int,
     threads: int = 1,
 ) -> Session:  # fmt: skip
-    """A session of any backend: its own where it has one."""
+    """A session of any backend: what its `open` returns, or a `HostSession` where it has none.
+
+    x (n, D) and y (n, c) have theta's dtype. `seed` is that of the first member, as in the backend's `advance`.
+    """
     if hasattr(backend, "open"):
         return cast(Session, backend.open(step, x, y, ensemble, seed=seed))
-    return _HostSession(backend=backend, step=step, x=x, y=y, ensemble=ensemble, seed=seed, threads=threads)
+    return HostSession(backend=backend, step=step, x=x, y=y, ensemble=ensemble, seed=seed, threads=threads)
 
 
 def names(modules: Mapping[str, str] = MODULES) -> tuple[str, ...]:

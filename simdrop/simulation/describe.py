@@ -99,7 +99,7 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
     wanted = plan.wanted
     points = np.zeros(0) if wanted.points is None else wanted.points
     recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array((wanted.groups, wanted.norms)))
-    numbers = "0, 1, ..." if plan.numbers is None else "sha256 " + fingerprint(plan.numbers)
+    numbers = "0, 1, ..." if settings.numbers is None else "sha256 " + fingerprint(settings.numbers)
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
     return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.step import Sizes, Step
@@ -16,27 +16,26 @@ from simdrop_kernels.contract.step import Sizes, Step
 from .. import provenance
 from ..checks.numbers import check_threads
 from ..checks.words import check_choice
-from ..problem import Noise, Problem
+from ..problem import Problem
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RECORD, RISK_LIMIT, SPACING
-from .objective import Phase, check_objective, check_penalty
+from .objective import Phase
 from .recording import Wanted, record_steps
 from .run import block_members
-from .settings import Settings, check_draws, check_noise, check_numbers, check_optimizer, check_step
+from .settings import Settings, checked_step
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
     """A training run, ready to be carried out.
 
-    settings: numbers of the members; phases: the steps with their backends; wanted: what is recorded; numbers
-    (members,): those that masks are drawn by, instead of 0, 1, ...; block: members that are trained at one time
+    settings: the numbers of the run; phases: the steps with their backends; wanted: what is recorded; block: members
+    that are trained at one time
     """
 
     problem: Problem
     settings: Settings
     phases: tuple[Phase, ...]
     wanted: Wanted
-    numbers: NDArray[np.uint64] | None
     threads: int
     block: int
 
@@ -60,8 +59,9 @@ class TrainingPlan:
         Raises InvalidInput and BackendError.
         """
         settings = Settings.check(
-            problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, dtype=dtype, theta0=theta0
-        )
+            problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, numbers=numbers, dtype=dtype,
+            theta0=theta0,
+        )  # fmt: skip
         objectives, first = checked_step(problem, settings.steps, **step)
         wanted = Wanted.check(
             problem, members=settings.members, steps=record_steps(settings.steps, record, spacing),
@@ -71,29 +71,9 @@ class TrainingPlan:
         phases = choose_backends(problem, objectives, first, backend, settings.dtype)
         return cls(
             problem=problem, settings=settings, phases=phases, wanted=wanted,
-            numbers=check_numbers(numbers, settings.members),
             threads=provenance.cores() if threads is None else check_threads(threads),
             block=_block(problem, settings, phases, memory, block_size),
         )  # fmt: skip
-
-
-def checked_step(
-    problem: Problem, steps: int, *, objective: str | Mapping[int, str] = "dropout", penalty: float | None = None,
-    optimizer: str = "sgd", optimizer_options: dict[str, float] | None = None, batch_size: int | None = None,
-    replace: bool = False, noise: Noise | None = None, svag: int | None = None,
-) -> tuple[dict[int, str], Step]:  # fmt: skip
-    """The objective of every phase, and the step but for it. Raises InvalidInput."""
-    objectives = check_objective(objective, steps)
-    step = check_step(
-        problem,
-        objectives,
-        check_optimizer(optimizer, optimizer_options),
-        check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives),
-        check_penalty(penalty, objectives),
-        svag,
-    )
-    check_draws(step, steps, problem.n_params)
-    return objectives, step
 
 
 def choose_backends(

@@ -30,6 +30,7 @@ from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_batch
+from .objective import check_objective, check_penalty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Settings:
     steps: int
     members: int
     dtype: np.dtype
+    numbers: NDArray[np.uint64] | None = None  # (members,) that masks are drawn by, instead of 0, 1, ...
     per_member: tuple[str, ...] = ()  # what was given for each member
 
     @cached_property
@@ -66,6 +68,7 @@ class Settings:
         members: int | None,
         seed: int | ArrayLike,
         keep_prob: ArrayLike | None,
+        numbers: ArrayLike | None,
         dtype: str,
     ) -> Settings:
         """Validate; raises InvalidInput."""
@@ -104,11 +107,31 @@ class Settings:
             members=members,
             seeds=np.broadcast_to(seeds, members),
             dtype=np.dtype(dtype),
+            numbers=_check_numbers(numbers, members),
             per_member=tuple(name for name, value in lengths.items() if value.ndim),
         )
 
 
-def check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
+def checked_step(
+    problem: Problem, steps: int, *, objective: str | Mapping[int, str] = "dropout", penalty: float | None = None,
+    optimizer: str = "sgd", optimizer_options: dict[str, float] | None = None, batch_size: int | None = None,
+    replace: bool = False, noise: Noise | None = None, svag: int | None = None,
+) -> tuple[dict[int, str], Step]:  # fmt: skip
+    """The objective of every phase, and the step but for it. Raises InvalidInput."""
+    objectives = check_objective(objective, steps)
+    step = _check_step(
+        problem,
+        objectives,
+        _check_optimizer(optimizer, optimizer_options),
+        _check_noise(problem, noise, batch_size=batch_size, replace=replace, objectives=objectives),
+        check_penalty(penalty, objectives),
+        svag,
+    )
+    _check_draws(step, steps, problem.n_params)
+    return objectives, step
+
+
+def _check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64] | None:
     """The members' numbers (members,); raises InvalidInput."""
     if numbers is None:
         return None
@@ -118,7 +141,7 @@ def check_numbers(numbers: ArrayLike | None, members: int) -> NDArray[np.uint64]
     return array.astype(np.uint64)
 
 
-def check_noise(
+def _check_noise(
     problem: Problem, noise: Noise | None, *, batch_size: Any, replace: bool, objectives: Mapping[int, str]
 ) -> Noise:
     """The noise of the run, with the minibatch of the other arguments; raises InvalidInput."""
@@ -145,7 +168,7 @@ def check_noise(
     return noise.check(problem)
 
 
-def check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
+def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
     """The optimizer with its options; raises InvalidInput."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
     if given is not None and not isinstance(given, Mapping):
@@ -164,7 +187,7 @@ def check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer
     return kind(**options)
 
 
-def check_step(
+def _check_step(
     problem: Problem,
     objectives: Mapping[int, str],
     optimizer: Optimizer,
@@ -185,7 +208,7 @@ def check_step(
     return Step(network=problem.network, noise=noise, optimizer=optimizer, penalty=penalty, svag=svag or 0)
 
 
-def check_draws(step: Step, steps: int, params: int) -> None:
+def _check_draws(step: Step, steps: int, params: int) -> None:
     """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
     each = step.noise.masks * (2 if step.svag else 1)
     if steps * each > MAX_STEPS:

@@ -271,6 +271,6 @@ def train(plan: TrainingPlan, output: Output) -> xr.Dataset:
         run,
         output,
         "simulate",
-        describe=lambda interrupted: describe.result(plan, run, interrupted=interrupted),
         identity=lambda: describe.identity(plan, run),
+        describe=lambda interrupted: describe.result(plan, run, interrupted=interrupted),
     )

@@ -46,8 +46,8 @@ class Training:
             first_member=first,
             dtype=settings.dtype,
         )
-        if self.plan.numbers is not None:
-            ensemble.member[:] = self.plan.numbers[first:last]
+        if settings.numbers is not None:
+            ensemble.member[:] = settings.numbers[first:last]
         ensemble.member |= (settings.seeds[first:last] ^ settings.seeds[0]) << np.uint64(32)
         return ensemble
 
@@ -82,9 +82,9 @@ class Training:
         """Where a session keeps the members on devices they are observed there."""
         if self._open is None or self._open.ensemble is not ensemble:
             self._session_of(self.plan.phases[0], ensemble)
-        session = self._open.session if self._open is not None else None
-        if isinstance(session, registry.Observing) and session.resident:
-            return session.observe(points)
+        there = None if self._open is None else self._open.session.observe(points)
+        if there is not None:
+            return there
         self.fetch(ensemble)
         return look_here(self, ensemble, points)
 

@@ -127,20 +127,15 @@ class Session:
         for block in self._resident or ():
             block.wait()
 
-    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
-        """The blocks of members where they lie, each with its device current; nothing where they are on the host.
+    def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]] | None:
+        """The blocks of members where they lie, each with its device current; None where they are on the host.
 
         The host's `diverged` is current then, and may be changed.
         """
+        if self._resident is None:
+            return None
         self._host_current = True
-        for block in self._resident or ():
-            with on(block.device):
-                yield block.observe(points)
-
-    @property
-    def resident(self) -> bool:
-        """Whether all members are on devices between calls."""
-        return self._resident is not None
+        return _observed(self._resident, points)
 
     def fetch(self) -> None:
         """Make the host's arrays current."""
@@ -178,6 +173,13 @@ class Session:
                 else:
                     most = middle
         return least
+
+
+def _observed(blocks: list[Block], points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
+    """What the blocks hold, one after the other."""
+    for block in blocks:
+        with on(block.device):
+            yield block.observe(points)
 
 
 def memory_free() -> float:
