@@ -232,9 +232,11 @@ def simulate(
     DivergenceWarning
         Some members diverged; the message names the first of them.
 
-    Notes ----- Any other exception, from `progress` or because results cannot be written, has `partial` too. Numba
-    compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says so at
-    level INFO.
+    Notes
+    -----
+    Any other exception, from `progress` or because results cannot be written, has `partial` too. Numba compiles a
+    kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says so at level
+    INFO.
 
     Examples
     --------
