@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from simdrop_kernels import native
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 #: section -> its text
@@ -22,6 +24,13 @@ BLOCK = re.compile(r"^```(python|c|diff)\n(?:(?:#|//) file: (\S+)\n)?(.*?)^```$"
 def test_all_that_can_be_added_is_there() -> None:
     wanted = ["An activation", "An optimizer", "A noise", "A theory", "An experiment", "A backend"]
     assert [name for name in SECTIONS if name in wanted] == wanted
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_table_counts_the_files(section: str) -> None:
+    (stated,) = re.findall(rf"^\| \[{section.lower()}\]\(#[a-z-]*\) \| (.*) \|$", PAGE, flags=re.MULTILINE)
+    files = {file for _, file, _ in BLOCK.findall(SECTIONS[section]) if file}
+    assert sum(map(int, re.findall(r"\d", stated))) == len(files)
 
 
 def apply(diff: str, text: str) -> str:
@@ -48,11 +57,10 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_runs(section: str, copy: Path) -> None:
-    blocks = BLOCK.findall(SECTIONS[section])
+def write(section: str, copy: Path) -> list[str]:
+    """Add and change the files of a section; returns its blocks without a file, those to run."""
     checks = []
-    for language, file, content in blocks:
+    for language, file, content in BLOCK.findall(SECTIONS[section]):
         if not file:
             checks.append(content)
         elif language == "diff":
@@ -62,17 +70,37 @@ def test_runs(section: str, copy: Path) -> None:
             (copy / file).parent.mkdir(exist_ok=True)
             (copy / file).write_text(content, encoding="utf-8")
     assert checks
-    path = os.pathsep.join(map(str, (copy, copy / "kernels")))
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+    return checks
+
+
+def run(copy: Path, *command: str) -> None:
+    """Run Python in the copy; with its packages and no others."""
+    path = os.pathsep.join(map(str, (copy, copy / "kernels", copy / "tools")))
+    environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(checks)],
-        cwd=copy,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_runs(section: str, copy: Path) -> None:
+    run(
+        copy, "-W", "error", "-c", "\n".join(check for check in write(section, copy) if 'backend="native"' not in check)
+    )
+
+
+@pytest.mark.slow
+def test_what_is_written_in_c_runs(copy: Path) -> None:
+    if native.unavailable():
+        pytest.skip("there is no C extension here, so that there may be no compiler")
+    checks = write("An activation", copy)
+    assert 'backend="native"' in checks[-1]
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    run(copy, "-m", "pip", "install", "--quiet", "--target", "tools", "setuptools>=77")
+    run(copy, "setup.py", "--quiet", "build_ext", "--inplace")
+    run(copy, "-W", "error", "-c", "\n".join(checks))
 
 
 def test_a_change_that_does_not_fit_is_found() -> None:
