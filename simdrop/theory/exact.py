@@ -93,7 +93,9 @@ def linear_moments(
     InvalidInput
         An argument is wrong.
 
-    Notes ----- Clara, Langer & Schmidt-Hieber, *Dropout Regularization Versus l2-Penalization in the Linear Model*,
+    Notes
+    -----
+    Clara, Langer & Schmidt-Hieber, *Dropout Regularization Versus l2-Penalization in the Linear Model*,
     arXiv:2306.10529; the module's docstring has the recursion, extended to sample masks and the other noises.
 
     Examples
@@ -299,7 +301,9 @@ class Quadratic:
     InvalidInput
         An argument is wrong.
 
-    Notes ----- The example of Li, Tai & E (arXiv:1511.06251). The step is x ← x - 2 ε (x - γ); its stochastic modified
+    Notes
+    -----
+    The example of Li, Tai & E (arXiv:1511.06251). The step is x ← x - 2 ε (x - γ); its stochastic modified
     equations are Ornstein-Uhlenbeck processes,
 
         order 1   dX = -2 X dt + 2 √ε dW
