@@ -198,7 +198,7 @@ def _refuse_strangers(store: Path, arrays: set[str]) -> None:
     strange = [str(path) for path in inside if not _is_part(path.parts, arrays)]
     if strange:
         raise InvalidInput(
-            f"{str(store)!r}, which is to be written anew, holds what simdrop did not write: move {strange[0]} away"
+            f"{str(store)!r}, which is to be written again, holds what simdrop did not write: move {strange[0]} away"
         )
 
 
@@ -291,7 +291,7 @@ def load(folder: str | Path) -> xr.Dataset:
     if not (folder / "sweep.json").exists():
         raise InvalidInput(f"no sweep at {str(folder)!r}{describe(folder)}")
     store = folder / "results.zarr"
-    damaged = damage_as_invalid(f"{str(store)!r} is damaged; --resume writes it anew")
+    damaged = damage_as_invalid(f"{str(store)!r} is damaged; --resume writes it again")
     with damaged, xr.open_zarr(store, chunks=None, consolidated=True) as found:
         found["diverged"], found["step"]  # which all have
         return found.load()

@@ -556,7 +556,7 @@ def test_a_damaged_store_is_one_line(swept, capsys, text):
     assert run("show", swept) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "--resume writes it anew" in told
+    assert "--resume writes it again" in told
     assert run("sweep", study(swept.parent), "--out", swept, "--quiet", "--resume") == 0
 
 

@@ -155,7 +155,7 @@ def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
 
 
 def test_every_flipped_bit_is_found(tmp_path, file, wanted):
-    """One bit in a chunk: reading says so, going on writes it anew; one in a launch's record: it is trained again."""
+    """One bit in a chunk: reading says so, going on writes it again; one in a launch's record: it is trained again."""
     out, chance = tmp_path / "wanted", random.Random(1)
     chunks = [path for path in (out / "results.zarr").glob("[rtd]*/c/**/*") if path.is_file()]
     assert len(chunks) >= 4
@@ -163,7 +163,7 @@ def test_every_flipped_bit_is_found(tmp_path, file, wanted):
         content = bytearray(path.read_bytes())
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content)
-        with pytest.raises(InvalidInput, match="--resume writes it anew"):
+        with pytest.raises(InvalidInput, match="--resume writes it again"):
             scale.load(out)
         xr.testing.assert_identical(scale.sweep(scale.read(file), out, resume=True, threads=1), wanted)
     for path in sorted((out / "launches").iterdir()):

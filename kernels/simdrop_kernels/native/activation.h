@@ -45,7 +45,7 @@
 
 /* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 16 multiples of a step, and tanh r
    = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of a rational function
-   over the whole range; additions and lookups run beside them. */
+   over the whole range; additions and lookups run in parallel to them. */
 INLINE vec N(tanh_of)(vec z) {
 #if REAL_IS_FLOAT
     const vec size = N(least)(N(splat)(8.6f), N(magnitude)(z));

@@ -1,6 +1,6 @@
 /* What differs between instruction sets and not between dtypes: widths and the 64-bit lanes of Philox.
 
-   The instruction set is the one that the compiler was told to build for (-march); everything else is
+   The instruction set is the one that the compiler builds for (-march); everything else is
    written in GCC's vector extension, which Clang shares, and compiles for any processor. */
 #ifndef SIMDROP_ISA_H
 #define SIMDROP_ISA_H

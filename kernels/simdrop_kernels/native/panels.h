@@ -1,6 +1,6 @@
 /* The panels of h and of its slope, per dtype: what a step keeps between its forward and backward pass. */
 
-/* Whether σ' is not a function of σ and is kept beside it. */
+/* Whether σ' is not a function of σ and is kept next to it. */
 INLINE int N(keeps_slope)(int activation) {
     return activation != ACT_TANH && activation != ACT_RELU && activation != ACT_SIGMOID;
 }

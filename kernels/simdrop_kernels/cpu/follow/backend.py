@@ -42,7 +42,7 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
 def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
     """The backend that was measured to be faster at such sizes, with the reason, or None.
 
-    RK4, float64, one thread of an Intel Xeon with AVX-512 beside other programs, time of "numpy" over that of "numba"
+    RK4, float64, one thread of an Intel Xeon with AVX-512 under other load, time of "numpy" over that of "numba"
     with increments "normal" and "masks", order 1, step masks: 0.9 and 0.7 for 5 neurons on 4 samples, 1.65 and 1.3 for
     10 on 8, 3.5 and 2.4 for 32 on 16. With 5 on 4, 1.9 for order 2 ("normal"), 1.5 for sample masks ("normal"), 1.4 for
     both ("masks"). That is for 2000 paths; a step of "numpy" takes a millisecond however few they are.

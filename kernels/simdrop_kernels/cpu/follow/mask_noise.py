@@ -24,7 +24,7 @@ from .workspace import add, dot, finish, load, store
 
 
 class Drawing(NamedTuple):
-    """What all paths are drawn by, beside `general.Knobs` and the chances of each path."""
+    """What all paths are drawn by, besides `general.Knobs` and the chances of each path."""
 
     x: Any  # (n, D)
     y: Any  # (n, c)
@@ -52,7 +52,7 @@ def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ense
 
 
 class Others(NamedTuple):
-    """What a path works in beside its `workspace.Room`."""
+    """What a path works in besides its `workspace.Room`."""
 
     theta: Any  # (P,) the stage's point
     batch: Any  # `general.Room` for a batch
