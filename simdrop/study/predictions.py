@@ -9,14 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks.words import check_names
 from ..errors import InvalidInput, RenamedWarning
 from ..output.style import INK
-from .case import Case, Means, Predicted, along_flow, along_moments, along_paths, member_along
-from .distances import Array
+
+if TYPE_CHECKING:
+    from .case import Case, Means, Predicted
+    from .distances import Array
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,17 @@ class Prediction:
         return f"{self.title}, ${self.formula}$" if self.formula else self.title
 
 
+def _of_case(function: str, *first: Any) -> Callable[..., Any]:
+    """The function of `case` with its first arguments. Its module loads at the first call: help only lists names."""
+
+    def call(*others: Any) -> Any:
+        from . import case
+
+        return getattr(case, function)(*first, *others)
+
+    return call
+
+
 def _table(*predictions: Prediction) -> dict[str, Prediction]:
     return {one.name: one for one in predictions}
 
@@ -99,42 +111,42 @@ PREDICTIONS = _table(
     Prediction(
         name="gradient", title="plain gradient flow", formula="R_S", words="plain gradient flow", order=0,
         sentence="Plain gradient flow descends the risk without dropout.",
-        look=Look("#D55E00", (0, (5, 2)), 1.6, "v"), mean=partial(along_flow, "gradient"),
+        look=Look("#D55E00", (0, (5, 2)), 1.6, "v"), mean=_of_case("along_flow", "gradient"),
     ),
     Prediction(
         name="averaged", title="averaged flow", formula="R_S + R_1", words="the averaged flow", order=1,
         sentence="The averaged flow adds R_1, the mean effect of dropout.",
-        look=Look("#0072B2", (0, (3, 1, 1, 1)), 1.8, "s"), mean=partial(along_flow, "averaged"),
+        look=Look("#0072B2", (0, (3, 1, 1, 1)), 1.8, "s"), mean=_of_case("along_flow", "averaged"),
     ),
     Prediction(
         name="modified", title="modified flow", formula="R_S + R_1 + R_2", words="the modified flow", order=1,
         sentence="The modified flow adds R_1 and R_2, the effect of a finite learning rate.",
-        look=Look("#009E73", "-", 1.4, "o"), mean=partial(along_flow, "modified"),
+        look=Look("#009E73", "-", 1.4, "o"), mean=_of_case("along_flow", "modified"),
     ),
     Prediction(
         name="mean-covariance", title="mean-covariance flow", words="the mean-covariance flow", order=2,
         sentence="The mean-covariance flow follows mean and covariance of the networks together.",
-        look=Look("#CC79A7", (0, (1, 1)), 1.8, "D"), mean=partial(along_moments, "mean-covariance"),
+        look=Look("#CC79A7", (0, (1, 1)), 1.8, "D"), mean=_of_case("along_moments", "mean-covariance"),
     ),
     Prediction(
         name="sme1", title="SME of order 1", words="the SME of order 1", order=1, equation=1,
         sentence="The SME of order 1 is an ensemble of paths along the averaged flow, with the noise of a step.",
-        look=Look("#56B4E9", "--", 1.4, "<"), mean=partial(along_paths, 1),
+        look=Look("#56B4E9", "--", 1.4, "<"), mean=_of_case("along_paths", 1),
     ),
     Prediction(
         name="sme2", title="SME of order 2", words="the SME of order 2", order=2, equation=2,
         sentence="The SME of order 2 is an ensemble of paths whose drift is corrected for a finite learning rate.",
-        look=Look("#E69F00", "-.", 1.6, ">"), mean=partial(along_paths, 2),
+        look=Look("#E69F00", "-.", 1.6, ">"), mean=_of_case("along_paths", 2),
     ),
     Prediction(
         name="pathwise-plain", title="plain pathwise flow", words="the plain pathwise flow", order=1,
         sentence="The plain pathwise flow descends the loss under the masks of one network.",
-        look=Look("#999999", (0, (4, 1)), 1.4, "x"), member=partial(member_along, "pathwise-plain"),
+        look=Look("#999999", (0, (4, 1)), 1.4, "x"), member=_of_case("member_along", "pathwise-plain"),
     ),
     Prediction(
         name="pathwise", title="corrected pathwise flow", words="the corrected pathwise flow", order=2,
         sentence="The corrected pathwise flow adds to it the effect of a finite learning rate.",
-        look=Look(INK, "-", 1.2, "+"), member=partial(member_along, "pathwise"),
+        look=Look(INK, "-", 1.2, "+"), member=_of_case("member_along", "pathwise"),
     ),
 )  # fmt: skip
 #: what `compare` takes by default: the flows of a loss
