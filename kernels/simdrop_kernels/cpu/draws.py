@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -161,15 +161,26 @@ def draw_kept(kept, words, lanes, width, threshold, step, offset, member, key):
     return count
 
 
-@leaf
-def draw_factors(factors, words, lanes, blocks, first, mask):
-    """Fill factors (4 · blocks,), all words 0 first, with `factor` where a sample mask keeps, else 0.
+class MaskDraw(NamedTuple):
+    """What the sample masks of one member at one step are drawn by."""
 
-    mask: threshold, factor, sample, offset (as in `draw_kept`, of samples), step, member, key.
+    threshold: Any
+    factor: Any  # of the kept neurons
+    drawn: Any  # False: all are kept
+    step: Any
+    member: Any
+    key: Any
+
+
+@leaf
+def draw_factors(factors, words, lanes, blocks, first, sample, offset, mask):
+    """Fill factors (4 · blocks,), all words 0 first, with the factor where a `MaskDraw` keeps, else 0.
+
+    `offset` is that of `draw_kept`, of samples.
     """
-    threshold, factor, sample, offset, step, member, key = mask
+    threshold, factor = mask.threshold, mask.factor
     if offset == 0:
-        draw_words(words, lanes, _SAMPLE, first, sample, step, member, key)
+        draw_words(words, lanes, _SAMPLE, first, sample, mask.step, mask.member, mask.key)
     zero = 0 * factor
     for k in range(4):
         start = k * LANES + offset * blocks

@@ -18,6 +18,7 @@ from ...contract.step import Ensemble, for_kernels
 from ...mathematics import rng
 from ...mathematics.activations.base import Scalars
 from ..compile import inner, leaf
+from ..train.arguments import Chances, chances_of
 from ..train.general import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
 from .normal_noise import pull
 from .workspace import add, dot, finish, load, store
@@ -35,10 +36,9 @@ class Drawing(NamedTuple):
 
 
 def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ensemble, seed: int) -> tuple[Any, ...]:
-    """Knobs, `Drawing` and, for every path, thresholds, 1/p, v and √v (M,); for x (n, D), y (n, c)."""
-    step, theta, keep_prob = equation.training_step, ensemble.theta, ensemble.keep_prob
+    """Knobs, `Drawing` and the chances of every path; for x (n, D), y (n, c)."""
+    step, theta = equation.training_step, ensemble.theta
     real: Any = theta.dtype.type
-    variance = (1 - keep_prob) / keep_prob
     drawn_by = Drawing(
         x=for_kernels(x),
         y=for_kernels(y),
@@ -47,8 +47,7 @@ def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ense
         scale=real(step.network.output_scale),
         key=np.array(rng.split_seed(seed ^ MASKS_KEY)),
     )
-    chances = rng.keep_threshold(keep_prob), (1 / keep_prob).astype(real), variance.astype(real), np.sqrt(variance)
-    return Knobs.of(step, x, y, theta), drawn_by, chances
+    return Knobs.of(step, x, y, theta), drawn_by, Chances.of(ensemble.keep_prob, real)
 
 
 class Others(NamedTuple):
@@ -58,13 +57,6 @@ class Others(NamedTuple):
     batch: Any  # `general.Room` for a batch
     full: Any  # for all samples
     path: Any  # (1,) which of the paths it is
-
-
-@leaf
-def chance_of(others, chances):
-    """What the path's masks are drawn by."""
-    path, (thresholds, factors, variances, deviations) = others.path[0], chances
-    return thresholds[path], factors[path], variances[path], deviations[path]
 
 
 @leaf
@@ -85,12 +77,11 @@ def add_sample(room, sizes, i, factors, targets, weight):
 def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, member):
     """Add to T `weight` times what draw `number` brings."""
     real, batch = others.theta.dtype.type, others.batch
-    threshold, factor, _, deviation = chance
     whole = batch.chosen.size == batch.order.size and not drawing.replace
     take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing.replace, number, member, drawing.key)
     share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
     for r in range(knobs.masks):
-        draw_factors(batch, knobs, threshold, deviation, factor, number * knobs.masks + r, member, drawing.key)
+        draw_factors(batch, knobs, chance, number * knobs.masks + r, member, drawing.key)
         for s in range(batch.chosen.size):
             add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
 
@@ -145,12 +136,12 @@ def make_by_masks(act: Scalars) -> Any:
         a, w = parts(others, sizes)
         gradient = others.batch.gradient
         gradient[:] = 0
-        chance = chance_of(others, chances)
+        chance = chances_of(chances, others.path[0])
         for q in range(2):
             weight = real(-root_half if q else root_half)
             add_draw(
                 others.batch, a, w, weight, (drawing.x, drawing.y), knobs, chance,
-                2 * clock.step + q, clock.member, (drawing.key, drawing.scale, drawing.replace),
+                2 * clock.step + q, clock.member, drawing,
             )  # fmt: skip
         load(gradient, sizes, room.noise)
         finish(room.noise, sizes, real(1), size, settings.train)
@@ -161,7 +152,7 @@ def make_by_masks(act: Scalars) -> Any:
         if knobs.connected:
             fill_connected(room, others, sizes, x, scale, size, numbers, settings, clock, knobs, drawing, chances)
             return
-        real, number, chance = others.theta.dtype.type, 2 * clock.step, chance_of(others, chances)
+        real, number, chance = others.theta.dtype.type, 2 * clock.step, chances_of(chances, others.path[0])
         room.t[:] = 0
         room.noise[:] = 0
         for q in range(2):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ...contract.network import Network
 from ...contract.objectives import COMPILED
 from ...contract.step import Ensemble, Step, for_kernels
-from ...mathematics import rng
 from ...mathematics.activations.table import find
 from ...threads import one_thread_each
 
@@ -51,34 +50,19 @@ def advance(
     step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int, first_step: int, steps: int, threads: int = 1
 ) -> None:
     """Train all members in place for steps first_step, ..., first_step + steps - 1; see `reference.train.advance`."""
-    from ...mathematics import optimizers
+    from .arguments import Members, Run
 
     real: Any = ensemble.theta.dtype.type
     x, y = for_kernels(x), for_kernels(y)
-    keep_prob = ensemble.keep_prob
-    members = (
-        ensemble.lr.astype(real),
-        rng.keep_threshold(keep_prob),
-        (1 / keep_prob).astype(real),
-        ((1 - keep_prob) / keep_prob).astype(real),
-        ensemble.member,
-    )
-    run = (
-        np.array(rng.split_seed(seed)),
-        first_step,
-        optimizers.optimizer_constants(step.optimizer, first_step, steps, real),
-        step.network.output_scale,
-        step.noise.batch_size or len(x),
-        step.noise.replace,
-    )
+    members = Members.of(ensemble, real)
+    run = Run.of(step, len(x), real, seed=seed, first_step=first_step, steps=steps)
     if step.further:
         from . import general
 
-        deviations = np.sqrt((1 - keep_prob) / keep_prob)
         knobs = general.Knobs.of(step, x, y, ensemble.theta)
         with one_thread_each(threads):
             general.build(step.network.activation, step.optimizer.name, real)(
-                ensemble.theta, ensemble.moments, ensemble.diverged, (*members, deviations), (x, y), knobs, run
+                ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, y), knobs, run
             )
         return
     train, targets = _kernel(step, x, y, real, over="tiles" if len(ensemble.theta) < threads else "members")

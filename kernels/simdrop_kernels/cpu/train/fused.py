@@ -23,8 +23,9 @@ from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ..compile import inner, kernel, scalar
-from ..draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
+from .arguments import chances_of
 
 ROWS = 6  # of a tile
 VECTOR = 16  # neurons are computed in multiples of this
@@ -269,19 +270,18 @@ def take_batch(x, y, room):
 
 
 @inner
-def fill_factors(room, width, threshold, factor, drawn, step, member, key):
-    """The sample-mask factors of all tiles, 0 for neurons beyond the width; `factor` for all if not `drawn`."""
+def fill_factors(room, width, mask):
+    """The sample-mask factors of all tiles, 0 for neurons beyond the width; its factor for all if `mask` draws none."""
     padded_width = (width + 3) // 4 * 4
     for first in range(0, padded_width, TILE):
         blocks = min(TILE, padded_width - first) // 4
         ahead = LANES // blocks if padded_width <= TILE else 1  # samples drawn at a time
         for i in range(room.chosen.size):
             factors = row(room.rows, (first // TILE * room.f.size + i) * 3 + 2)
-            if drawn:
-                sampled = (threshold, factor, i, i % ahead, step, member, key)
-                draw_factors(factors, room.words, room.lanes, blocks, first // 4, sampled)
+            if mask.drawn:
+                draw_factors(factors, room.words, room.lanes, blocks, first // 4, i, i % ahead, mask)
             else:
-                factors[: 4 * blocks] = factor
+                factors[: 4 * blocks] = mask.factor
             for k in range(width - (first + 4 * blocks - 4), 4):
                 factors[k * blocks + blocks - 1] = 0
 
@@ -290,9 +290,8 @@ def fill_factors(room, width, threshold, factor, drawn, step, member, key):
 def build(activation: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
     """The kernel of one configuration: `train(theta, moments, diverged, members, data, run)`.
 
-    theta (M, P), moments (M, k, P), diverged (M,): as in `contract.step.Ensemble`, changed in place. members: lr,
-    thresholds, factors 1/p, variances v, numbers, each (M,). data: x (n, D), y (n,). run: key (2,), first
-    step, constants (steps, 7), output scale, batch size, replace.
+    theta (M, P), moments (M, k, P), diverged (M,): as in `contract.step.Ensemble`, changed in place. members,
+    run: `arguments.Members` and `Run`. data: x (n, D), y (n,).
     """
     act = scalars(activation, scalar, real)
     sample, sgd, draws = mask == "sample", optimizer == "sgd", objective == "dropout"
@@ -307,29 +306,29 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
         return within(state[:3].reshape(-1), limit) and (not adam or within(state[6:].reshape(-1), largest))
 
     @inner
-    def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
+    def train_member(theta, moments, lr, chances, member, data, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
-        key, first_step, constants, scale, batch_size, replace = run
+        threshold, factor, key, batch_size = chances.threshold, chances.factor, run.key, run.batch_size
         inputs, width = x.shape[1], theta.size // (1 + x.shape[1])
         room = make_room(theta, inputs, x.shape[0], batch_size, kinds, sgd, sample)
         load(theta, moments, inputs, room.state)
         always = threshold == np.uint64(0xFFFFFFFF) or not draws
-        gain = real(scale) if sample or not draws else real(scale) * factor
+        gain = run.scale if sample or not draws else run.scale * factor
         share = real(1) / real(batch_size)
-        room.penalty[:batch_size] = variance * gain * gain * share
+        room.penalty[:batch_size] = chances.variance * gain * gain * share
         ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
         count = order_blocks(room.kept, width) if sample else width
         if sample and always:
-            fill_factors(room, width, threshold, real(1), False, 0, member, key)
+            fill_factors(room, width, MaskDraw(threshold, real(1), False, 0, member, key))
         take_batch(x, y, room)
-        for t in range(constants.shape[0]):
-            step = first_step + t
+        for t in range(run.constants.shape[0]):
+            step = run.first_step + t
             if minibatch:
-                draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, replace, step, member, key)
+                draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, run.replace, step, member, key)
                 take_batch(x, y, room)
             if sample and not always:
-                fill_factors(room, width, threshold, factor, True, step, member, key)
+                fill_factors(room, width, MaskDraw(threshold, factor, True, step, member, key))
             elif not always:
                 count = draw_kept(room.kept, room.words, room.lanes, width, threshold, step, t % ahead, member, key)
             room.f[:] = 0
@@ -341,7 +340,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
             for first in range(0, count, TILE):
                 inside = padded(min(TILE, count - first))
                 backward(room.tiles, first // TILE, inside, room.f, room.x0, room.x1, room.rows, room.penalty)
-            apply(room.state, room.gradient, room.kept, count, room.tiles, lr, constants[t])
+            apply(room.state, room.gradient, room.kept, count, room.tiles, lr, run.constants[t])
             if not good(room.state):
                 store(theta, moments, inputs, room.state)
                 return step
@@ -350,11 +349,9 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
 
     @kernel("training")
     def train(theta, moments, diverged, members, data, run):
-        lr, thresholds, factors, variances, numbers = members
         for k in numba.prange(theta.shape[0]):
             if diverged[k] < 0:
-                diverged[k] = train_member(
-                    theta[k], moments[k], lr[k], thresholds[k], factors[k], variances[k], numbers[k], data, run
-                )
+                chances = chances_of(members, k)
+                diverged[k] = train_member(theta[k], moments[k], members.lr[k], chances, members.number[k], data, run)
 
     return train

@@ -26,6 +26,7 @@ from ..compile import inlined, inner, kernel, leaf, scalar
 from ..draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
 from ..limits import within
 from ..products import by_columns, by_rows, multiply
+from .arguments import chances_of
 from .general_mean import add_average, collect, make_mean, residuals
 
 _STEP_MASK = np.uint64(rng.STREAM_STEP_MASK << 28)
@@ -188,7 +189,7 @@ def drop_inputs(room, w, knobs, number, member, key):
 
 
 @inlined
-def draw_factors(room, knobs, threshold, deviation, factor, number, member, key):
+def draw_factors(room, knobs, chances, number, member, key):
     """Fill the factors (B, m) of dropout mask `number`, the same in all rows for step masks."""
     real = room.h.dtype.type
     samples, width = room.factors.shape
@@ -200,8 +201,9 @@ def draw_factors(room, knobs, threshold, deviation, factor, number, member, key)
         )
         for i in range(rows):
             for j in range(width):
-                room.factors[i, j] = real(1 + deviation * room.normal[i * columns + j])
+                room.factors[i, j] = real(1 + chances.deviation * room.normal[i * columns + j])
     else:
+        threshold, factor = chances.threshold, chances.factor
         stream = _SAMPLE_MASK if knobs.sample else _STEP_MASK
         columns = draw_rows(room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
         for i in range(rows):
@@ -262,24 +264,23 @@ def make_gradient(act: Scalars) -> Any:
 
     @inlined
     def add_draw(room, a, w, weight, data, knobs, chances, number, member, run):
-        """Add `weight` times the gradient under draw `number` of all noise."""
-        threshold, factor, variance, deviation = chances
-        key, scale, replace = run
+        """Add `weight` times the gradient under draw `number` of all noise; run: key, scale, replace."""
+        key, scale = run.key, run.scale
         real = w.dtype.type
-        whole = room.chosen.size == room.order.size and not replace
-        take_samples(room, data[0], data[1], knobs, whole, replace, number, member, key)
+        whole = room.chosen.size == room.order.size and not run.replace
+        take_samples(room, data[0], data[1], knobs, whole, run.replace, number, member, key)
         if knobs.connected:
             drop_inputs(room, w, knobs, number, member, key)
             look(room, room.w)
         else:
             look(room, w)
         if knobs.averaged:
-            add_average(room, a, scale, variance)
+            add_average(room, a, scale, chances.variance)
         else:
             for r in range(knobs.masks):
                 if knobs.masked:
                     which = number * knobs.masks + r
-                    draw_factors(room, knobs, threshold, deviation, factor, which, member, key)
+                    draw_factors(room, knobs, chances, which, member, key)
                 add_mask(room, a, scale)
         collect(room, weight / real(knobs.masks), knobs.connected)
         if knobs.parameter > 0:
@@ -312,7 +313,7 @@ def _make_apply(update: Any, vectors: int, real: type) -> Any:
 def build(activation: str, optimizer: str, real: type) -> Any:
     """The kernel: `train(theta, moments, diverged, members, data, knobs, run)`.
 
-    Arguments as `tiled.build`'s, with a further array of members: the deviations √v, (M,) float64.
+    Arguments as `tiled.build`'s, and `Knobs`.
     """
     add_draw, add_mean = make_gradient(scalars(activation, scalar, real))
     apply = _make_apply(optimizers.optimizer(optimizer, scalar), OPTIMIZERS[optimizer].moments, real)
@@ -321,33 +322,32 @@ def build(activation: str, optimizer: str, real: type) -> Any:
     def train_member(theta, moments, lr, chances, member, data, knobs, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
-        key, first_step, constants, scale, batch_size, replace = run
         cut = theta.size // (x.shape[1] + y.shape[1]) * y.shape[1]
         a, w = theta[:cut].reshape(y.shape[1], -1), theta[cut:].reshape(-1, x.shape[1])
-        room = make_room(theta, x, y, batch_size)
+        room = make_room(theta, x, y, run.batch_size)
         full = make_room(theta, x, y, x.shape[0] if knobs.centred else 1)
-        for t in range(constants.shape[0]):
+        for t in range(run.constants.shape[0]):
             room.gradient[:] = 0
             if knobs.random:
                 for q in range(knobs.draws):
-                    number = knobs.draws * (first_step + t) + q
-                    drawn = (key, real(scale), replace)
+                    number = knobs.draws * (run.first_step + t) + q
                     weight = real(knobs.other_weight if q else knobs.weight)
-                    add_draw(room, a, w, weight, data, knobs, chances, number, member, drawn)
+                    add_draw(room, a, w, weight, data, knobs, chances, number, member, run)
             if knobs.centred:
                 sign = real(-1 if knobs.random else 1)
-                add_mean(full, room.gradient, a, w, sign, data, knobs, real(scale), chances[2])
+                add_mean(full, room.gradient, a, w, sign, data, knobs, run.scale, chances.variance)
             room.gradient[knobs.frozen_from : knobs.frozen_to] = 0
-            if not apply(theta, moments, room.gradient, lr, constants[t]):
-                return first_step + t
+            if not apply(theta, moments, room.gradient, lr, run.constants[t]):
+                return run.first_step + t
         return -1
 
     @kernel("training")
     def train(theta, moments, diverged, members, data, knobs, run):
-        lr, thresholds, factors, variances, numbers, deviations = members
         for k in numba.prange(theta.shape[0]):
             if diverged[k] < 0:
-                chances = thresholds[k], factors[k], variances[k], deviations[k]
-                diverged[k] = train_member(theta[k], moments[k], lr[k], chances, numbers[k], data, knobs, run)
+                chances = chances_of(members, k)
+                diverged[k] = train_member(
+                    theta[k], moments[k], members.lr[k], chances, members.number[k], data, knobs, run
+                )
 
     return train

@@ -21,8 +21,9 @@ from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ..compile import inner, kernel, scalar
-from ..draws import LANES, TILE, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
+from .arguments import chances_of
 
 ROWS = 256  # samples that `evaluate` looks at in one piece
 
@@ -134,15 +135,14 @@ def _make_apply(update: Any, sgd: bool) -> Any:
 @inner
 def draw_tile(factors, words, lanes, first, width, mask):
     """The sample-mask factors (B, T) of a tile whose neurons start at `first`; 0 beyond the width."""
-    threshold, factor, drawn, step, member, key = mask
     blocks = factors.shape[1] // 4
     ahead = LANES // blocks if width <= TILE else 1
     for i in range(factors.shape[0]):
         row = factors[i]
-        if drawn:
-            draw_factors(row, words, lanes, blocks, first // 4, (threshold, factor, i, i % ahead, step, member, key))
+        if mask.drawn:
+            draw_factors(row, words, lanes, blocks, first // 4, i, i % ahead, mask)
         else:
-            row[:] = factor
+            row[:] = mask.factor
         for k in range(max(width - (first + 4 * blocks - 4), 0), 4):
             row[k * blocks + blocks - 1] = 0
 
@@ -231,7 +231,7 @@ def _make_tile_passes(act: Scalars, sample: bool, apply: Any) -> Any:
 
     @inner
     def forward_tile(fields, tile, count, a_all, w_all, mask):
-        """Gather one tile and compute its outputs. mask: threshold, factor, drawn, step, member, key."""
+        """Gather one tile and compute its outputs; `mask` is a `MaskDraw`."""
         room = Room(*fields)
         width, inputs, outputs, samples = w_all.shape[0], w_all.shape[1], a_all.shape[0], room.e.shape[0]
         first = tile * TILE
@@ -272,37 +272,37 @@ def _make_train_member(act: Scalars, mask: str, objective: str, optimizer: str, 
         """Whether a member with these parameters (P,) and moments (k, P) has not diverged."""
         return within(theta, limit) and (not adam or within(moments[1], largest))
 
-    def train_member(theta, moments, lr, threshold, factor, variance, member, data, run):
+    def train_member(theta, moments, lr, chances, member, data, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
-        key, first_step, constants, scale, batch_size, replace = run
+        threshold, factor, key, batch_size = chances.threshold, chances.factor, run.key, run.batch_size
         inputs, outputs = x.shape[1], y.shape[1]
         width = theta.size // (inputs + outputs)
         split = outputs * width
         a_all, w_all = theta[:split].reshape(outputs, width), theta[split:].reshape(width, inputs)
-        whole = batch_size == x.shape[0] and not replace
+        whole = batch_size == x.shape[0] and not run.replace
         fields = make_room(theta, x, y, batch_size, whole, sgd, sample)
         room = Room(*fields)
         always = threshold == np.uint64(0xFFFFFFFF) or not draws
-        gain = real(scale) if sample or not draws else real(scale) * factor
+        gain = run.scale if sample or not draws else run.scale * factor
         share = real(1) / real(batch_size)
-        penalty = variance * gain * gain * share if r1 else real(0)
+        penalty = chances.variance * gain * gain * share if r1 else real(0)
         ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
         count = order_blocks(room.kept, width) if sample else width
-        for t in range(constants.shape[0]):
-            step = first_step + t
+        for t in range(run.constants.shape[0]):
+            step = run.first_step + t
             if not whole:
-                take_batch(x, y, room, replace, step, member, key)
+                take_batch(x, y, room, run.replace, step, member, key)
             if not sample and not always:
                 count = draw_kept(room.kept, room.words[0], room.lanes, width, threshold, step, t % ahead, member, key)
             tiles = (count + TILE - 1) // TILE
             for tile in numba.prange(tiles):
-                drawn = (threshold, factor if draws else real(1), not always, step, member, key)
-                forward_tile(fields, tile, count, a_all, w_all, drawn)
+                mask = MaskDraw(threshold, factor if draws else real(1), not always, step, member, key)
+                forward_tile(fields, tile, count, a_all, w_all, mask)
             residuals(room.parts, tiles, room.y, room.e, gain, share)
             for tile in numba.prange(tiles):
                 backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
-            finish(theta, room.gradient, moments, lr, constants[t])
+            finish(theta, room.gradient, moments, lr, run.constants[t])
             if not good(theta, moments):
                 return step
         return -1
@@ -322,12 +322,10 @@ def build(activation: str, mask: str, objective: str, optimizer: str, real: type
     many = numba.prange if over == "members" else range
 
     def train(theta, moments, diverged, members, data, run):
-        lr, thresholds, factors, variances, numbers = members
         for k in many(theta.shape[0]):
             if diverged[k] < 0:
-                diverged[k] = train_member(
-                    theta[k], moments[k], lr[k], thresholds[k], factors[k], variances[k], numbers[k], data, run
-                )
+                chances = chances_of(members, k)
+                diverged[k] = train_member(theta[k], moments[k], members.lr[k], chances, members.number[k], data, run)
 
     return kernel("training")(train) if over == "members" else train
 
