@@ -220,7 +220,8 @@ def test_keep_prob_one_is_gradient_descent_bit_for_bit(call: simulator.Call, ste
 
     kept = theta(step, [1.0, 1.0, 1.0])
     assert np.array_equal(kept, theta(replace(step, objective="risk"), [0.2, 0.5, 1.0]))
-    assert np.array_equal(kept, theta(replace(step, objective="risk", network=replace(step.network, mask="step")), [0.2, 0.5, 1.0]))
+    one_mask = replace(step, objective="risk", network=replace(step.network, mask="step"))
+    assert np.array_equal(kept, theta(one_mask, [0.2, 0.5, 1.0]))
     assert not np.array_equal(kept, theta(step, [1.0, 0.5, 1.0]))
 
 
