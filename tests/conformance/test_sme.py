@@ -27,17 +27,22 @@ def _assert_agree(configurations: list[Configuration], backend: str) -> None:
     assert ended["ran"] > 0.9 * len(configurations), f"too few were compared within plain rounding: {ended}"
 
 
-#: beside the first level of every axis; all by the two kernels that `sme` takes by itself in double precision
+#: besides the first level of every axis; the kernel by normal increments that `sme` takes by itself in double precision
 HANDFUL: list[Configuration] = [
     {"inputs": 2, "outputs": 1, "form": "read-only"},
     {"inputs": 1, "outputs": 2, "form": "pandas", "mask": "sample", "batch": "half", "law": "gaussian"},
     {"outputs": 3, "form": "list", "label": 0.3, "parameter": 0.2, "antithetic": True, "start": "members fortran"},
+]
+#: the same for increments by masks, whose kernel takes minutes to compile
+BY_MASKS: list[Configuration] = [
     {"compiled": ("tanh", "float64", "masks"), "order": 1, "connect": 0.7, "batch": "half", "form": "xarray"},
     {"compiled": ("tanh", "float64", "masks"), "outputs": 2, "masks": 3, "scheme": "heun", "train": "input"},
 ]
 
 
-@pytest.mark.parametrize("changes", HANDFUL)
+@pytest.mark.parametrize(
+    "changes", [*HANDFUL, *(pytest.param(changes, marks=pytest.mark.slow) for changes in BY_MASKS)]
+)
 def test_numba_agrees_with_numpy(changes: Configuration) -> None:
     chosen = {name: levels[0] for name, levels in (sme_space.AXES | sme_space.TAKEN["numba"]).items()}
     _assert_agree([chosen | {"samples": 7, "width": 16} | changes], "numba")

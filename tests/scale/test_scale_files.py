@@ -55,8 +55,8 @@ def _sweep(text):
         (_sweep("beta1 = [0.5]"), "unknown optimizer option 'beta1': sgd takes none"),
         (_sweep("activation = ['tahn']"), "unknown activation 'tahn': did you mean 'tanh'"),
         (
-            _sweep("init_scale = [1e25]"),
-            "init_scale 1e[+]25, init_gamma 0 and output_scale .* make a network whose risk is too large",
+            _sweep("init_scale = [1e200]"),
+            "init_scale 1e[+]200, init_gamma 0 and output_scale .* make a network whose risk is too large",
         ),
         (HEAD.replace("steps = 3", "steps = nan").encode(), r"\[simulate\] steps must be a whole number, got nan"),
         (HEAD.replace("steps = 3", "lr = 1\nl-r = 2").encode(), "unknown key of .*simulate.* 'l-r'"),

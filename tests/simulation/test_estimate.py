@@ -87,7 +87,7 @@ def test_memory_that_ends_within_the_work_is_one_line_on_the_command_line(monkey
     def full(*arguments, **options):
         np.empty(1 << 60, dtype=np.uint8)
 
-    monkeypatch.setattr(comparison, "simulate", full)
+    monkeypatch.setattr(comparison, "train", full)
     assert cli.run(["compare", "--quiet", "--out", str(tmp_path / "out")]) == cli.FAILED
     error = capsys.readouterr().err
     assert error.startswith("simdrop: error: this machine's memory does not suffice: Unable to allocate 1.00 EiB")

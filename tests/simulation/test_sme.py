@@ -305,7 +305,7 @@ def test_numba_says_what_it_does_not_run() -> None:
     data = _sme(noise=Noise(batch_size=2), backend="auto")
     assert data.attrs["backend"] == "numpy"
     assert "minibatches under one mask" in data.attrs["backend_reason"]
-    assert _sme(noise=Noise(batch_size=2), backend="numba", increments="masks").attrs["backend"] == "numba"
+    assert parallel.refuses(steps.equation(batch_size=2, increments="masks"), np.dtype("float64")) is None
     with pytest.raises(BackendError, match="order 2 under DropConnect"):
         _sme(noise=Noise(connect=0.5), backend="numba")
     assert set(registry.names(registry.FOLLOWING)) == {"cuda", "numba", "numpy"}

@@ -216,7 +216,7 @@ def test_all_diverged_is_an_error(tmp_path):
 )
 def test_refused_before_any_work(small, monkeypatch, changes, message):
     problem, theta0 = small
-    monkeypatch.setattr("simdrop.study.comparison.compare.simulate", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr("simdrop.study.comparison.compare.train", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(InvalidInput, match=message):
         compare(**({"problem": problem, "theta0": theta0, "lr": 0.1, "steps": 5, "members": 10} | SMALL | changes))
 
