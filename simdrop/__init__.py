@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -28,6 +29,13 @@ _HOMES = {
 }
 _MODULES = ("activations", "data", "errors", "reproduce", "scale", "study", "theory")
 
+#: modules that had another name while this version was made -> where what they held is now
+_FORMERLY = {
+    "noise": "simdrop.problem.noise",
+    "plots": "simdrop.study.comparison.figure",
+    "storage": "simdrop.output.storage",
+}
+
 __all__ = ["Noise", "Problem", "__version__", "compare", "flow", "masks", "simulate", "sme", "theory"]
 
 
@@ -36,6 +44,11 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"simdrop.{name}")
+    if name in _FORMERLY:
+        from .errors import RenamedWarning
+
+        warnings.warn(f"simdrop.{name} is now {_FORMERLY[name]}", RenamedWarning, stacklevel=2)
+        return importlib.import_module(_FORMERLY[name])
     raise AttributeError(f"module 'simdrop' has no attribute {name!r}")
 
 

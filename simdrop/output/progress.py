@@ -9,12 +9,13 @@ import inspect
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..checks.words import shown
-from ..errors import InvalidInput
+from ..errors import InvalidInput, RenamedWarning
 
 #: called with the name of a stage, the units done and the units in all; the first call of a stage begins it
 Progress = Callable[[str, int, int], None]
@@ -38,21 +39,29 @@ PATIENCE = 1.0
 def check_progress(value: object) -> Progress | bool:
     """`value` where it is True, False or None (as False), or can be called as progress(stage, done, total).
 
-    Raises InvalidInput.
+    A function of (done, total), as some took before, is called without the stage, with a warning. Raises InvalidInput.
     """
     if value is None or isinstance(value, bool):
         return bool(value)
     if not callable(value):
         raise InvalidInput(f"progress must be True, False or a function, got {shown(value)}")
+    if _takes(value, "stage", 0, 1):
+        return value
+    if _takes(value, 0, 1):
+        warnings.warn("progress is now called as progress(stage, done, total)", RenamedWarning, stacklevel=4)
+        return lambda stage, done, total: value(done, total)
+    raise InvalidInput(f"progress is called as progress(stage, done, total), which {shown(value)} does not take")
+
+
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function can be called with these; True for one that does not tell."""
     try:
-        inspect.signature(value).bind("stage", 0, 1)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
-        raise InvalidInput(
-            f"progress is called as progress(stage, done, total), which {shown(value)} does not take"
-        ) from None
-    except ValueError:  # of a function that does not tell its arguments
-        pass
-    return value
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 @contextmanager

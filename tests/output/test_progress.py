@@ -91,7 +91,7 @@ def test_true_shows_a_bar_and_false_and_none_do_not(
         assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("wrong", [lambda done, total: None, 1, "yes", [print]])
+@pytest.mark.parametrize("wrong", [lambda done: None, 1, "yes", [print]])
 @pytest.mark.parametrize("name", DOORS)
 def test_what_cannot_be_called_with_three_arguments_is_refused_before_any_work(
     name: str, wrong: Any, tmp_path: Path
@@ -101,9 +101,19 @@ def test_what_cannot_be_called_with_three_arguments_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_functions_of_two_arguments_are_called_as_before_with_a_warning() -> None:
+    seen: list[tuple[int, int]] = []
+    with pytest.warns(DeprecationWarning, match=r"now called as progress\(stage, done, total\)"):
+        simdrop.simulate(
+            PROBLEM, THETA, lr=0.1, steps=4, members=2, backend="numpy",
+            progress=lambda done, total: seen.append((done, total)),  # type: ignore[arg-type,misc]
+        )  # fmt: skip
+    assert seen[-1] == (8, 8)
+
+
 def test_an_experiment_takes_the_same(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simdrop.output.progress.PATIENCE", 0.0)
     Settings(progress=True).progress("a stage", 1, 2)  # type: ignore[arg-type]  # the dataclass makes it callable
     assert "a stage" in capsys.readouterr().err
     with pytest.raises(InvalidInput, match="progress is called as"):
-        Settings(progress=lambda done, total: None)  # type: ignore[arg-type,misc]
+        Settings(progress=lambda done: None)  # type: ignore[arg-type,misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import xarray as xr
 
+import simdrop
 from simdrop.errors import InvalidInput
 from simdrop.output.storage import load, save
 
@@ -53,3 +54,10 @@ def test_what_is_no_path_is_refused(path):
 def test_what_is_no_dataset_is_not_saved(tmp_path):
     with pytest.raises(InvalidInput, match=r"data must be an xarray.Dataset, got \[1\]"):
         save([1], tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("name", ["storage", "plots", "noise"])
+def test_modules_are_found_by_their_old_names_with_a_warning(name):
+    with pytest.warns(DeprecationWarning, match=rf"simdrop\.{name} is now simdrop\."):
+        module = getattr(simdrop, name)
+    assert hasattr(module, {"storage": "load", "plots": "comparison", "noise": "Noise"}[name])
