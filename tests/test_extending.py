@@ -73,6 +73,12 @@ def write(section: str, copy: Path) -> list[str]:
     return checks
 
 
+#: warnings are errors, but for that of Matplotlib before 3.11 on today's pyparsing, as in pyproject.toml
+STRICT = r"""import warnings
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", ".*deprecated", DeprecationWarning, r"(matplotlib|pyparsing)\b")"""
+
+
 def run(copy: Path, *command: str) -> None:
     """Run Python in the copy; with its packages and no others."""
     path = os.pathsep.join(map(str, (copy, copy / "kernels", copy / "tools")))
@@ -85,9 +91,8 @@ def run(copy: Path, *command: str) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_runs(section: str, copy: Path) -> None:
-    run(
-        copy, "-W", "error", "-c", "\n".join(check for check in write(section, copy) if 'backend="native"' not in check)
-    )
+    checks = [check for check in write(section, copy) if 'backend="native"' not in check]
+    run(copy, "-c", "\n".join([STRICT, *checks]))
 
 
 @pytest.mark.slow
@@ -100,7 +105,7 @@ def test_what_is_written_in_c_runs(copy: Path) -> None:
         shutil.copy(ROOT / name, copy)
     run(copy, "-m", "pip", "install", "--quiet", "--target", "tools", "setuptools>=77")
     run(copy, "setup.py", "--quiet", "build_ext", "--inplace")
-    run(copy, "-W", "error", "-c", "\n".join(checks))
+    run(copy, "-c", "\n".join([STRICT, *checks]))
 
 
 def test_a_change_that_does_not_fit_is_found() -> None:
