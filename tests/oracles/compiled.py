@@ -55,6 +55,7 @@ def device() -> Iterator[Any]:
         replace(cuda, "to_device", _Array.of)
         replace(cuda, "device_array", lambda size, dtype: _Array.of(np.full(size, 99, dtype)))
         replace(cuda, "gpus", [None])
+        replace(cuda, "synchronize", lambda: None)
         replace(machine, "launch", lambda *launch: _Launch(cuda, *launch))
         replace(program, "processors", lambda: 1)
         replace(session, "memory_free", lambda: float("inf"))
