@@ -10,14 +10,18 @@ import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 
 import simdrop
-from simdrop import scale, study, theory
+from simdrop import activations, data, reproduce, scale, study, theory
 from simdrop.errors import Diverged, FlowFailed, InvalidInput
+from simdrop.output import storage
 from simdrop.study.landscape import alignment, condensation, flatness
 from simdrop.study.throughput.measure import benchmark
 from simdrop_kernels import BackendError
@@ -93,12 +97,47 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Door:
-    """A function, arguments with which it works, the kinds of its arguments, and other words that name one."""
+    """A function, arguments with which it works, the kinds of its arguments, and other words that name one.
+
+    works: a function of an empty folder where arguments are files
+    """
 
     function: Callable[..., Any]
-    works: dict[str, Any]
+    works: dict[str, Any] | Callable[[Path], dict[str, Any]]
     kinds: str
     words: dict[str, str] = field(default_factory=dict)
+
+    def arguments(self, folder: Path) -> dict[str, Any]:
+        return self.works(folder) if callable(self.works) else self.works
+
+
+@wraps(scale.sweep)
+def swept(design, out=None, **others):
+    """A sweep into a folder of its own, unless it is told which."""
+    return scale.sweep(design, f"sweep-{uuid4().hex}" if out is None else out, **others)
+
+
+@wraps(activations.register)
+def registered(name, *functions, **others):
+    """A registration under a name that is still free, unless it is told which."""
+    activations.register(f"own_{uuid4().hex}" if name is None else name, *functions, **others)
+
+
+def table(folder: Path) -> dict[str, Any]:
+    file = folder / "table.csv"
+    file.write_text("x1,x2,y\n1,2,3\n2,5,4\n3,3,1\n")
+    return {"spec": file, "target": "y"}
+
+
+def file_of_a_sweep(folder: Path) -> dict[str, Any]:
+    file = folder / "sweep.toml"
+    file.write_text('[problem]\ndata = "sin"\nwidth = 3\n[simulate]\nmembers = 4\nsteps = 2\n[sweep]\nlr = [0.1]\n')
+    return {"path": file}
+
+
+def results_of_a_sweep(folder: Path) -> dict[str, Any]:
+    scale.sweep(scale.design(SWEEP), folder / "out")
+    return {"folder": folder / "out"}
 
 
 def kinds_of(text: str) -> dict[str, str]:
@@ -246,6 +285,46 @@ DOORS = {
         scale.design, {"tables": SWEEP}, "object: tables; any: where", {"tables": "tables|the sweep"}
     ),
     "scale.plan": Door(scale.plan, {"design": scale.design(SWEEP)}, "object: design; count: threads"),
+    "scale.read": Door(scale.read, file_of_a_sweep, "path: path", {"path": "path|sweep"}),
+    "scale.sweep": Door(
+        swept,
+        {"design": scale.design(SWEEP), "threads": 1},
+        "object: design; path: out; flag: resume; count: threads; count or 0: workers; name: scheduler; number:"
+        " checkpoint_seconds; function: progress",
+    ),
+    "scale.load": Door(scale.load, results_of_a_sweep, "path: folder", {"folder": "folder|no sweep"}),
+    "scale.table": Door(
+        scale.table, lambda folder: {"found": scale.load(**results_of_a_sweep(folder))}, "object: found"
+    ),
+    "data.load": Door(
+        data.load,
+        table,
+        "path: spec; names: target inputs; count: samples; flag: standardize standardize_targets header; name: missing"
+        " categories",
+        {"spec": "data"},
+    ),
+    "activations.register": Door(
+        registered,
+        {"name": None, "value": lambda z: z * z / 2, "slope": lambda z: z, "curvature": lambda z: 1.0},
+        "path: name; function: value slope curvature third",
+    ),
+    "reproduce.Settings": Door(
+        reproduce.Settings,
+        {},
+        "flag: full; count: seeds threads; path: mnist; name: backend; function: progress; any: done",
+    ),
+    "storage.save": Door(
+        storage.save,
+        lambda folder: {"data": simdrop.simulate(**TRAIN), "path": folder / "a.zarr"},
+        "object: data; path: path",
+        {"path": "path|results are kept"},
+    ),
+    "storage.load": Door(
+        storage.load,
+        lambda folder: {"path": storage.save(simdrop.simulate(**TRAIN), folder / "a.nc")},
+        "path: path",
+        {"path": "path|no results"},
+    ),
     "benchmark": Door(
         benchmark,
         {"backends": ["numpy"], "repeats": 1, "seconds": 1e-4},
@@ -330,7 +409,16 @@ DOORS = {
     ),
 }  # fmt: skip
 #: those that take a while to run with what is right
-SLOW = ("compare", "order", "heat_map", "flow, mean-covariance", "alignment.by_direction", "sme", "benchmark")
+SLOW = (
+    "compare",
+    "order",
+    "heat_map",
+    "flow, mean-covariance",
+    "alignment.by_direction",
+    "sme",
+    "benchmark",
+    "scale.sweep",
+)
 CASES = [
     pytest.param(door, name, marks=[pytest.mark.slow] * (door in SLOW), id=f"{door}-{name}")
     for door, one in DOORS.items()
@@ -339,9 +427,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_call_works_and_every_argument_has_a_kind(door):
+def test_the_call_works_and_every_argument_has_a_kind(door, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     one = DOORS[door]
-    one.function(**one.works)
+    one.function(**one.arguments(tmp_path))
     if "," not in door:
         assert set(kinds_of(one.kinds)) == set(inspect.signature(one.function).parameters)
 
@@ -350,6 +439,7 @@ def test_the_call_works_and_every_argument_has_a_kind(door):
 def test_what_does_not_fit_is_refused_by_name(door, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one = DOORS[door]
+    works = one.arguments(tmp_path)
     never = KINDS[kinds_of(one.kinds)[argument]]
     wrong = []
     for name, value in NASTY.items():
@@ -358,7 +448,7 @@ def test_what_does_not_fit_is_refused_by_name(door, argument, tmp_path, monkeypa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
-                one.function(**one.works | {argument: value})
+                one.function(**works | {argument: value})
             except InvalidInput as error:
                 if "\n" in str(error) or not names(one, argument, str(error)):
                     wrong.append(f"{name}: {error}")
