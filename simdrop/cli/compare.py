@@ -18,6 +18,7 @@ from ..settings.fields import (
     STEPS,
     THREADS,
     in_comparison,
+    in_example,
     in_machine,
     in_output,
     in_training,
@@ -39,6 +40,8 @@ DEFAULT_WORK = 200_000_000_000
 class CompareSettings(ProblemSettings):
     """Settings of `simdrop compare`."""
 
+    keep_prob: float = in_example(ProblemSettings, "keep_prob", 0.5)
+    output_scale: float | str = in_example(ProblemSettings, "output_scale", "1/sqrt(m)")
     lr: float = in_training(0.01, "learning rate", bounds={"above": 0})
     steps: int = in_training(5000, "training steps of each member; time is lr x step", bounds=STEPS)
     members: int | None = in_training(
@@ -81,11 +84,11 @@ class CompareSettings(ProblemSettings):
 def compare(context: click.Context, /, **given: Any) -> int:
     """Train an ensemble of networks with dropout and measure how well theory predicts it.
 
-    Without arguments: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6), 1000 networks of 50
-    tanh neurons with keep_prob 0.5. They start from the same parameters and differ in their dropout masks alone. Their
-    mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean effect of dropout) and on
-    R_S + R_1 + R_2 (which adds that of a finite learning rate), or against what --kinds names. Prints a table, and
-    writes summary.json, the results (Zarr) and figure.png to --out.
+    Without --data: the papers' one-dimensional problem, 15 points of tanh(x-6) + tanh(x+6), 1000 networks of 50 tanh
+    neurons with keep_prob 0.5 and outputs divided by sqrt(m). They start from the same parameters and differ in their
+    dropout masks alone. Their mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean
+    effect of dropout) and on R_S + R_1 + R_2 (which adds that of a finite learning rate), or against what --kinds
+    names. Prints a table, and writes summary.json, the results (Zarr) and figure.png to --out.
 
     \b
     simdrop compare

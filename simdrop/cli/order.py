@@ -20,6 +20,7 @@ from ..settings.fields import (
     SEED,
     THREADS,
     in_comparison,
+    in_example,
     in_machine,
     in_output,
     replace_default,
@@ -36,8 +37,7 @@ class OrderSettings(ProblemSettings):
 
     data: str = replace_default(ProblemSettings, "data", "sin")
     width: int = replace_default(ProblemSettings, "width", 5)
-    keep_prob: float = replace_default(ProblemSettings, "keep_prob", 0.7)
-    output_scale: float | str = replace_default(ProblemSettings, "output_scale", 1.0)
+    keep_prob: float = in_example(ProblemSettings, "keep_prob", 0.7)
     init_seed: int = replace_default(ProblemSettings, "init_seed", 3)
     lrs: tuple[str, ...] = in_comparison(
         (), "learning rate of the ladder, at least three [default: 0.2, halved down to 0.00625]"

@@ -29,6 +29,7 @@ from ..checks.numbers import (
 from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
+from .defaults import KEEP_PROB, OUTPUT_SCALE
 
 Array = NDArray[np.float64]
 
@@ -89,11 +90,11 @@ class Problem:
     x: Array
     y: Array
     width: int = field(kw_only=True)
-    keep_prob: float = field(default=0.9, kw_only=True)
+    keep_prob: float = field(default=KEEP_PROB, kw_only=True)
     activation: str = field(default="tanh", kw_only=True)
     mask: Mask = field(default="step", kw_only=True)
     bias: bool = field(default=True, kw_only=True)
-    output_scale: float | str = field(default=1.0, kw_only=True)
+    output_scale: float | str = field(default=OUTPUT_SCALE, kw_only=True)
     train: Train = field(default="both", kw_only=True)
 
     def __post_init__(self) -> None:

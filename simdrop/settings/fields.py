@@ -45,7 +45,20 @@ def setting(
 
 def replace_default(settings: type, name: str, default: Any) -> Any:
     """The field `name` of another settings class with another default."""
-    return field(default=default, metadata=next(f.metadata for f in fields(settings) if f.name == name))
+    return field(default=default, metadata=_field_of(settings, name).metadata)
+
+
+def in_example(settings: type, name: str, value: Any) -> Any:
+    """The field `name` of another settings class, with another value where a command is given no data.
+
+    The command then runs an example, which is chosen as a whole; a user's own data have the defaults of `Problem`.
+    """
+    known = _field_of(settings, name)
+    return field(default=known.default, metadata=known.metadata | {"example": value})
+
+
+def _field_of(settings: type, name: str) -> Field[Any]:
+    return next(f for f in fields(settings) if f.name == name)
 
 
 def documented(settings: type[Settings]) -> type[Settings]:
@@ -90,6 +103,7 @@ def resolve(
     """The settings from defaults, the TOML file `config`, `key=value` texts and flags, later ones winning.
 
     `flags` holds what was given on the command line, as text, bool or a list of texts; None was not given.
+    Without `data` the values of the command's example stand for the defaults of the fields that have some.
     Raises InvalidInput for an unknown key, with the nearest known one, or a value of the wrong type.
     """
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
@@ -127,7 +141,8 @@ def resolve(
             name = current(key)
             given = value if isinstance(value, (bool, tuple)) else value_of(value, hints[name])
             chosen[name] = take(name, given, flag_of(known[name]))
-    return cls(**chosen)
+    examples = {} if "data" in chosen else {f.name: f.metadata["example"] for f in known.values() if _has_example(f)}
+    return cls(**examples | chosen)
 
 
 def checked(value: Any, option: Field[Any], where: str) -> Any:
@@ -163,4 +178,9 @@ def default_text(option: Field[Any]) -> str:
     default = option.default
     if isinstance(default, bool):
         return "yes" if default else "no"
-    return "" if default is None or default == () or default is MISSING else f"{default}"
+    example = f"; {option.metadata['example']} without --data" if _has_example(option) else ""
+    return "" if default is None or default == () or default is MISSING else f"{default}{example}"
+
+
+def _has_example(option: Field[Any]) -> bool:
+    return "example" in option.metadata

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
+from ..problem.defaults import KEEP_PROB, OUTPUT_SCALE
 from .fields import SEED, setting
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ProblemSettings:
     standardize: bool = _data(False, "shift and scale every input to mean 0 and variance 1")
     standardize_targets: bool = _data(False, "the same for the targets")
     width: int = _network(50, "number m of hidden neurons", bounds={"least": 1, "most": 1 << 30})
-    keep_prob: float = _network(0.5, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
+    keep_prob: float = _network(KEEP_PROB, "probability p that a neuron is kept (PyTorch's p is 1 minus this)")
     activation: str = _network(
         "tanh", "activation of the neurons", choices="simdrop_kernels.mathematics.activations.table:ACTIVATIONS"
     )
@@ -59,7 +60,7 @@ class ProblemSettings:
     )
     bias: bool = _network(True, "give each neuron a bias")
     train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.contract.network:TRAINS")
-    output_scale: float | str = _network("1/sqrt(m)", "factor of the output: a number, 1/sqrt(m) or 1/m")
+    output_scale: float | str = _network(OUTPUT_SCALE, "factor of the output: a number, 1/sqrt(m) or 1/m")
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=SEED)
     init_scale: float = _network(1.0, "standard deviation of the initial parameters", bounds={"least": 0})
     init_gamma: float = _network(0.0, "divides their variance by m^gamma (the papers: 0.2)")

@@ -144,7 +144,7 @@ def test_a_failure_inside_is_one_line_and_status_1(tmp_path, capsys, monkeypatch
     assert told.startswith("simdrop: error: ZeroDivisionError: division by zero; what was recorded is")
 
 
-DIVERGING = ["--data", "sin", "--activation", "quadratic", "--output-scale", "1", "--init-scale", "1.5", "--seed", "3"]
+DIVERGING = ["--data", "sin", "--activation", "quadratic", "--keep-prob", "0.5", "--init-scale", "1.5", "--seed", "3"]
 
 
 def test_members_that_diverge_are_named_and_the_status_says_so(tmp_path, capsys):

@@ -1,11 +1,15 @@
 """simdrop.settings.fields: one definition of settings for flags, files and --set."""
 
+import inspect
 from dataclasses import dataclass, fields
 
 import pytest
 
+import simdrop
 from simdrop.cli.compare import CompareSettings
+from simdrop.cli.order import OrderSettings
 from simdrop.errors import InvalidInput
+from simdrop.scale import Point
 from simdrop.settings import fields as config
 from simdrop.settings.fields import resolve, setting
 
@@ -101,6 +105,26 @@ def test_settings_written_are_settings_read(tmp_path):
     settings = CompareSettings(target=("a b", 'c"d'), samples=None, lr=1e-5, bias=False, output_scale="1/m", memory=7)
     assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(settings))) == settings
     assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(CompareSettings()))) == CompareSettings()
+
+
+@pytest.mark.parametrize("settings", [CompareSettings, OrderSettings, Point])
+def test_what_is_left_out_means_the_same_as_in_python(settings):
+    own = Point(data="own.csv") if settings is Point else resolve(settings, {"data": "own.csv"})
+    doors = {simdrop.Problem: ("keep_prob", "output_scale", "activation", "mask", "bias", "train")}
+    doors[simdrop.simulate] = ("dtype", "backend", "record", "spacing", "objective", "optimizer", "seed", "risk_limit")
+    for door, names in doors.items():
+        python = inspect.signature(door).parameters
+        shared = [name for name in names if hasattr(own, name)]
+        assert [getattr(own, name) for name in shared] == [python[name].default for name in shared]
+
+
+def test_a_command_without_data_runs_its_example(tmp_path):
+    assert resolve(CompareSettings, {}).keep_prob == 0.5
+    assert resolve(CompareSettings, {}).output_scale == "1/sqrt(m)"
+    assert resolve(CompareSettings, {"keep_prob": "0.8"}).keep_prob == 0.8
+    assert resolve(CompareSettings, {}, config=toml(tmp_path, "keep_prob = 0.7")).keep_prob == 0.7
+    assert resolve(CompareSettings, {}, assignments=["data=sin"]).keep_prob == 0.9
+    assert resolve(OrderSettings, {}).keep_prob == 0.7
 
 
 def test_every_setting_is_documented_and_its_default_is_one_of_its_choices():
