@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks.words import shown
+from ..errors import InvalidInput
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
 from .objective import describe
 from .plan import TrainingPlan
@@ -32,11 +35,26 @@ def of_work(run: Run) -> dict[str, Any]:
 
 def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     """What a run recorded, with its coordinates and attributes."""
-    settings, wanted = plan.settings, plan.wanted
+    settings, wanted = plan.settings, run.recorder.wanted
     same = (settings.lr == settings.lr[0]).all()
     times = settings.lr[0] * wanted.steps / (plan.step.svag or 1) if same else None
     attrs = of_run(plan, run, interrupted=interrupted)
     return _with_coordinates(settings, run.dataset(times, grid=wanted.grid_of(plan.problem), attrs=attrs))
+
+
+def stops(plan: TrainingPlan, run: Run, number: int) -> bool:
+    """Whether the user's `stop`, called with record `number` as a dataset without the dimension time, ends the run.
+
+    Raises InvalidInput for what is neither True nor False, and what the function raises.
+    """
+    assert plan.stop is not None
+    now = copy.copy(run)
+    now.recorder = run.recorder.part(slice(number, number + 1))
+    returned = plan.stop(result(plan, now, interrupted=False).isel(time=0))
+    answer = np.asarray(returned)
+    if answer.dtype != np.bool_ or answer.ndim:
+        raise InvalidInput(f"stop must return True or False, got {shown(returned)}")
+    return bool(answer)
 
 
 def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]:
@@ -67,6 +85,7 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "backend_reason": "; ".join(dict.fromkeys(phase.reason for phase in plan.phases)),
         "threads": plan.threads,
         "interrupted": int(interrupted),
+        **({} if run.stopped_at is None else {"stopped_at": run.stopped_at}),
         **of_work(run),
         **versions(),
         **machine(),
@@ -98,7 +117,11 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
         del everything[name]
     wanted = plan.wanted
     points = np.zeros(0) if wanted.points is None else wanted.points
+    recorded: tuple[NDArray[Any], ...]
     recorded = (wanted.steps, wanted.trajectories, points, wanted.covariance, np.array((wanted.groups, wanted.norms)))
+    recorded += () if wanted.test is None else wanted.test
+    for one in wanted.observers:
+        recorded += (np.array(one.name), np.zeros((0, *one.shape), dtype=one.dtype))
     numbers = "0, 1, ..." if settings.numbers is None else "sha256 " + fingerprint(settings.numbers)
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
     return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}

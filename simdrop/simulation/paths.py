@@ -15,8 +15,8 @@ from simdrop_kernels.contract.step import Ensemble, for_kernels
 from .. import provenance
 from . import describe
 from .paths_plan import PathsPlan
-from .recording import Seen
 from .run import Run, look_here
+from .seen import Seen
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.step import Sizes, Step
 
 from .. import provenance
 from ..checks.numbers import check_threads
-from ..checks.words import check_choice
+from ..checks.sizes import size
+from ..checks.words import check_callable, check_choice
+from ..errors import InvalidInput
 from ..problem import Problem
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RECORD, RISK_LIMIT, SPACING
 from .objective import Phase
+from .observers import check_observe
 from .recording import Wanted, record_steps
 from .run import block_members
 from .settings import Settings, checked_step
@@ -29,7 +32,7 @@ class TrainingPlan:
     """A training run, ready to be carried out.
 
     settings: the numbers of the run; phases: the steps with their backends; wanted: what is recorded; block: members
-    that are trained at one time
+    that are trained at one time; stop: the user's function that ends the run, or None
     """
 
     problem: Problem
@@ -38,6 +41,7 @@ class TrainingPlan:
     wanted: Wanted
     threads: int
     block: int
+    stop: Callable[..., Any] | None = None
 
     @property
     def step(self) -> Step:
@@ -52,7 +56,9 @@ class TrainingPlan:
         block_size: int | None = None, record: int | ArrayLike = RECORD, spacing: str = SPACING,
         keep_theta: bool | Sequence[int] = False, grid: ArrayLike | None = None,
         covariance: bool | Sequence[int] = False, norms: bool = False, quantiles: Sequence[float] = QUANTILES,
-        groups: int = 0, risk_limit: float | None = RISK_LIMIT, **step: Any,
+        groups: int = 0, risk_limit: float | None = RISK_LIMIT, test: object = None,
+        observe: Mapping[str, Callable[..., Any]] | None = None, stop: Callable[..., Any] | None = None,
+        keep_risk: bool = True, **step: Any,
     ) -> TrainingPlan:  # fmt: skip
         """Check the arguments of `simulate`, `step` being those of `checked_step`, and choose the backends.
 
@@ -66,13 +72,15 @@ class TrainingPlan:
         wanted = Wanted.check(
             problem, members=settings.members, steps=record_steps(settings.steps, record, spacing),
             keep_theta=keep_theta, grid=grid, covariance=covariance, norms=norms, quantiles=quantiles, groups=groups,
-            risk_limit=risk_limit, dtype=settings.dtype,
+            risk_limit=risk_limit, test=test, keep_risk=keep_risk, dtype=settings.dtype,
+            observers=check_observe(problem, observe, _first_members(settings)),
         )  # fmt: skip
+        stop = check_callable("stop", stop)
         phases = choose_backends(problem, objectives, first, backend, settings.dtype)
         return cls(
             problem=problem, settings=settings, phases=phases, wanted=wanted,
             threads=provenance.cores() if threads is None else check_threads(threads),
-            block=_block(problem, settings, phases, memory, block_size),
+            block=_block(problem, settings, phases, memory, block_size, together=stop is not None), stop=stop,
         )  # fmt: skip
 
 
@@ -90,15 +98,30 @@ def choose_backends(
     return tuple(found)
 
 
-def _block(problem: Problem, settings: Settings, phases: Sequence[Phase], memory: int, given: int | None) -> int:
-    """Members that are trained at one time."""
+def _first_members(settings: Settings) -> NDArray[np.floating]:
+    """Up to two members at the start, (B, P): enough to see what a function returns for several."""
+    rows = settings.theta0 if settings.theta0.ndim == 2 else settings.theta0[None]
+    return np.broadcast_to(rows[:2], (min(2, settings.members), rows.shape[1])).astype(settings.dtype)
+
+
+def _block(
+    problem: Problem, settings: Settings, phases: Sequence[Phase], memory: int, given: int | None, *, together: bool
+) -> int:
+    """Members that are trained at one time; all of them where they are looked at `together`."""
     step = phases[0].step
     samples = (step.noise.batch_size or problem.n_samples) * step.noise.masks * (2 if step.svag else 1)
     speed = min(getattr(phase.backend, "SPEED", 1) for phase in phases)
-    return block_members(
+    state = problem.n_params * settings.dtype.itemsize * (1 + step.optimizer.moments)
+    found = block_members(
         settings.members,
-        state=problem.n_params * settings.dtype.itemsize * (1 + step.optimizer.moments),
-        work=problem.width * samples * (problem.n_inputs + problem.n_outputs) / speed,
+        state=state,
+        work=0 if together else problem.width * samples * (problem.n_inputs + problem.n_outputs) / speed,
         memory=memory,
         given=given,
     )
+    if together and found < settings.members:
+        raise InvalidInput(
+            f"stop looks at all {settings.members} members at one time, and memory={memory} or block_size={given}"
+            f" allows {found}: {size(state * settings.members)} of memory would do"
+        )
+    return found

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_whole, is_one
+from simdrop_kernels.contract.step import for_kernels
+
+from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_samples, check_whole, is_one
 from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem
 from ..settings.defaults import RISK_LIMIT
+from .observers import Observations, Observer
+from .seen import Alive, Seen, What
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Array = NDArray[np.floating]
-Alive = NDArray[np.bool_]
-
-#: what running moments are kept of: the parameters, or the outputs at the grid
-What = Literal["theta", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,9 @@ class Wanted:
     steps (T,) increasing; trajectories: member numbers whose theta is kept; points (k, D): the grid as the
     neurons see it, or None; covariance: parameter numbers; quantiles of the risk; groups: number of
     consecutive, equally large groups of members whose means are kept (0: none); norms: whether the 2-norm
-    of every member's theta is; risk_limit as in `simdrop.simulate`, infinite for none.
+    of every member's theta is; risk_limit as in `simdrop.simulate`, infinite for none; test: samples x (k, D)
+    and y (k, c) whose risk is recorded too, or None; observers: functions of the user's; keep_risk: whether
+    the risks of members are kept next to their means.
     """
 
     steps: NDArray[np.int64]
@@ -46,6 +48,9 @@ class Wanted:
     groups: int
     norms: bool = False
     risk_limit: float = math.inf
+    test: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    observers: tuple[Observer, ...] = ()
+    keep_risk: bool = True
 
     @property
     def risk_limit_told(self) -> float | str:
@@ -70,6 +75,9 @@ class Wanted:
         groups: int,
         norms: bool = False,
         risk_limit: float | None = RISK_LIMIT,
+        test: object = None,
+        observers: tuple[Observer, ...] = (),
+        keep_risk: bool = True,
         dtype: np.dtype,
     ) -> Wanted:
         """Validate what a run of `members` members in `dtype` is asked to record at `steps`; raises InvalidInput."""
@@ -85,6 +93,16 @@ class Wanted:
             problem, len(steps), members, values, groups, keep_theta=keep_theta, covariance=covariance,
             norms=check_flag("norms", norms), itemsize=dtype.itemsize,
         )  # fmt: skip
+        tested = check_test(problem, test)
+        if tested is not None:
+            parts[f"the test risks of members={members} at {len(steps)} record times"] = (
+                float(dtype.itemsize) * len(steps) * members
+            )
+        for one in observers:
+            each = float(one.dtype.itemsize) * math.prod(one.shape)
+            parts[f"observe[{one.name!r}] of members={members} at {len(steps)} record times"] = (
+                each * len(steps) * members
+            )
         check_memory(parts)
         return cls(
             steps=steps,
@@ -95,12 +113,28 @@ class Wanted:
             groups=groups,
             norms=norms,
             risk_limit=check_risk_limit(risk_limit),
+            test=tested,
+            observers=observers,
+            keep_risk=check_flag("keep_risk", keep_risk),
         )
 
 
 def check_risk_limit(value: object) -> float:
     """`risk_limit` as in `simdrop.simulate`, infinite for None; raises InvalidInput."""
     return math.inf if value is None else check_number("risk_limit", value, least=1)
+
+
+def check_test(problem: Problem, test: object) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Samples (x, y) of a test set, x (k, D) as the neurons see them; raises InvalidInput."""
+    if test is None:
+        return None
+    if not isinstance(test, (tuple, list)) or len(test) != 2:
+        raise InvalidInput(f"test must be a pair (x, y) of arrays, got {shown(test)}")
+    points, targets = problem.augment(test[0], "test x"), check_samples("test y", test[1])
+    if targets.shape != (len(points), problem.n_outputs):
+        wanted = f"{counted(len(points), 'row')}, as x, and {counted(problem.n_outputs, 'column')}, as the problem's y"
+        raise InvalidInput(f"test y must have {wanted}, got shape {np.shape(test[1])}")
+    return points, targets
 
 
 def _parts(
@@ -162,82 +196,15 @@ def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.i
     return np.unique(given)
 
 
-class Seen(Protocol):
-    """Members of a block at a record step, wherever their parameters lie: here, or on a device."""
-
-    @property
-    def members(self) -> int:
-        """B."""
-        ...
-
-    @property
-    def risk(self) -> NDArray[np.floating]:
-        """R_S (B,) of the whole networks."""
-        ...
-
-    @property
-    def finite(self) -> NDArray[np.bool_]:
-        """Whether the risk (B,) and all parameters are finite."""
-        ...
-
-    def norms(self) -> NDArray[np.float64]:
-        """2-norms (B,) of the parameters."""
-        ...
-
-    def add(
-        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
-        m2: Array,
-    ) -> None:  # fmt: skip
-        """Add the living ones of the members `rows` to running moments, in place: see `cpu.statistics.accumulate`.
-
-        "values" are the outputs at the grid.
-        """
-
-    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
-        """Parameters `columns` (k,) of members `rows` (r,): (r, k)."""
-        ...
+Running = TypeVar("Running", "Moments", "Products")
 
 
-@dataclass(frozen=True)
-class Here:
-    """Members whose parameters lie here: theta (B, P), risk (B,), outputs at the grid (B, k, c) or None."""
-
-    parameters: Array
-    risk: NDArray[np.floating]
-    values: Array | None
-
-    @property
-    def members(self) -> int:
-        """B."""
-        return len(self.parameters)
-
-    @property
-    def finite(self) -> NDArray[np.bool_]:
-        """See `Seen`."""
-        return np.isfinite(self.risk) & np.isfinite(self.parameters).all(axis=1)
-
-    def norms(self) -> NDArray[np.float64]:
-        """See `Seen`."""
-        return _norms(self.parameters)
-
-    def add(
-        self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
-        m2: Array,
-    ) -> None:  # fmt: skip
-        """See `Seen`."""
-        from simdrop_kernels.cpu.statistics import accumulate
-
-        numbers = self.parameters if what == "theta" or self.values is None else self._flat_values
-        accumulate(count, mean, m2, numbers[rows], alive[rows])
-
-    @cached_property
-    def _flat_values(self) -> Array:
-        assert self.values is not None
-        return np.ascontiguousarray(self.values).reshape(len(self.values), -1)
-
-    def theta(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
-        """See `Seen`."""
-        return self.parameters[rows[:, None], columns]
+def _part(running: Running, times: slice) -> Running:
+    """Running sums of some times, views."""
+    found = copy.copy(running)
+    for name, array in vars(running).items():
+        setattr(found, name, array[times])
+    return found
 
 
 class Moments:
@@ -251,6 +218,10 @@ class Moments:
     def add(self, time: int, seen: Seen, what: What, rows: slice, alive: Alive) -> None:
         """Add the living ones of the members `rows`."""
         seen.add(what, rows, alive, self.count[time], self.mean[time], self.m2[time])
+
+    def part(self, times: slice) -> Moments:
+        """Those of some times, views."""
+        return _part(self, times)
 
     def means(self) -> Array:
         """Means (T, K), NaN where nothing was counted."""
@@ -274,6 +245,10 @@ class Products:
         from simdrop_kernels.cpu.statistics import accumulate_products
 
         accumulate_products(self.count[time], self.mean[time], self.sums[time], values, alive)
+
+    def part(self, times: slice) -> Products:
+        """Those of some times, views."""
+        return _part(self, times)
 
     def covariances(self) -> Array:
         """Covariances (T, K, K) with M - 1 in the denominator, NaN where fewer than two were counted."""
@@ -302,6 +277,21 @@ class Recorder:
         self.group_theta = [Moments(times, params, squares=False) for _ in range(wanted.groups)]
         self.group_values = [Moments(times, grid, squares=False) for _ in range(wanted.groups)]
         self._group_start = np.arange(wanted.groups + 1) * members // max(wanted.groups, 1)
+        self.test = None if wanted.test is None else tuple(for_kernels(array, dtype) for array in wanted.test)
+        self.test_risk = np.full((times, members if self.test else 0), np.nan, dtype=dtype)
+        self.observations = Observations(wanted.observers, times, members)
+
+    def part(self, times: slice) -> Recorder:
+        """What was recorded at some times, views of it."""
+        found = copy.copy(self)
+        found.wanted = replace(self.wanted, steps=self.wanted.steps[times])
+        for name in ("risk", "norm", "kept", "test_risk"):
+            setattr(found, name, getattr(self, name)[times])
+        for name in ("theta", "values", "products", "observations"):
+            setattr(found, name, getattr(self, name).part(times))
+        for name in ("group_theta", "group_values"):
+            setattr(found, name, [running.part(times) for running in getattr(self, name)])
+        return found
 
     def observe(self, time: int, first: int, seen: Seen, alive: Alive) -> None:
         """Record members first, first + 1, ... at record time number `time`; alive (B,): whether a member counts."""
@@ -309,6 +299,8 @@ class Recorder:
         self.risk[time, first:last] = np.where(alive, seen.risk, np.nan)
         if self.wanted.norms:
             self.norm[time, first:last] = np.where(alive, seen.norms(), np.nan)
+        if self.test is not None:
+            self.test_risk[time, first:last] = np.where(alive, seen.risk_at(*self.test), np.nan)
         sums: list[tuple[What, Moments, list[Moments]]]
         sums = [("theta", self.theta, self.group_theta), ("values", self.values, self.group_values)]
         for what, running, groups in sums if self.wanted.points is not None else sums[:1]:
@@ -324,11 +316,15 @@ class Recorder:
             rows_kept = self.wanted.trajectories[kept] - first
             theta = seen.theta(rows_kept, np.arange(self.kept.shape[2]))
             self.kept[time, kept] = np.where(alive[rows_kept, None], theta, np.nan)
+        self.observations.observe(time, first, seen, alive)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
         found: dict[str, NDArray[Any]] = {"risk": self.risk, "diverged": self.diverged, "kept": self.kept}
         found |= {"norm": self.norm, "blown_up": self.blown_up}
+        if self.test is not None:
+            found["test_risk"] = self.test_risk
+        found |= {f"observed.{name}": values for name, values in self.observations.values.items()}
         sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
         sums += [("products", self.products)]
         sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
@@ -342,10 +338,10 @@ class Recorder:
         import xarray as xr
 
         counted = np.isfinite(self.risk)
-        variables: dict[str, Any] = {
-            "risk": (("time", "member"), self.risk, {"long_name": "risk R_S of a member, without dropout"}),
-            "risk_mean": (("time",), _over_members(np.mean, self.risk, counted, least=1)),
-            "risk_std": (("time",), _over_members(lambda r: np.std(r, ddof=1), self.risk, counted, least=2)),
+        variables: dict[str, Any] = self._summary("risk", "risk R_S of a member, without dropout", self.risk)
+        if self.test is not None:
+            variables |= self._summary("test_risk", "risk of a member on the test set, without dropout", self.test_risk)
+        variables |= {
             "theta_mean": (("time", "param"), self.theta.means()),
             "theta_std": (("time", "param"), self.theta.deviations()),
             "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
@@ -368,11 +364,7 @@ class Recorder:
         if time is not None:
             coords["time"] = ("time", time, {"long_name": "lr · step"})
         if self.wanted.quantiles:
-            levels = np.array(self.wanted.quantiles)
-            rows = zip(self.risk, counted, strict=True)
-            quantiles = [np.quantile(r[c], levels) if c.any() else levels * np.nan for r, c in rows]
-            variables["risk_quantile"] = (("time", "quantile"), np.array(quantiles))
-            coords["quantile"] = levels
+            coords["quantile"] = np.array(self.wanted.quantiles)
         if self.wanted.norms:
             variables["norm"] = (("time", "member"), self.norm, {"long_name": "2-norm of the parameters of a member"})
         self._add_grid(variables, coords, grid)
@@ -385,7 +377,23 @@ class Recorder:
             variables["theta"] = (("time", "member" if everyone else "kept", "param"), self.kept)
             if not everyone:
                 coords["kept"] = ("kept", self.wanted.trajectories, {"long_name": "numbers of the members kept"})
+        self.observations.add_to(variables, coords, counted)
         return xr.Dataset(variables, coords, attrs)
+
+    def _summary(self, name: str, about: str, values: Array) -> dict[str, Any]:
+        """Variables of a number (T, M) of every member: itself where it is kept, mean, deviation and quantiles."""
+        counted = np.isfinite(values)
+        found: dict[str, Any] = {}
+        if self.wanted.keep_risk:
+            found[name] = (("time", "member"), values, {"long_name": about})
+        found[f"{name}_mean"] = (("time",), _over_members(np.mean, values, counted, least=1))
+        found[f"{name}_std"] = (("time",), _over_members(lambda r: np.std(r, ddof=1), values, counted, least=2))
+        if self.wanted.quantiles:
+            levels = np.array(self.wanted.quantiles)
+            rows = zip(values, counted, strict=True)
+            quantiles = [np.quantile(r[c], levels) if c.any() else levels * np.nan for r, c in rows]
+            found[f"{name}_quantile"] = (("time", "quantile"), np.array(quantiles))
+        return found
 
     def _add_grid(self, variables: dict[str, Any], coords: dict[str, Any], grid: Array | None) -> None:
         if grid is None:
@@ -409,12 +417,6 @@ class Recorder:
             values = np.stack([m.means() for m in self.group_values], axis=1)
             shape = (*values.shape[:2], -1, self.outputs)
             variables["group_f_mean"] = (("time", "group", "point", "output"), values.reshape(shape))
-
-
-def _norms(theta: Array) -> NDArray[np.float64]:
-    """2-norms of rows, added up in double precision."""
-    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
-        return np.sqrt(np.square(theta).sum(axis=1, dtype=np.float64))
 
 
 def _over_members(reduce: Callable[[Array], Any], risk: Array, counted: NDArray[np.bool_], *, least: int) -> Array:

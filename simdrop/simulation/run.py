@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time as clock
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,8 @@ from simdrop_kernels.contract.step import Ensemble, for_kernels
 from ..checks.numbers import check_count
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from .interrupt import Interruptible, stop
-from .recording import Here, Recorder, Seen, Wanted
+from .recording import Recorder, Wanted
+from .seen import Here, Seen
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +40,8 @@ BLOCK_WORK = 500_000_000
 CALL_SECONDS = 0.2
 #: bytes of parameters that are looked at in one piece when recording
 SLICE_BYTES = 4 << 20
+#: activations and outputs on a test set that are computed in one piece
+TEST_NUMBERS = 1 << 22
 
 
 class Mover(Protocol):
@@ -80,6 +83,9 @@ class Run:
         self.seconds = self.kernel_seconds = self.compile_seconds = 0.0
         self.updates = 0
         self.checkpoint: Checkpoint | None = None
+        #: whether the run ends after the record of this number; asked when all members are at it
+        self.stops_after: Callable[[int], bool] | None = None
+        self.stopped_at: int | None = None
 
     def go(self, stage: str, tell: Progress) -> BaseException | None:
         """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
@@ -129,6 +135,10 @@ class Run:
                     return False
                 done += self._advance(ensemble, done, int(target))
             self._observe(number, first, ensemble, limits)
+            if self.stops_after is not None and self.stops_after(number):
+                self.stopped_at = int(target)
+                self.recorder = self.recorder.part(slice(0, number + 1))
+                return True
             if self.checkpoint is not None and self.checkpoint.due():
                 self.mover.fetch(ensemble)
                 self.checkpoint.save(self.recorder.state(), first, number, ensemble)
@@ -185,14 +195,26 @@ def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterato
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
             risk = _risk(mover, theta)
             values = None if points is None else mover.evaluate(points, theta)
-        yield part.start, Here(theta, risk, values)
+        yield part.start, Here(theta, risk, values, partial(_risk_at, mover))
 
 
 def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
-    """R_S (B,) of the networks theta (B, P)."""
-    f = mover.evaluate(mover.x, theta)
-    risk: NDArray[np.float64] = np.square(f - mover.y).sum(axis=(1, 2), dtype=np.float64)
-    return risk / (2 * len(mover.x))
+    """R_S (B,) of the networks theta (B, P) on the data of the run."""
+    return _mean_loss(mover.evaluate(mover.x, theta), mover.y)
+
+
+def _mean_loss(f: Array, y: Array) -> NDArray[np.float64]:
+    """R_S (B,) of outputs f (B, k, c) against targets y (k, c)."""
+    risk: NDArray[np.float64] = np.square(f - y).sum(axis=(1, 2), dtype=np.float64)
+    return risk / (2 * len(y))
+
+
+def _risk_at(mover: Mover, theta: Array, x: Array, y: Array) -> NDArray[np.float64]:
+    """R_S (B,) of the networks theta (B, P) on other samples x (k, D), y (k, c), few members at a time."""
+    with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+        some = max(1, TEST_NUMBERS // (len(x) * (theta.shape[1] // (x.shape[1] + y.shape[1]) + y.shape[1])))
+        parts = (theta[start : start + some] for start in range(0, len(theta), some))
+        return np.concatenate([_mean_loss(mover.evaluate(x, part), y) for part in parts])
 
 
 def _slices(theta: Array) -> Iterator[slice]:
@@ -202,12 +224,15 @@ def _slices(theta: Array) -> Iterator[slice]:
 
 
 def block_members(members: int, *, state: int, work: float, memory: int, given: int | None) -> int:
-    """Members of a block: `given`, or as many of `state` bytes and `work` updates a step as fit the bounds."""
+    """Members of a block: `given`, or as many of `state` bytes and `work` updates a step as fit the bounds.
+
+    With `work` 0 memory alone bounds them.
+    """
     if given is not None:
         return min(check_count("block_size", given), members)
     if check_count("memory", memory) < state:
         raise InvalidInput(f"memory must hold the {state} bytes of one member at least, got {memory}")
-    return int(min(members, memory // state, max(64, BLOCK_WORK // work)))
+    return int(min(members, memory // state, max(64, BLOCK_WORK // work) if work else members))
 
 
 def keep(data: xr.Dataset, out: Folder | None, error: BaseException | None) -> None:
@@ -262,8 +287,8 @@ def report_end(data: xr.Dataset, stopped: BaseException | None) -> None:
 
 def _remedy(data: xr.Dataset) -> str:
     """What may help where all members diverged."""
-    if np.isnan(data["risk"].values[0]).all():  # before any step
-        dtype = data["risk"].dtype
+    if np.isnan(data["risk_mean"].values[0]):  # before any step
+        dtype = data.attrs["dtype"]
         return f"theta0 itself has parameters or a risk too large for {dtype}: a smaller theta0 or scaled data may help"
     if data.attrs.get("optimizer") == "adam" and data.attrs["epsilon"] == 0:
         return (

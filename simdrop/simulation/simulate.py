@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.objectives import Objective
 from simdrop_kernels.contract.optimizers import OptimizerName
@@ -52,6 +53,10 @@ def simulate(
     quantiles: Sequence[float] = QUANTILES,
     groups: int = 0,
     risk_limit: float | None = RISK_LIMIT,
+    keep_risk: bool = True,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    observe: Mapping[str, Callable[[Problem, NDArray[np.floating]], Any]] | None = None,
+    stop: Callable[[xr.Dataset], bool] | None = None,
     threads: int | None = None,
     memory: int = MEMORY,
     block_size: int | None = None,
@@ -131,6 +136,19 @@ def simulate(
         A member has blown up when its risk at a record step is more than this many times the larger of its risk at the
         start and the risk of outputs 0, ½ mean |y|². It leaves the means from there on. With None a member diverges
         only by its parameters.
+    keep_risk : bool
+        Whether the risks of every member are in the result. Without them it has their means, deviations and quantiles.
+    test : tuple of array_like, optional
+        Samples (x, y) of a test set, shapes as those of the problem's data. The risk on them is recorded too.
+    observe : dict from str to callable, optional
+        Functions function(problem, theta) of your own, evaluated at record times: theta has shape (B, P) and holds
+        some of the members, in `dtype`; an array of shape (B, ...), or an `xarray.DataArray` whose dimensions have
+        names, comes back. Each is called once before the run, with at most two members, to learn its shape. Members
+        that diverged are left out.
+    stop : callable, optional
+        Function stop(now) that ends the run where it returns True. It is called after every record with that record, a
+        dataset as the one below without the dimension time, so that `lambda now: now.risk_mean < 1e-3` is one. All
+        members must fit in `memory` at one time.
     threads : int, optional
         Processor threads; all cores by default.
     memory : int
@@ -182,6 +200,12 @@ def simulate(
             With `keep_theta`: parameters of members, over kept where only some are.
         theta_cov (time, param_i, param_j)
             With `covariance`: covariance over members.
+        test_risk (time, member), test_risk_mean, test_risk_std (time), test_risk_quantile (time, quantile)
+            With `test`: the same of the risk on the test set.
+        NAME (time, member, ...)
+            With `observe`: what the function of that name returned, in its type; its dimensions are called
+            NAME_dim_1, ... where it gave them no names. Where a member diverged it is NaN, for which whole numbers and
+            booleans become float64.
         norm (time, member)
             With `norms`: 2-norm of the parameters.
         f_mean, f_std (time, point, output)
@@ -213,7 +237,8 @@ def simulate(
             Those of the members in `theta`, where they were given for each.
 
         Attributes: every setting, the backend and why it was taken, versions, machine, seconds. `compile_seconds` is
-        the time that Numba compiled, which `kernel_seconds` leaves out.
+        the time that Numba compiled, which `kernel_seconds` leaves out; `stopped_at` the step at which `stop` ended the
+        run, whose times end there.
 
     Raises
     ------
@@ -234,9 +259,9 @@ def simulate(
 
     Notes
     -----
-    Any other exception, from `progress` or because results cannot be written, has `partial` too. Numba compiles a
-    kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says so at level
-    INFO.
+    Any other exception, from `progress`, `observe` or `stop` or because results cannot be written, has `partial` too.
+    Numba compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says
+    so at level INFO.
 
     Examples
     --------
@@ -261,6 +286,7 @@ def simulate(
         batch_size=batch_size, replace=replace, noise=noise, svag=svag, dtype=dtype, backend=backend, threads=threads,
         memory=memory, block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
         covariance=covariance, norms=norms, quantiles=quantiles, groups=groups, risk_limit=risk_limit,
+        keep_risk=keep_risk, test=test, observe=observe, stop=stop,
     )  # fmt: skip
     return train(plan, output)
 
@@ -269,6 +295,8 @@ def train(plan: TrainingPlan, output: Output) -> xr.Dataset:
     """Carry out a plan; returns and raises as `simulate`."""
     members, params = plan.settings.members, plan.problem.n_params
     run = Run(Training(plan), plan.wanted, members=members, params=params, block=plan.block)
+    if plan.stop is not None:
+        run.stops_after = lambda number: describe.stops(plan, run, number)
     return carry_out(
         run,
         output,

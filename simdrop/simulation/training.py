@@ -13,8 +13,8 @@ from simdrop_kernels.contract.step import Ensemble, for_kernels
 
 from .objective import Phase
 from .plan import TrainingPlan
-from .recording import Seen
 from .run import look_here
+from .seen import Seen
 
 
 class _Open(NamedTuple):

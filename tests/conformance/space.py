@@ -40,6 +40,12 @@ NOISES: dict[str, dict[str, Any]] = {
     "connected": {"connect": 0.6, "part": "noise", "label": 0.1, "masks": 2},
 }
 
+
+def _mean(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
+    """Mean output weights (B, c) of members: a function of the user's."""
+    return problem.split(theta)[0].mean(axis=-1)
+
+
 #: name of a recording -> the arguments of `simulate`; members and parameters are numbered from 0
 RECORDINGS: dict[str, dict[str, Any]] = {
     "all": {"record": STEPS + 1, "keep_theta": True},
@@ -48,6 +54,7 @@ RECORDINGS: dict[str, dict[str, Any]] = {
     "grid": {"record": np.array([2, 4]), "keep_theta": True, "grid": True, "quantiles": (0.0, 0.5), "groups": 5},
     "covariance": {"record": 2, "keep_theta": True, "covariance": True},
     "some": {"record": 2, "keep_theta": [0], "covariance": [0, 1], "grid": True, "groups": 2},
+    "watched": {"record": 2, "keep_theta": True, "keep_risk": False, "test": True, "observe": {"mean": _mean}},
 }
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, float] | None]] = {
@@ -288,6 +295,8 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
     recording = dict(RECORDINGS[chosen["recording"]])
     if recording.get("grid"):
         recording["grid"] = form(x[: min(n, 3)])
+    if recording.get("test"):
+        recording["test"] = form(x[: min(n, 3)]), form(y[: min(n, 3)])
     objective = {0: "risk", 2: "dropout"} if chosen["objective"] == "risk, then dropout" else chosen["objective"]
     return problem, {
         "theta0": theta0,

@@ -35,7 +35,7 @@ class Seen:
         self._program, self._arrays, self._points = program, arrays, points
         self._params, self._outputs = program.params, program.sizes[2]
         self.members = members
-        self.risk = self._risks()
+        self.risk = self._risks(arrays.x, arrays.y, len(program.y))
         self._norm, finite = self._sizes()
         self.finite = np.isfinite(self.risk) & finite
 
@@ -78,16 +78,21 @@ class Seen:
         )
         return chosen.copy_to_host().reshape(len(rows), len(columns))
 
-    def _risks(self) -> NDArray[np.float64]:
-        program = self._program
-        samples, outputs = program.y.shape
+    def risk_at(self, x: Array, y: Array) -> NDArray[np.float64]:
+        """R_S (M,) on other samples x (k, D), y (k, c), of the parameters' type."""
+        there, targets = (cuda.to_device(np.ascontiguousarray(array).ravel()) for array in (x, y))
+        return self._risks(there, targets, len(x))
+
+    def _risks(self, x: Any, y: Any, samples: int) -> NDArray[np.float64]:
+        """R_S (M,) on samples whose inputs and targets lie flat on the device."""
+        program, outputs = self._program, self._outputs
         risk = cuda.device_array(self.members, np.float64)
         most, lanes = max(1, EVALUATED // (samples * outputs)), _lanes()
         for first in range(0, self.members, most):
             last = min(first + most, self.members)
-            f = self._evaluate(self._arrays.x, first, last, samples)
+            f = self._evaluate(x, first, last, samples)
             machine.launch(_build_risk(program.real), -(-(last - first) // lanes), lanes)(
-                f, self._arrays.y, samples * outputs, samples, risk[first:last]
+                f, y, samples * outputs, samples, risk[first:last]
             )
         return risk.copy_to_host()
 
