@@ -73,6 +73,7 @@ def of_problem(problem: Problem) -> dict[str, Any]:
         "bias": int(problem.bias),
         "output_scale": problem.scale,
         "train": problem.train,
+        "loss": problem.loss,
         "n_samples": problem.n_samples,
         "n_outputs": problem.n_outputs,
         "data_sha256": fingerprint(problem.x, problem.y),

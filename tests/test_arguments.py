@@ -159,24 +159,28 @@ DOORS = {
     "Problem": Door(
         simdrop.Problem,
         {"x": X, "y": X, "width": 3},
-        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train; flag: bias",
+        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train loss; flag: bias",
     ),
     "Problem.init": Door(
         PROBLEM.init, {}, "seed: seed; number: scale gamma; name: gamma_of; count: members"
     ),
     "Problem.predict": Door(PROBLEM.predict, {"theta": THETA}, "array: theta x", {"x": "x|points"}),
+    "Problem.probabilities": Door(
+        simdrop.Problem(X, [0] + [1] * (len(X) - 1), width=3, loss="logistic").probabilities, {"theta": THETA},
+        "array: theta x", {"x": "x|points"},
+    ),
     "Problem.split": Door(PROBLEM.split, {"theta": THETA}, "array: theta"),
     "Problem.join": Door(PROBLEM.join, dict(zip("aw", PROBLEM.split(THETA), strict=True)), "array: a w"),
     "Problem.augment, points": Door(PROBLEM.augment, {"x": X}, "array: x", {"x": "x|points"}),
     "Noise": Door(
         simdrop.Noise,
         {},
-        "count: masks batch_size; name: law part; flag: replace; number: label parameter; positive: connect",
+        "count: masks batch_size; name: law part place; flag: replace; number: label parameter; positive: connect",
     ),
     "masks": Door(
         simdrop.masks,
         {"seed": 0, "member": 0, "step": 0, "width": 3, "keep_prob": 0.5},
-        "seed: seed; array: member step keep_prob; count: width samples",
+        "seed: seed; array: member step keep_prob; count: width samples; name: place",
     ),
     "simulate": Door(
         simdrop.simulate,

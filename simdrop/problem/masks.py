@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,7 @@ from simdrop_kernels.mathematics import rng
 
 from ..checks.numbers import check_count, check_keep_prob, check_seed, check_whole
 from ..checks.sizes import check_memory
+from ..checks.words import check_choice
 from ..errors import InvalidInput
 
 #: members and steps are numbered by 32 bits
@@ -25,6 +27,7 @@ def masks(
     width: int,
     keep_prob: ArrayLike,
     samples: int | None = None,
+    place: Literal["forward", "backward"] = "forward",
 ) -> NDArray[np.bool_]:
     """The dropout masks that every backend draws: True where a neuron is kept.
 
@@ -41,6 +44,9 @@ def masks(
         Probability to keep a neuron, in (0, 1]; an array broadcasts against member and step.
     samples : int, optional
         Number n of samples that have a mask each; by default one mask serves all samples of a step.
+    place : {"forward", "backward"}
+        "backward" gives the masks of the backward pass under `Noise(place="independent")`. All others are "forward":
+        those of dropout, and of places "forward" and "update".
 
     Returns
     -------
@@ -63,6 +69,7 @@ def masks(
     >>> simdrop.masks(seed=0, member=3, step=0, width=8, keep_prob=0.5, samples=4).shape
     (4, 8)
     """
+    check_choice("place", place, ("forward", "backward"))
     seed, width = check_seed(seed), check_count("width", width, most=rng.MAX_WIDTH)
     kept, member, step = check_keep_prob(keep_prob), _numbers("member", member), _numbers("step", step)
     if samples is not None:
@@ -78,7 +85,9 @@ def masks(
     check_memory({f"the words of {size:.3g} neurons' masks": 16 * size})
     if kept.ndim:
         member, step, kept = np.broadcast_arrays(member, step, kept)
-    return rng.masks(seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples)
+    return rng.masks(
+        seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples, backward=place == "backward"
+    )
 
 
 def _numbers(name: str, value: ArrayLike) -> NDArray[np.int64]:

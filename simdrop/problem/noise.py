@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simdrop_kernels.contract import noise as contract
-from simdrop_kernels.contract.noise import LAWS, PARTS
+from simdrop_kernels.contract.noise import LAWS, PARTS, PLACES
 from simdrop_kernels.mathematics.network.dropconnect import MAX_INPUTS
 
 from ..checks.numbers import check_count, check_flag, check_number
@@ -40,6 +40,9 @@ class Noise(contract.Noise):
         serves all samples of a step.
     part : {"both", "drift", "noise"}
         "drift" takes the mean of the step alone, "noise" its deviation from the mean alone.
+    place : {"both", "forward", "update", "independent"}
+        Where the dropout factors act, see Notes: in the whole step, as dropout does; in the outputs that the residuals
+        are made of; on the update of each neuron; or on both, by factors that are independent of each other.
 
     Raises
     ------
@@ -49,6 +52,12 @@ class Noise(contract.Noise):
     Notes
     -----
     `keep_prob=1` in the problem switches dropout off, so that the other noises can be studied by themselves.
+
+    With g_ij = ∂(a_j σ(w_j·x_i)), dropout factors s_ij of mean 1 in the forward pass and t_ij in the backward pass, and
+    the residuals r_i = Σ_k s_ik a_k σ(w_k·x_i) - y_i (for other losses their derivative), the gradient of neuron j is
+    G_j = (1/n) Σ_i t_ij r_i g_ij. Dropout has t = s, "forward" t = 1, "update" s = 1 (the random geometry of Chizat,
+    Marion & Yesbay, arXiv:2510.07554), and with "independent" t are the masks `simdrop.masks(..., place="backward")`.
+    With the squared loss the mean gradient is ∇(R_S + R_1) for "both" and ∇R_S for the others.
 
     Examples
     --------
@@ -65,6 +74,7 @@ class Noise(contract.Noise):
             "masks": check_count("masks", self.masks),
             "law": check_choice("law", self.law, LAWS),
             "part": check_choice("part", self.part, PARTS),
+            "place": check_choice("place", self.place, PLACES),
             "batch_size": None if self.batch_size is None else check_count("batch_size", self.batch_size),
             "replace": check_flag("replace", self.replace),
             "label": check_number("label", self.label, least=0, what="a standard deviation"),
@@ -75,6 +85,8 @@ class Noise(contract.Noise):
             raise InvalidInput(
                 f"connect must lie in (0, 1] (the probability to keep an input weight), got {shown(self.connect)}"
             )
+        if checked["place"] != "both" and checked["connect"] < 1:
+            raise InvalidInput(f"connect < 1 needs place 'both', got {self.place!r}: it drops input weights")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.layout import join, split
-from simdrop_kernels.contract.network import MASKS, TRAINS, Mask, Network, Train
+from simdrop_kernels.contract.network import MASKS, TRAINS, LossName, Mask, Network, Train
 from simdrop_kernels.mathematics.activations.base import Activation
+from simdrop_kernels.mathematics.losses.table import LOSSES
+from simdrop_kernels.mathematics.losses.table import find as find_loss
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
 from ..activations import check_registered, names
@@ -30,6 +32,7 @@ from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from .defaults import KEEP_PROB, OUTPUT_SCALE
+from .targets import check_targets
 
 Array = NDArray[np.float64]
 
@@ -64,6 +67,10 @@ class Problem:
     train : {"both", "output", "input"}
         Which weights are trained. With "output" w stays as it is, a linear model; with "input" a does. Gradients
         and covariances are zero for the others.
+    loss : {"squared", "logistic", "softmax", "squared-softmax"}
+        ℓ(f, y) of one sample: ½ |f - y|²; log(1 + exp f) - y f for one output and targets 0 or 1; log Σ_o exp f_o - f_y
+        for c classes; ½ |softmax(f) - y|² for c classes, what the papers' code trains. Classes are given by their
+        numbers 0, 1, ..., shape (n,), or by rows with a 1 in the column of their class, shape (n, c); y holds the rows.
 
     Raises
     ------
@@ -73,8 +80,11 @@ class Problem:
     Notes
     -----
     The flat parameter vector theta, shape (P,), is a.ravel() of shape (c, m), then w.ravel() of shape (m, D), with
-    D = d + 1 (the bias last in its row) or D = d without bias. The loss is R_S = (1/2n) Σ_i |f(x_i) - y_i|². A problem
-    cannot be changed; `dataclasses.replace` makes another one.
+    D = d + 1 (the bias last in its row) or D = d without bias. The risk is R_S = (1/n) Σ_i ℓ(f(x_i), y_i), with the
+    squared loss (1/2n) Σ_i |f(x_i) - y_i|². `torch.nn.BCEWithLogitsLoss` and `CrossEntropyLoss` are the risks of
+    "logistic" and "softmax", `MSELoss` of softmax outputs is 2/c times that of "squared-softmax". The closed forms of
+    the theory hold for the squared loss; functions that have none for another loss say so. A problem cannot be changed;
+    `dataclasses.replace` makes another one.
 
     Examples
     --------
@@ -96,9 +106,11 @@ class Problem:
     bias: bool = field(default=True, kw_only=True)
     output_scale: float | str = field(default=OUTPUT_SCALE, kw_only=True)
     train: Train = field(default="both", kw_only=True)
+    loss: LossName = field(default="squared", kw_only=True)
 
     def __post_init__(self) -> None:
-        x, y = check_samples("x", self.x), check_samples("y", self.y)
+        check_choice("loss", self.loss, LOSSES)
+        x, y = check_samples("x", self.x), check_targets(self.y, self.loss)
         if len(x) != len(y):
             raise InvalidInput(f"x has {counted(len(x), 'sample')} but y has {len(y)}: they must have as many rows")
         check_rows("x", self.x, "y", self.y)
@@ -158,8 +170,10 @@ class Problem:
 
     @property
     def network(self) -> Network:
-        """The network and its dropout mask, as kernels take them."""
-        return Network(activation=self.activation, mask=self.mask, output_scale=self.scale, train=self.train)
+        """The network with its dropout mask and its loss, as kernels take them."""
+        return Network(
+            activation=self.activation, mask=self.mask, output_scale=self.scale, train=self.train, loss=self.loss
+        )
 
     @property
     def inputs(self) -> Array:
@@ -273,7 +287,7 @@ class Problem:
         return join(a, w)
 
     def predict(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
-        """Outputs of the whole network, without dropout.
+        """Outputs of the whole network, without dropout: with classes the logits, see `probabilities`.
 
         Parameters
         ----------
@@ -301,6 +315,37 @@ class Problem:
         a, w = self.split(self.check_theta(theta))
         points = self.inputs if x is None else self.augment(x)
         return self.scale * (self.sigma.value(points @ w.swapaxes(-1, -2)) @ a.swapaxes(-1, -2))
+
+    def probabilities(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
+        """Probabilities of the classes that the whole network gives, without dropout.
+
+        Parameters
+        ----------
+        theta : array_like, shape (..., P)
+            Parameters.
+        x : array_like, shape (k,) or (k, d), optional
+            Points; the samples by default.
+
+        Returns
+        -------
+        ndarray, shape (..., k, c)
+            softmax(f(x)), or 1 / (1 + exp -f(x)), the probability of class 1, with loss "logistic".
+
+        Raises
+        ------
+        InvalidInput
+            theta or x does not fit the problem, or its loss has no classes.
+
+        Examples
+        --------
+        >>> problem = simdrop.Problem([0.0, 1.0], [0, 1], width=3, loss="softmax")
+        >>> problem.probabilities(problem.init(seed=0)).sum(axis=-1).round(12).tolist()
+        [1.0, 1.0]
+        """
+        turned = find_loss(self.loss).probabilities
+        if turned is None:
+            raise InvalidInput(f"loss {self.loss!r} has no classes whose probabilities there could be: use predict")
+        return turned(self.predict(theta, x))
 
     def init(
         self,

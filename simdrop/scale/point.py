@@ -70,6 +70,7 @@ class Point(ProblemSettings):
     )
     connect: float = _noise(1.0, "DropConnect's probability to keep an input weight")
     part: str = _noise("both", "both, or the drift or the noise of a step alone")
+    place: str = _noise("both", "where dropout acts: in the step (both), forward, on the update, or independent")
     kinds: tuple[str, ...] = _theory((), "predictions whose distance from the ensemble's mean is measured")
     rtol: float = _theory(1e-8, "relative tolerance of flows", bounds={"least": 1e-13, "below": 1})
     atol: float = _theory(1e-10, "absolute tolerance of flows", bounds={"least": 0})

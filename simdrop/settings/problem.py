@@ -60,6 +60,10 @@ class ProblemSettings:
     )
     bias: bool = _network(True, "give each neuron a bias")
     train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.contract.network:TRAINS")
+    loss: str = _network(
+        "squared", "loss of a sample; logistic takes targets 0 and 1, the softmax ones numbers of classes",
+        choices="simdrop_kernels.mathematics.losses.table:LOSSES",
+    )  # fmt: skip
     output_scale: float | str = _network(OUTPUT_SCALE, "factor of the output: a number, 1/sqrt(m) or 1/m")
     init_seed: int = _network(0, "seed of the initial parameters, the same for all members", bounds=SEED)
     init_scale: float = _network(1.0, "standard deviation of the initial parameters", bounds={"least": 0})
@@ -103,6 +107,7 @@ def problem_on(data: Data, settings: ProblemSettings) -> Problem:
         bias=settings.bias,
         output_scale=settings.output_scale,
         train=settings.train,  # type: ignore[arg-type]  # Problem checks it
+        loss=settings.loss,  # type: ignore[arg-type]  # Problem checks it
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.step import Ensemble, for_kernels
+from simdrop_kernels.mathematics.losses.table import find as find_loss
 
 from .. import provenance
 from . import describe
@@ -29,6 +30,7 @@ class Paths:
         self.plan = plan
         self.x = for_kernels(plan.problem.inputs, plan.dtype)
         self.y = for_kernels(plan.problem.y, plan.dtype)
+        self.loss = find_loss(plan.problem.loss)
 
     def start(self, first: int, last: int) -> Ensemble:
         """See `run.Mover`."""

@@ -22,7 +22,7 @@ from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_connect
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RISK_LIMIT
-from ..theory._input import Array
+from ..theory._input import Array, check_squared
 from ..theory.flows.flow import check_times
 from ..theory.flows.integration import largest_eigenvalue
 from ..theory.noise.step import checked
@@ -144,7 +144,8 @@ def schedule(times: Array, longest: float, *, most: int = MAX_STEPS) -> tuple[ND
 
 
 def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tuple[Array, int]:
-    array = check_problem(problem).check_theta(theta0, "theta0")
+    check_squared(check_problem(problem), "the noise of a stochastic equation")
+    array = problem.check_theta(theta0, "theta0")
     if members is None:
         if array.ndim == 1:
             raise InvalidInput("members is missing: give it, or a theta0 for each path")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simdrop_kernels.contract.step import Ensemble, for_kernels
+from simdrop_kernels.mathematics.losses.base import Loss
 
 from ..checks.numbers import check_count
 from ..errors import Diverged, DivergenceWarning, InvalidInput
@@ -45,10 +46,11 @@ TEST_NUMBERS = 1 << 22
 
 
 class Mover(Protocol):
-    """What moves members, on data x (n, D) and y (n, c) in the dtype of the run."""
+    """What moves members, on data x (n, D) and y (n, c) in the dtype of the run, whose loss is `loss`."""
 
     x: Array
     y: Array
+    loss: Loss
 
     def start(self, first: int, last: int) -> Ensemble:
         """Members first, ..., last - 1 before their first step."""
@@ -164,7 +166,8 @@ class Run:
         if np.isinf(self.wanted.risk_limit):
             return np.full(len(theta), np.inf)
         starts = theta[:1] if (theta == theta[0]).all() else theta
-        zero = np.square(self.mover.y, dtype=np.float64).sum() / (2 * len(self.mover.y))
+        y = self.mover.y
+        zero = risks(self.mover.loss, np.zeros((1, *y.shape), dtype=y.dtype), y)[0]
         with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
             unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
             limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
@@ -200,13 +203,15 @@ def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterato
 
 def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
     """R_S (B,) of the networks theta (B, P) on the data of the run."""
-    return _mean_loss(mover.evaluate(mover.x, theta), mover.y)
+    return risks(mover.loss, mover.evaluate(mover.x, theta), mover.y)
 
 
-def _mean_loss(f: Array, y: Array) -> NDArray[np.float64]:
-    """R_S (B,) of outputs f (B, k, c) against targets y (k, c)."""
-    risk: NDArray[np.float64] = np.square(f - y).sum(axis=(1, 2), dtype=np.float64)
-    return risk / (2 * len(y))
+def risks(loss: Loss, f: Array, y: Array) -> NDArray[np.float64]:
+    """R_S (B,) of outputs f (B, k, c) against targets y (k, c), added up in double precision."""
+    if loss.targets == "numbers":
+        risk: NDArray[np.float64] = np.square(f - y).sum(axis=(1, 2), dtype=np.float64)
+        return risk / (2 * len(y))
+    return np.asarray(loss.value(f, y).mean(axis=1, dtype=np.float64))
 
 
 def _risk_at(mover: Mover, theta: Array, x: Array, y: Array) -> NDArray[np.float64]:
@@ -214,7 +219,7 @@ def _risk_at(mover: Mover, theta: Array, x: Array, y: Array) -> NDArray[np.float
     with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
         some = max(1, TEST_NUMBERS // (len(x) * (theta.shape[1] // (x.shape[1] + y.shape[1]) + y.shape[1])))
         parts = (theta[start : start + some] for start in range(0, len(theta), some))
-        return np.concatenate([_mean_loss(mover.evaluate(x, part), y) for part in parts])
+        return np.concatenate([risks(mover.loss, mover.evaluate(x, part), y) for part in parts])
 
 
 def _slices(theta: Array) -> Iterator[slice]:

@@ -196,6 +196,7 @@ def _check_step(
     svag: int | None,
 ) -> Step:
     """The step of the run, but for its objective, which may change; raises InvalidInput."""
+    _check_loss(problem, objectives, noise)
     if svag is not None:
         svag = check_count("svag", svag)
         other = next((name for name in objectives.values() if name != "dropout"), None)
@@ -206,6 +207,19 @@ def _check_step(
         if noise.part == "drift":
             raise InvalidInput("svag needs noise, but part 'drift' has none; a smaller lr takes smaller steps")
     return Step(network=problem.network, noise=noise, optimizer=optimizer, penalty=penalty, svag=svag or 0)
+
+
+def _check_loss(problem: Problem, objectives: Mapping[int, str], noise: Noise) -> None:
+    """Raise InvalidInput where what is trained needs a closed form that the loss of the problem has not."""
+    if problem.loss == "squared":
+        return
+    other = next((name for name in objectives.values() if name not in ("dropout", "risk")), None)
+    if other:
+        raise InvalidInput(f"objective {other!r} needs loss 'squared': R_1 and R_2 are known for it alone")
+    if noise.part != "both":
+        raise InvalidInput(f"part {noise.part!r} needs loss 'squared': the mean gradient is known for it alone")
+    if noise.label:
+        raise InvalidInput(f"label noise needs loss 'squared': targets of loss {problem.loss!r} are classes")
 
 
 def _check_draws(step: Step, steps: int, params: int) -> None:

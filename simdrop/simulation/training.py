@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.step import Ensemble, for_kernels
+from simdrop_kernels.mathematics.losses.table import find as find_loss
 
 from .objective import Phase
 from .plan import TrainingPlan
@@ -32,6 +33,7 @@ class Training:
         self.plan = plan
         self.x = for_kernels(plan.problem.inputs, plan.settings.dtype)
         self.y = for_kernels(plan.problem.y, plan.settings.dtype)
+        self.loss = find_loss(plan.problem.loss)
         self._open: _Open | None = None
 
     def start(self, first: int, last: int) -> Ensemble:

@@ -33,14 +33,29 @@ def network(problem: Problem) -> dict[str, Any]:
     return {"activation": problem.activation, "keep_prob": problem.keep_prob, "output_scale": problem.scale}
 
 
-def check_thetas(problem: Problem, theta: ArrayLike, name: str = "theta") -> Array:
-    """theta as float64 of shape (..., P), of a problem; raises InvalidInput."""
-    return check_problem(problem).check_theta(theta, name)
+def check_thetas(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
+    """theta as float64 of shape (..., P), of a problem; raises InvalidInput.
+
+    Also for a problem of another loss than the squared one, unless `any_loss`: what asks must be right for all then.
+    """
+    check_problem(problem)
+    if not any_loss:
+        check_squared(problem)
+    return problem.check_theta(theta, name)
 
 
-def check_point(problem: Problem, theta: ArrayLike, name: str = "theta") -> Array:
-    """One parameter vector, shape (P,); raises InvalidInput."""
-    array = check_thetas(problem, theta, name)
+def check_squared(problem: Problem, what: str = "this") -> None:
+    """Raise InvalidInput where a problem has another loss than the squared one, for which `what` is known."""
+    if problem.loss != "squared":
+        raise InvalidInput(
+            f"{what} is known for loss 'squared', whose mean over masks is a polynomial in the dropout factors; the"
+            f" problem has loss {problem.loss!r}"
+        )
+
+
+def check_point(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
+    """One parameter vector, shape (P,); raises InvalidInput, for other losses as `check_thetas`."""
+    array = check_thetas(problem, theta, name, any_loss=any_loss)
     if array.ndim != 1:
         raise InvalidInput(f"{name} must be one vector of {problem.n_params} parameters, got shape {array.shape}")
     return array

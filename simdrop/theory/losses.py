@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.mathematics.network import dropconnect, expected
+from simdrop_kernels.mathematics.network import any_loss, dropconnect, expected
 
 from ..checks.words import check_choice
 from ..errors import InvalidInput
@@ -26,7 +26,7 @@ OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
 
 
 def risk(problem: Problem, theta: ArrayLike) -> Array:
-    """R_S = (1/2n) Σ_i |f(x_i) - y_i|², the loss without dropout.
+    """R_S = (1/n) Σ_i ℓ(f(x_i), y_i), the loss without dropout: (1/2n) Σ_i |f(x_i) - y_i|² with loss "squared".
 
     Parameters
     ----------
@@ -205,10 +205,13 @@ def loss(
     >>> simdrop.theory.loss(problem, theta, objective="risk+r1", keep_prob=[0.5, 0.6, 0.7, 0.8]).shape
     (4,)
     """
-    points, terms = check_thetas(problem, theta), _terms(objective, lr)
+    terms = _terms(objective, lr)
+    points = check_thetas(problem, theta, any_loss=terms == {"risk"})
     noise = checked(problem, noise)
     kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
     lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
+    if problem.loss != "squared":
+        return any_loss.risk(problem.network, problem.inputs, problem.y, points)
 
     def one(problem: Problem, theta: Array, lr: float) -> Array:
         total = theta[..., 0] * 0.0
@@ -279,10 +282,13 @@ def gradient(
     >>> simdrop.theory.gradient(problem, theta, objective="risk+r1+r2", lr=0.1).shape
     (9,)
     """
-    points, terms = check_thetas(problem, theta), _terms(objective, lr)
+    terms = _terms(objective, lr)
+    points = check_thetas(problem, theta, any_loss=terms == {"risk"})
     noise = checked(problem, noise)
     kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
     lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
+    if problem.loss != "squared":
+        return problem.freeze(any_loss.gradient(problem.network, problem.inputs, problem.y, points))
     if noise != Noise() and "r2" in terms:
         raise InvalidInput("the gradient of R_2 is known for dropout alone: leave out noise, or r2")
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 Mask = Literal["step", "sample"]
 Train = Literal["both", "output", "input"]
+LossName = Literal["squared", "logistic", "softmax", "squared-softmax"]
 
 MASKS: tuple[Mask, ...] = ("step", "sample")
 TRAINS: tuple[Train, ...] = ("both", "output", "input")
@@ -20,3 +21,4 @@ class Network:
     mask: Mask = "step"  # one dropout mask for all samples of a step, or one for each sample
     output_scale: float = 1.0  # s
     train: Train = "both"  # the weights that are trained
+    loss: LossName = "squared"  # ℓ(f, y) of one sample, see `mathematics.losses`

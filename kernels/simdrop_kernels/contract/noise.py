@@ -7,9 +7,11 @@ from typing import Literal
 
 Law = Literal["bernoulli", "gaussian"]
 Part = Literal["both", "drift", "noise"]
+Place = Literal["both", "forward", "update", "independent"]
 
 LAWS: tuple[Law, ...] = ("bernoulli", "gaussian")
 PARTS: tuple[Part, ...] = ("both", "drift", "noise")
+PLACES: tuple[Place, ...] = ("both", "forward", "update", "independent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class Noise:
     parameter: float = 0.0  # standard deviation of the noise on every component of the gradient
     connect: float = 1.0  # probability to keep an input weight (DropConnect, one mask a step)
     part: Part = "both"  # of the step: all of it, its mean alone, or its deviation from the mean alone
+    place: Place = "both"  # where dropout's factors act: forward in the residual, in the update, or in both
 
     @property
     def gaussian(self) -> bool:

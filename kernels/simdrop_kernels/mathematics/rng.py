@@ -31,6 +31,10 @@ STREAM_LABEL = 5  # noise on the targets: outputs in the place of neurons
 STREAM_PARAMETER = 6  # noise on the gradient: parameters in the place of neurons
 STREAM_CONNECT = 7  # DropConnect: input weights, row by row, in the place of neurons
 STREAM_SDE = 8  # Brownian increments of the stochastic modified equations
+STREAM_STEP_BACKWARD = 9  # masks of the backward pass, where it has masks of its own: as streams 0, 1, 3 and 4
+STREAM_SAMPLE_BACKWARD = 10
+STREAM_STEP_BACKWARD_NORMAL = 11
+STREAM_SAMPLE_BACKWARD_NORMAL = 12
 
 MAX_WIDTH = 1 << 30  # blocks of four neurons, numbered by 28 bits
 MAX_STEPS = 1 << 32
@@ -106,17 +110,21 @@ def normals(stream: int, count: int, sample, step, member, seed: int) -> NDArray
     return np.stack(pairs, axis=-1).reshape(drawn.shape)[..., :count]
 
 
-def masks(*, seed: int, member, step, width: int, keep_prob, samples: int | None = None) -> NDArray[np.bool_]:
-    """The masks that every backend uses: True where a neuron is kept.
+def masks(
+    *, seed: int, member, step, width: int, keep_prob, samples: int | None = None, backward: bool = False
+) -> NDArray[np.bool_]:
+    """The masks that every backend uses: True where a neuron is kept; `backward`: those of the backward pass alone.
 
     `member` and `step` are numbers or arrays that broadcast; `keep_prob` is a number or has their shape.
     Returns shape (..., width) for step masks (`samples=None`), else (..., samples, width).
     """
     threshold = keep_threshold(keep_prob)[..., None]
     if samples is None:
-        return words(STREAM_STEP_MASK, width, 0, step, member, seed) <= threshold
+        stream = STREAM_STEP_BACKWARD if backward else STREAM_STEP_MASK
+        return words(stream, width, 0, step, member, seed) <= threshold
     step, member = np.asarray(step)[..., None], np.asarray(member)[..., None]
-    return words(STREAM_SAMPLE_MASK, width, np.arange(samples), step, member, seed) <= threshold[..., None]
+    stream = STREAM_SAMPLE_BACKWARD if backward else STREAM_SAMPLE_MASK
+    return words(stream, width, np.arange(samples), step, member, seed) <= threshold[..., None]
 
 
 def batches(*, seed: int, member, step: int, samples: int, batch_size: int, replace: bool) -> NDArray[np.int64]:

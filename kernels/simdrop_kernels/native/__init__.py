@@ -88,6 +88,8 @@ def _asked(step: Step) -> dict[str, str]:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.network.loss != "squared":
+        return f"loss {step.network.loss!r} is not written for it"
     if step.further:
         return f"{', '.join(step.further)} other than the default is not written for it"
     if find(step.network.activation).identity:  # a user's own, which is known where the extension is missing too

@@ -134,7 +134,8 @@ def mean_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array:
     }
     if connect < 1:
         return dropconnect.mean_gradient(x, y, ensemble.theta, connect=connect, **known)
-    return expected.gradient("risk+r1", x, y, ensemble.theta, mask=network.mask, lr=0.0, **known)
+    objective = "risk+r1" if step.noise.place == "both" else "risk"  # elsewhere the factors' means are 1 alone
+    return expected.gradient(objective, x, y, ensemble.theta, mask=network.mask, lr=0.0, **known)
 
 
 def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, number: int) -> Array:
@@ -169,10 +170,9 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
     kept = connect_factor(noise.connect, ensemble, width=width, inputs=x.shape[-1], seed=seed, number=number)
     gradient = np.zeros_like(ensemble.theta)
     for r in range(noise.masks):
-        factor = dropout_factor(
-            step, ensemble, samples=samples, width=width, seed=seed, number=number * noise.masks + r
-        )
-        gradient = gradient + dropout_gradient(network, x, y, ensemble.theta, factor, kept)
+        which = number * noise.masks + r
+        factor, backward = placed_factors(step, ensemble, samples=samples, width=width, seed=seed, number=which)
+        gradient = gradient + dropout_gradient(network, x, y, ensemble.theta, factor, kept, backward)
     gradient = gradient / real(noise.masks)
     if noise.parameter:
         drawn = rng.normals(rng.STREAM_PARAMETER, gradient.shape[-1], 0, number, member, seed)
@@ -180,15 +180,33 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
     return gradient
 
 
-def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int) -> Array:
-    """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk"."""
+def placed_factors(step: Step, ensemble: Ensemble, **drawn_by: Any) -> tuple[Array, Array | None]:
+    """The factors of the forward pass, and those of the backward pass where they are others."""
+    place, factor = step.noise.place, dropout_factor(step, ensemble, **drawn_by)
+    if place == "both":
+        return factor, None
+    if place == "independent":
+        return factor, dropout_factor(step, ensemble, **drawn_by, backward=True)
+    ones = np.ones_like(factor)
+    return (factor, ones) if place == "forward" else (ones, factor)
+
+
+def dropout_factor(
+    step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int, backward: bool = False
+) -> Array:
+    """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk".
+
+    backward: those of the backward pass, where it has masks of its own
+    """
     real, keep_prob = ensemble.theta.dtype.type, ensemble.keep_prob
     members = len(ensemble.theta)
     if not draws_masks(step.objective):
         return np.ones((members, 1, width), dtype=real)
     per_sample = step.network.mask == "sample"
     if step.noise.gaussian:
-        stream = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
+        both = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
+        alone = rng.STREAM_SAMPLE_BACKWARD_NORMAL if per_sample else rng.STREAM_STEP_BACKWARD_NORMAL
+        stream = alone if backward else both
         position = np.arange(samples if per_sample else 1)
         drawn = rng.normals(stream, width, position, number, ensemble.member[:, None], seed)
         deviation = np.sqrt((1 - keep_prob) / keep_prob)[:, None, None]
@@ -200,6 +218,7 @@ def dropout_factor(step: Step, ensemble: Ensemble, *, samples: int, width: int, 
         width=width,
         keep_prob=keep_prob,
         samples=samples if per_sample else None,
+        backward=backward,
     ).reshape(members, -1, width)
     return np.where(kept, (1 / keep_prob).astype(real)[:, None, None], real(0))
 

@@ -226,11 +226,16 @@ def covariance_product(
     return StepNoise.at(problem, point, noise).product(problem.check_theta(direction, "direction"))
 
 
-def checked(problem: Problem, noise: Noise | None) -> Noise:
-    """`noise`, the default where it is None, checked for `problem`; raises InvalidInput."""
+def checked(problem: Problem, noise: Noise | None, *, any_place: bool = False) -> Noise:
+    """`noise`, the default where it is None, checked for `problem`; raises InvalidInput.
+
+    Also where its factors act elsewhere than in the whole step, unless `any_place`: what asks must be right for that.
+    """
     check_problem(problem)
     if noise is not None and not isinstance(noise, Noise):
         raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
+    if noise is not None and noise.place != "both" and not any_place:
+        raise InvalidInput(f"this is known for dropout in the whole step, noise with place 'both', got {noise.place!r}")
     return Noise() if noise is None else noise.check(problem)
 
 

@@ -38,6 +38,8 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if step.network.loss != "squared":
+        return f"loss {step.network.loss!r} is not written for it"
     unknown = [name for name in step.further if name not in FURTHER]
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"

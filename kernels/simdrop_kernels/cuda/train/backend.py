@@ -66,6 +66,8 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
     if step.further:
         return f"{', '.join(step.further)} other than the default is not written for it"
+    if step.network.loss != "squared":
+        return f"loss {step.network.loss!r} is not written for it"
     if step.objective not in COMPILED:
         what = "R_S + R_1 + R_2" if step.objective == "risk+r1+r2" else step.objective
         return f"it trains R_drop, R_S and R_S + R_1, not {what}"

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...contract.layout import join, split
 from ...contract.network import Network
 from ..activations.table import find
+from ..losses.table import find as find_loss
 
 Array = NDArray[Any]  # of theta's dtype throughout
 
@@ -119,11 +120,18 @@ class Adjoint:
 
 
 def dropout_gradient(
-    network: Network, x: Array, y: Array, theta: Array, factor: Array, kept: Array | None = None
+    network: Network,
+    x: Array,
+    y: Array,
+    theta: Array,
+    factor: Array,
+    kept: Array | None = None,
+    backward: Array | None = None,
 ) -> Array:
     """Gradient (M, P) of R_drop at theta (M, P) under factors s (M, 1 or B, m).
 
-    kept (M, m, D): factors of the input weights, None where all are 1.
+    kept (M, m, D): factors of the input weights, None where all are 1. backward (M, 1 or B, m): factors that multiply
+    the gradient of each neuron in the place of s, which then act in the residuals alone; None where they are s.
     """
     real = theta.dtype.type
     activation = find(network.activation)
@@ -132,12 +140,15 @@ def dropout_gradient(
     if kept is not None:
         w = w * kept
     z = x @ w.swapaxes(-1, -2)  # (M, B, m)
-    if factor.shape[-2] == 1:
+    if factor.shape[-2] == 1 and backward is None:
         z = np.where(factor == 0, real(0), z)  # what a step mask drops takes no part, however large it is
-    h = activation.value(z) * factor
+    value = activation.value(z)
+    h = value * factor
     scale = real(network.output_scale)
-    e = scale * (h @ a.swapaxes(-1, -2)) - y  # (M, B, c)
+    e = find_loss(network.loss).residual(scale * (h @ a.swapaxes(-1, -2)), y)  # (M, B, c)
     e = e * (scale / real(samples))
+    if backward is not None:
+        h, factor = value * backward, backward
     grad_a = e.swapaxes(-1, -2) @ h  # (M, c, m)
     grad_z = (e @ a) * activation.first(z) * factor  # (M, B, m)
     grad_w = grad_z.swapaxes(-1, -2) @ x  # (M, m, D)
