@@ -15,50 +15,50 @@ from ..errors import InvalidInput
 Array = NDArray[np.float64]
 
 
-def check_targets(y: ArrayLike, loss: str, outputs: int | None = None) -> Array:
+def check_targets(y: ArrayLike, loss: str, outputs: int | None = None, name: str = "y") -> Array:
     """The targets (n, c) of a loss as float64; raises InvalidInput.
 
     Numbers of classes become rows with a 1 in the column of their class, of `outputs` columns where that is given, else
     of as many as the largest number asks for.
     """
-    array, kind = check_samples("y", y), find(loss).targets
+    array, kind = check_samples(name, y), find(loss).targets
     if kind == "binary":
-        _refuse("y", array, (array == 0) | (array == 1), f"0 or 1 for loss {loss!r}")
+        _refuse(name, array, (array == 0) | (array == 1), f"0 or 1 for loss {loss!r}")
         if array.shape[1] != 1:
             raise InvalidInput(
-                f"y must have one column for loss 'logistic', got {array.shape[1]}; loss='softmax' is for classes"
+                f"{name} must have one column for loss 'logistic', got {array.shape[1]}; loss='softmax' is for classes"
             )
     if kind != "classes":
         return array
-    return _classes(array, loss, outputs) if array.shape[1] == 1 else _check_one_hot(array, loss)
+    return _classes(name, array, loss, outputs) if array.shape[1] == 1 else _check_one_hot(name, array, loss)
 
 
-def _classes(numbers: Array, loss: str, outputs: int | None) -> Array:
+def _classes(name: str, numbers: Array, loss: str, outputs: int | None) -> Array:
     """Rows of 0 and one 1 (n, c), of the numbers (n, 1) of classes."""
     whole = (numbers >= 0) & (numbers == np.rint(numbers))
-    _refuse("y", numbers, whole, f"numbers of classes, 0, 1, ..., for loss {loss!r}")
+    _refuse(name, numbers, whole, f"numbers of classes, 0, 1, ..., for loss {loss!r}")
     count = int(numbers.max()) + 1
     if outputs is None and count < 2:
         raise InvalidInput(
-            f"y has class 0 alone, and loss {loss!r} needs two classes at least: give rows with a 1 in the column of"
+            f"{name} has class 0 alone, and loss {loss!r} needs two classes at least: give rows with a 1 in the column of"
             " their class, as many columns as there are classes"
         )
     if outputs is not None and count > outputs:
-        raise InvalidInput(f"y has class {count - 1}, but the problem has {outputs} classes, 0 to {outputs - 1}")
+        raise InvalidInput(f"{name} has class {count - 1}, but the problem has {outputs} classes, 0 to {outputs - 1}")
     columns = outputs or count
-    check_memory({f"y, {len(numbers)} samples of {columns} classes": 8.0 * len(numbers) * columns})
+    check_memory({f"{name}, {len(numbers)} samples of {columns} classes": 8.0 * len(numbers) * columns})
     found = np.zeros((len(numbers), columns))
     found[np.arange(len(numbers)), numbers[:, 0].astype(np.int64)] = 1
     return found
 
 
-def _check_one_hot(rows: Array, loss: str) -> Array:
+def _check_one_hot(name: str, rows: Array, loss: str) -> Array:
     """Rows (n, c) themselves, where each has one 1 and is 0 elsewhere."""
     good = ((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1)
     if not good.all():
         k = int(np.flatnonzero(~good)[0])
         raise InvalidInput(
-            f"y must have one 1 in each row, 0 elsewhere, or hold numbers of classes for loss {loss!r}, got row {k}:"
+            f"{name} must have one 1 in each row, 0 elsewhere, or hold numbers of classes for loss {loss!r}, got row {k}:"
             f" {shown(rows[k])}"
         )
     return rows

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.step import for_kernels
 
-from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_samples, check_whole, is_one
+from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_whole, is_one
 from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem
+from ..problem.targets import check_targets
 from ..settings.defaults import RISK_LIMIT
 from .observers import Observations, Observer
 from .seen import Alive, Seen, What
@@ -130,7 +131,8 @@ def check_test(problem: Problem, test: object) -> tuple[NDArray[np.float64], NDA
         return None
     if not isinstance(test, (tuple, list)) or len(test) != 2:
         raise InvalidInput(f"test must be a pair (x, y) of arrays, got {shown(test)}")
-    points, targets = problem.augment(test[0], "test x"), check_samples("test y", test[1])
+    points = problem.augment(test[0], "test x")
+    targets = check_targets(test[1], problem.loss, problem.n_outputs, "test y")
     if targets.shape != (len(points), problem.n_outputs):
         wanted = f"{counted(len(points), 'row')}, as x, and {counted(problem.n_outputs, 'column')}, as the problem's y"
         raise InvalidInput(f"test y must have {wanted}, got shape {np.shape(test[1])}")
