@@ -40,8 +40,8 @@ def _classes(name: str, numbers: Array, loss: str, outputs: int | None) -> Array
     count = int(numbers.max()) + 1
     if outputs is None and count < 2:
         raise InvalidInput(
-            f"{name} has class 0 alone, and loss {loss!r} needs two classes at least: give rows with a 1 in the column of"
-            " their class, as many columns as there are classes"
+            f"{name} has class 0 alone, and loss {loss!r} needs two classes at least: give rows with a 1 in the column"
+            " of their class, as many columns as there are classes"
         )
     if outputs is not None and count > outputs:
         raise InvalidInput(f"{name} has class {count - 1}, but the problem has {outputs} classes, 0 to {outputs - 1}")
@@ -58,8 +58,8 @@ def _check_one_hot(name: str, rows: Array, loss: str) -> Array:
     if not good.all():
         k = int(np.flatnonzero(~good)[0])
         raise InvalidInput(
-            f"{name} must have one 1 in each row, 0 elsewhere, or hold numbers of classes for loss {loss!r}, got row {k}:"
-            f" {shown(rows[k])}"
+            f"{name} must have one 1 in each row, 0 elsewhere, or hold numbers of classes for loss {loss!r}, got row"
+            f" {k}: {shown(rows[k])}"
         )
     return rows
 
