@@ -73,7 +73,19 @@ NASTY: dict[str, Any] = {
     "type": int,
 }
 #: what an argument of a kind may never be; the rest may be refused or not
-EVER = ("text", "bytes", "an object", "complex", "masked", "date", "span", "dict", "set", "ragged", "texts")
+EVER: tuple[str, ...] = (
+    "text",
+    "bytes",
+    "an object",
+    "complex",
+    "masked",
+    "date",
+    "span",
+    "dict",
+    "set",
+    "ragged",
+    "texts",
+)
 EVER += ("array of objects", "matrix of text", "type", "function", "10**400")
 NUMBERS = (*EVER, "True", "np.True_", "nan", "NaNs", "inf", "-inf")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -112,13 +124,13 @@ class Door:
 
 
 @wraps(scale.sweep)
-def swept(design, out=None, **others):
+def swept(design: Any, out: Any = None, **others: Any) -> Any:
     """A sweep into a folder of its own, unless it is told which."""
     return scale.sweep(design, f"sweep-{uuid4().hex}" if out is None else out, **others)
 
 
 @wraps(activations.register)
-def registered(name, *functions, **others):
+def registered(name: Any, *functions: Any, **others: Any) -> None:
     """A registration under a name that is still free, unless it is told which."""
     activations.register(f"own_{uuid4().hex}" if name is None else name, *functions, **others)
 
@@ -432,7 +444,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_call_works_and_every_argument_has_a_kind(door, tmp_path, monkeypatch):
+def test_the_call_works_and_every_argument_has_a_kind(
+    door: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     one = DOORS[door]
     one.function(**one.arguments(tmp_path))
@@ -441,7 +455,9 @@ def test_the_call_works_and_every_argument_has_a_kind(door, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("door", "argument"), CASES)
-def test_what_does_not_fit_is_refused_by_name(door, argument, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_refused_by_name(
+    door: Any, argument: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     one = DOORS[door]
     works = one.arguments(tmp_path)

@@ -1,5 +1,7 @@
 """What is told where parts of an installation are missing; what a source distribution and repeated installs hold."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import shutil
@@ -8,6 +10,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,26 +38,28 @@ MISSING = "was not built: install GCC or Clang, then reinstall simdrop, with pip
 
 
 @pytest.fixture
-def _no_extension(monkeypatch):
+def _no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where no compiler was found on installation, and no GPU."""
     monkeypatch.setattr(native, "_native", None)
     monkeypatch.setattr(native, "_missing", MISSING, raising=False)
     monkeypatch.setattr(registry.load("cuda"), "unavailable", lambda: "no NVIDIA driver was found")
 
 
-def notes(printed):
+def notes(printed: Any) -> Any:
     return [line for line in printed.splitlines() if line.startswith("simdrop: note: ")]
 
 
 @pytest.mark.usefixtures("_no_extension")
-def test_a_command_says_once_that_the_compiled_backend_is_missing(tmp_path, capsys):
+def test_a_command_says_once_that_the_compiled_backend_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.run(["compare", *SMALL, "--out", str(tmp_path / "out")]) == 0
     told = "simdrop: note: backend 'numba' runs this; 'native' would be faster, but its C extension " + MISSING
     assert notes(capsys.readouterr().err) == [told]
 
 
 @pytest.mark.usefixtures("_no_extension")
-def test_an_error_stays_the_only_line(tmp_path, capsys):
+def test_an_error_stays_the_only_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["compare", *SMALL, "--lr", "1e400", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "simdrop: error: --lr must be a finite number, got inf\n"
 
@@ -63,13 +68,15 @@ def test_an_error_stays_the_only_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     "flags", [["--quiet"], ["--backend", "numba"], ["--backend", "numpy"]], ids=["quiet", "numba", "numpy"]
 )
-def test_nothing_is_said_where_nothing_is_missed(tmp_path, capsys, flags):
+def test_nothing_is_said_where_nothing_is_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: Any
+) -> None:
     assert cli.run(["compare", *SMALL, *flags, "--out", str(tmp_path / "out")]) == 0
     assert notes(capsys.readouterr().err) == []
 
 
 @pytest.mark.usefixtures("_no_extension")
-def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
+def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="simdrop.backends")
     registry.choose("auto", steps.make(masks=2), np.dtype(np.float64))  # not written in C
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 1000, 785, 10))  # BLAS is faster
@@ -79,7 +86,7 @@ def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog):
 
 
 @pytest.mark.usefixtures("_no_extension")
-def test_functions_say_it_in_their_results_alone(capsys):
+def test_functions_say_it_in_their_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
     problem = simdrop.Problem([[0.0], [1.0]], [[0.0], [1.0]], width=3, keep_prob=0.5)
     runs = simdrop.simulate(problem, problem.init(seed=0), lr=0.1, steps=2, members=2)
     assert runs.attrs["backend_reason"].endswith("not 'native': its C extension " + MISSING)
@@ -87,17 +94,17 @@ def test_functions_say_it_in_their_results_alone(capsys):
 
 
 @pytest.mark.usefixtures("_no_extension")
-def test_info_says_what_is_missing_and_adds_no_note(capsys):
+def test_info_says_what_is_missing_and_adds_no_note(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["info"]) == 0
     printed = capsys.readouterr()
     assert f"native    its C extension {MISSING}" in printed.out
     assert printed.err == ""
 
 
-def test_an_extension_that_does_not_load_is_not_called_missing(monkeypatch):
+def test_an_extension_that_does_not_load_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
-    def broken(name, *rest):
+    def broken(name: Any, *rest: Any) -> Any:
         if name == "simdrop_kernels._native":
             raise ImportError("undefined symbol: PyNothing")
         return real(name, *rest)
@@ -117,7 +124,7 @@ def test_an_extension_that_does_not_load_is_not_called_missing(monkeypatch):
         ("distributed", "cluster", ["sweep", "plan.toml", "--out", "store", "--workers", "1"]),
     ],
 )
-def test_where_an_extra_is_missing_it_is_named(tmp_path, module, extra, command):
+def test_where_an_extra_is_missing_it_is_named(tmp_path: Path, module: Any, extra: Any, command: Any) -> None:
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
     if command[0] == "show":
         assert cli.run(["sweep", str(tmp_path / "plan.toml"), "--quiet", "--out", str(tmp_path / "store")]) == 0
@@ -130,20 +137,20 @@ def test_where_an_extra_is_missing_it_is_named(tmp_path, module, extra, command)
     assert done.stderr.count("\n") == 1
 
 
-def test_where_numba_cuda_is_missing_its_extra_is_named(monkeypatch):
+def test_where_numba_cuda_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba_cuda" else find(name))
     assert registry.load("cuda").unavailable() == "numba-cuda is not installed (pip install 'simdrop[cuda]')"
 
 
-def _run(*command, cwd):
+def _run(*command: Any, cwd: Any) -> Any:
     done = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 
 
 @pytest.mark.slow
-def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path):
+def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path: Path) -> None:
     left_out = shutil.ignore_patterns("*.so", "__pycache__", "build", "dist", "*.egg-info", ".*", "simdrop-*")
     source = shutil.copytree(ROOT, tmp_path / "source", ignore=left_out)
     _run("-m", "pip", "install", "--quiet", "--target", tmp_path / "tools", "setuptools>=77", cwd=tmp_path)
@@ -165,7 +172,7 @@ def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_path):
+def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_path: Path) -> None:
     """In a fresh environment both packages are those of the clone, with what is added there later and its types."""
     left_out = shutil.ignore_patterns("*.so", "__pycache__", "build", "dist", "*.egg-info", ".*", "simdrop-*")
     clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=left_out)
@@ -176,7 +183,7 @@ def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_pa
 
     outside = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "MYPYPATH"}}
 
-    def run(*command):
+    def run(*command: Any) -> Any:
         done = subprocess.run(
             [str(part) for part in command], cwd=foreign, env=outside, capture_output=True, text=True, check=False
         )

@@ -1,5 +1,7 @@
 """The command line: results on disk, one readable line for every error, exit statuses."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -10,6 +12,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +27,12 @@ from simdrop.settings import fields as config
 QUICK = ["--members", "12", "--steps", "20", "--width", "5", "--record", "4", "--backend", "numpy"]
 
 
-def run(*arguments):
+def run(*arguments: Any) -> Any:
     return cli.run([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of a small comparison."""
     folder = tmp_path_factory.mktemp("finished") / "out"
     with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
@@ -37,7 +41,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_compare_prints_a_table_and_leaves_everything(tmp_path, capsys):
+def test_compare_prints_a_table_and_leaves_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", *QUICK, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr()
     for word in ("plain gradient flow", "averaged flow", "modified flow", "sampling noise", "standard error"):
@@ -49,7 +53,7 @@ def test_compare_prints_a_table_and_leaves_everything(tmp_path, capsys):
     assert max(len(line) for line in printed.out.splitlines()[:20]) <= 110
 
 
-def test_summary_has_numbers_with_errors_and_where_they_come_from(finished):
+def test_summary_has_numbers_with_errors_and_where_they_come_from(finished: Any) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     flows = summary["quantities"]["parameters"]["flows"]
     assert {"distance", "error"} <= set(flows["gradient"]["final"])
@@ -61,7 +65,7 @@ def test_summary_has_numbers_with_errors_and_where_they_come_from(finished):
     assert {"compile", "simulate", "flows"} <= set(summary["seconds"])
 
 
-def test_the_settings_written_repeat_the_run(tmp_path, finished):
+def test_the_settings_written_repeat_the_run(tmp_path: Path, finished: Any) -> None:
     again = tmp_path / "again"
     assert run("compare", "--config", finished / "settings.toml", "--out", again, "--quiet") == 0
     one, two = (load(folder / "results.zarr") for folder in (finished, again))
@@ -75,7 +79,7 @@ def test_the_settings_written_repeat_the_run(tmp_path, finished):
     assert not np.array_equal(one["risk"].values, changed["risk"].values)
 
 
-def test_own_data_by_the_second_line(tmp_path):
+def test_own_data_by_the_second_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = rng.standard_normal((12, 3))
     text = "a,b,price\n" + "\n".join(",".join(map(str, row)) for row in table)
@@ -109,7 +113,9 @@ def test_own_data_by_the_second_line(tmp_path):
         (["--output-scale", "1/n"], "unknown output_scale '1/n'"),
     ],
 )
-def test_bad_input_is_one_line_before_any_work(tmp_path, capsys, arguments, message):
+def test_bad_input_is_one_line_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: Any, message: Any
+) -> None:
     assert run("compare", *QUICK, "--out", tmp_path / "out", *arguments) == cli.BAD_INPUT
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -119,23 +125,25 @@ def test_bad_input_is_one_line_before_any_work(tmp_path, capsys, arguments, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_input_leaves_an_earlier_result_alone(finished):
+def test_bad_input_leaves_an_earlier_result_alone(finished: Any) -> None:
     before = (finished / "summary.json").read_bytes()
     assert run("compare", *QUICK, "--out", finished, "--overwrite", "--lr", "0") == cli.BAD_INPUT
     assert (finished / "summary.json").read_bytes() == before
 
 
-def test_another_result_is_refused(finished, capsys):
+def test_another_result_is_refused(finished: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", *QUICK, "--out", finished) == cli.BAD_INPUT
     assert "holds another result (results.zarr, summary.json" in capsys.readouterr().err
 
 
-def test_debug_shows_the_traceback(tmp_path, capsys):
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("compare", *QUICK, "--out", tmp_path / "out", "--width", "0", "--debug")
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_a_failure_inside_is_one_line_and_status_1(tmp_path, capsys, monkeypatch):
+def test_a_failure_inside_is_one_line_and_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("simdrop.study.result.Result.write", lambda *_: 1 / 0)
     assert run("compare", *QUICK, "--out", tmp_path / "out") == cli.FAILED
     told = capsys.readouterr().err
@@ -147,7 +155,9 @@ def test_a_failure_inside_is_one_line_and_status_1(tmp_path, capsys, monkeypatch
 DIVERGING = ["--data", "sin", "--activation", "quadratic", "--keep-prob", "0.5", "--init-scale", "1.5", "--seed", "3"]
 
 
-def test_members_that_diverge_are_named_and_the_status_says_so(tmp_path, capsys):
+def test_members_that_diverge_are_named_and_the_status_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*QUICK, *DIVERGING, "--steps", "60", "--lr", "0.05", "--out", tmp_path / "out"]
     assert run("compare", *arguments) == cli.FAILED
     printed = capsys.readouterr()
@@ -161,7 +171,9 @@ def test_members_that_diverge_are_named_and_the_status_says_so(tmp_path, capsys)
     assert len(lost["steps"]) == lost["members"]
 
 
-def test_all_members_diverged_is_an_error_and_keeps_the_results(tmp_path, capsys):
+def test_all_members_diverged_is_an_error_and_keeps_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*QUICK, *DIVERGING, "--steps", "60", "--lr", "3", "--out", tmp_path / "out"]
     assert run("compare", *arguments) == cli.FAILED
     error = capsys.readouterr().err
@@ -170,7 +182,7 @@ def test_all_members_diverged_is_an_error_and_keeps_the_results(tmp_path, capsys
     assert load(tmp_path / "out" / "results.zarr")["alive"].values[0] == 12
 
 
-def test_info_says_what_is_there_and_why(capsys):
+def test_info_says_what_is_there_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info") == 0
     text = capsys.readouterr().out
     for word in ("backends", "numpy", '"auto"', "cores", "processor", "GPU", "vectors", "numba"):
@@ -181,7 +193,7 @@ def test_info_says_what_is_there_and_why(capsys):
     assert set(found["auto"]) == {"float32", "float64"}
 
 
-def test_help_names_every_setting_with_its_choices(capsys):
+def test_help_names_every_setting_with_its_choices(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     for option in fields(CompareSettings):
@@ -192,7 +204,7 @@ def test_help_names_every_setting_with_its_choices(capsys):
     assert run("--version") == 0
 
 
-def test_help_loads_nothing_heavy():
+def test_help_loads_nothing_heavy() -> None:
     heavy = ("numba", "matplotlib", "xarray", "scipy", "zarr", "sklearn", "numpy")
     code = (
         "import sys; from simdrop import cli; status = cli.run(['--help']);"
@@ -203,7 +215,7 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_ctrl_c_in_a_terminal_leaves_what_was_recorded(tmp_path):
+def test_ctrl_c_in_a_terminal_leaves_what_was_recorded(tmp_path: Path) -> None:
     """SIGINT to the real command once its bar shows the simulation: status 130, results readable."""
     import fcntl
     import pty
@@ -240,7 +252,7 @@ def test_ctrl_c_in_a_terminal_leaves_what_was_recorded(tmp_path):
     assert not (out / "summary.json").exists()
 
 
-def _read(terminal):
+def _read(terminal: Any) -> Any:
     """What the terminal shows within a minute, or "" when nobody writes there any more."""
     try:
         ready = select.select([terminal], [], [], 60)[0]
@@ -250,7 +262,7 @@ def _read(terminal):
 
 
 @pytest.mark.slow
-def test_the_defaults_keep_their_promise(tmp_path):
+def test_the_defaults_keep_their_promise(tmp_path: Path) -> None:
     """`simdrop compare` as it is: plain gradient flow fails, the others remove at least 80 % of its distance."""
     assert run("compare", "--quiet", "--out", tmp_path / "out") == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -1,10 +1,14 @@
 """Every setting of every command with values that people and scripts get wrong: one line that names it, before work."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,10 +38,10 @@ class _Worked(BaseException):
 
 
 @pytest.fixture
-def no_work(tmp_path, monkeypatch):
+def no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands stop where their work would begin, in a folder of their own."""
 
-    def stop(*arguments, **options):
+    def stop(*arguments: Any, **options: Any) -> None:
         raise _Worked
 
     for _, _, place in COMMANDS.values():
@@ -52,7 +56,7 @@ def no_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def _wrong(arguments, names, capsys):
+def _wrong(arguments: Any, names: Any, capsys: Any) -> Any:
     """What is wrong with the way in which the command refuses its arguments, or "" where nothing is."""
     try:
         status = cli.run(arguments)
@@ -66,7 +70,9 @@ def _wrong(arguments, names, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("form", ["flag", "set"])
-def test_values_that_no_setting_takes(no_work, tmp_path, capsys, command, form):
+def test_values_that_no_setting_takes(
+    no_work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: Any, form: Any
+) -> None:
     cls, more, _ = COMMANDS[command]
     found = []
     for field in fields(cls):
@@ -98,7 +104,7 @@ def test_values_that_no_setting_takes(no_work, tmp_path, capsys, command, form):
         (["stray"], "unexpected extra argument"),
     ],
 )
-def test_usage(no_work, tmp_path, capsys, arguments, message):
+def test_usage(no_work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: Any, message: Any) -> None:
     assert cli.run(["compare", "--out", str(tmp_path / "out"), *arguments]) == cli.BAD_INPUT
     error = capsys.readouterr().err
     assert message in error
@@ -118,7 +124,9 @@ def test_usage(no_work, tmp_path, capsys, arguments, message):
         (b"threads = 0\n", "key 'threads' in run.toml must be a whole number of at least 1, got 0"),
     ],
 )
-def test_configuration_files(no_work, tmp_path, capsys, content, message):
+def test_configuration_files(
+    no_work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: Any
+) -> None:
     (tmp_path / "run.toml").write_bytes(content)
     assert cli.run(["compare", "--config", "run.toml", "--out", "out"]) == cli.BAD_INPUT
     error = capsys.readouterr().err
@@ -127,7 +135,7 @@ def test_configuration_files(no_work, tmp_path, capsys, content, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_configuration_with_a_mark_is_read(no_work, tmp_path):
+def test_a_configuration_with_a_mark_is_read(no_work: Any, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbflr = 0.1\n")
     with pytest.raises(_Worked):
         cli.run(["compare", "--config", "run.toml"])
@@ -135,7 +143,7 @@ def test_a_configuration_with_a_mark_is_read(no_work, tmp_path):
 
 @pytest.mark.parametrize("option", ["--workers", "--threads", "--checkpoint-seconds"])
 @pytest.mark.parametrize("value", ["", "text", "nan", "-1", "0.5x", str(10**30)])
-def test_options_of_sweep(tmp_path, capsys, option, value):
+def test_options_of_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: Any, value: Any) -> None:
     (tmp_path / "s.toml").write_text('[problem]\ndata = "sin"\n[sweep]\nlr = [0.1]\n')
     if (option, value) == ("--checkpoint-seconds", str(10**30)):
         return  # longer than any launch: no checkpoints
@@ -144,7 +152,7 @@ def test_options_of_sweep(tmp_path, capsys, option, value):
     assert not (tmp_path / "out").exists()
 
 
-def test_own_data_from_the_command_line(tmp_path, capsys):
+def test_own_data_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Options of tables through the real command, and what was done is told."""
     (tmp_path / "d.csv").write_text(",city,size,y\n0,Rome,1,2\n1,Paris,,3\n2,Rome,2,1\n3,Paris,3,2\n")
     quick = ["--members", "12", "--steps", "3", "--width", "3", "--record", "2", "--backend", "numpy"]
@@ -160,7 +168,7 @@ def test_own_data_from_the_command_line(tmp_path, capsys):
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["data"] == summary["data"]
 
 
-def test_one_line_from_the_shell(tmp_path):
+def test_one_line_from_the_shell(tmp_path: Path) -> None:
     """As a user sees it: no traceback, status 2."""
     command = [sys.executable, "-m", "simdrop", "compare", "--lr", "nan", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

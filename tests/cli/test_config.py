@@ -1,7 +1,11 @@
 """simdrop.settings.fields: one definition of settings for flags, files and --set."""
 
+from __future__ import annotations
+
 import inspect
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,19 +29,19 @@ class Small:
     scale: float | str = setting(1.0, "")
 
 
-def toml(tmp_path, text):
+def toml(tmp_path: Path, text: Any) -> Any:
     path = tmp_path / "run.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_flags_win_over_set_over_file_over_defaults(tmp_path):
+def test_flags_win_over_set_over_file_over_defaults(tmp_path: Path) -> None:
     path = toml(tmp_path, 'count = 10\nrate = 1\nname = "file"\n')
     found = resolve(Small, {"count": "30", "rate": None}, config=path, assignments=["count=20", "rate=2", "limit=7"])
     assert found == Small(count=30, rate=2.0, name="file", limit=7)
 
 
-def test_every_type_from_a_file_and_from_text(tmp_path):
+def test_every_type_from_a_file_and_from_text(tmp_path: Path) -> None:
     path = toml(tmp_path, 'count = 1e3\nrate = 2\nnames = ["a", "b"]\non = false\nscale = "1/m"\n')
     expected = Small(count=1000, rate=2.0, names=("a", "b"), on=False, scale="1/m")
     assert resolve(Small, {}, config=path) == expected
@@ -51,17 +55,17 @@ def test_every_type_from_a_file_and_from_text(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["name=tanh", 'name="tanh"', "name='tanh'", 'name = "tanh"'])
-def test_texts_with_and_without_the_quotes_of_toml(text):
+def test_texts_with_and_without_the_quotes_of_toml(text: Any) -> None:
     assert resolve(Small, {}, assignments=[text]).name == "tanh"
     assert resolve(CompareSettings, {}, assignments=[text.replace("name", "activation")]).activation == "tanh"
 
 
 @pytest.mark.parametrize("text", ['"', 'a"b', 'a"', "'a", "\"a'"])
-def test_other_quotes_are_part_of_a_text(text):
+def test_other_quotes_are_part_of_a_text(text: Any) -> None:
     assert resolve(Small, {}, assignments=[f"name={text}"]).name == text
 
 
-def test_hyphens_are_underscores(tmp_path):
+def test_hyphens_are_underscores(tmp_path: Path) -> None:
     assert resolve(CompareSettings, {}, config=toml(tmp_path, "keep-prob = 0.5")).keep_prob == 0.5
     assert resolve(CompareSettings, {}, assignments=["keep-prob=0.4"]).keep_prob == 0.4
 
@@ -83,12 +87,12 @@ def test_hyphens_are_underscores(tmp_path):
         ("count 1", r"configuration .*run\.toml is not valid TOML: .*line 1"),
     ],
 )
-def test_files_refused(tmp_path, text, message):
+def test_files_refused(tmp_path: Path, text: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message):
         resolve(Small, {}, config=toml(tmp_path, text))
 
 
-def test_command_line_values_refused(tmp_path):
+def test_command_line_values_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"unknown configuration key in --set 'rte': did you mean 'rate'\?"):
         resolve(Small, {}, assignments=["rte=1"])
     with pytest.raises(InvalidInput, match=r"--set takes key=value, got 'rate'"):
@@ -101,16 +105,18 @@ def test_command_line_values_refused(tmp_path):
         resolve(Small, {}, config=tmp_path / "none.toml")
 
 
-def test_settings_written_are_settings_read(tmp_path):
+def test_settings_written_are_settings_read(tmp_path: Path) -> None:
     settings = CompareSettings(target=("a b", 'c"d'), samples=None, lr=1e-5, bias=False, output_scale="1/m", memory=7)
     assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(settings))) == settings
     assert resolve(CompareSettings, {}, config=toml(tmp_path, config.as_toml(CompareSettings()))) == CompareSettings()
 
 
 @pytest.mark.parametrize("settings", [CompareSettings, OrderSettings, Point])
-def test_what_is_left_out_means_the_same_as_in_python(settings):
+def test_what_is_left_out_means_the_same_as_in_python(settings: Any) -> None:
     own = Point(data="own.csv") if settings is Point else resolve(settings, {"data": "own.csv"})
-    doors = {simdrop.Problem: ("keep_prob", "output_scale", "activation", "mask", "bias", "train")}
+    doors: dict[Any, tuple[str, ...]] = {
+        simdrop.Problem: ("keep_prob", "output_scale", "activation", "mask", "bias", "train")
+    }
     doors[simdrop.simulate] = ("dtype", "backend", "record", "spacing", "objective", "optimizer", "seed", "risk_limit")
     for door, names in doors.items():
         python = inspect.signature(door).parameters
@@ -118,7 +124,7 @@ def test_what_is_left_out_means_the_same_as_in_python(settings):
         assert [getattr(own, name) for name in shared] == [python[name].default for name in shared]
 
 
-def test_a_command_without_data_runs_its_example(tmp_path):
+def test_a_command_without_data_runs_its_example(tmp_path: Path) -> None:
     assert resolve(CompareSettings, {}).keep_prob == 0.5
     assert resolve(CompareSettings, {}).output_scale == "1/sqrt(m)"
     assert resolve(CompareSettings, {"keep_prob": "0.8"}).keep_prob == 0.8
@@ -127,7 +133,7 @@ def test_a_command_without_data_runs_its_example(tmp_path):
     assert resolve(OrderSettings, {}).keep_prob == 0.7
 
 
-def test_every_setting_is_documented_and_its_default_is_one_of_its_choices():
+def test_every_setting_is_documented_and_its_default_is_one_of_its_choices() -> None:
     for option in fields(CompareSettings):
         assert option.metadata["about"]
         choices = config.choices_of(option)

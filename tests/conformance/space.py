@@ -174,7 +174,7 @@ class Kernel(NamedTuple):
 #: kernels of which every pair of the values that they are compiled for occurs in one. The first ones are compiled for
 #: other tests anyway; a row with risk and dropout is two kernels, for an objective that changes from one to the other
 KERNELS = [
-    Kernel(*row.split())  # type: ignore[arg-type]  # seven words
+    Kernel(*row.split())
     for row in """
     thin tanh risk,dropout step sgd whole float64
     thin tanh risk,dropout sample adam minibatch float64

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conformance import compare, space
 from conformance.agreement import beyond, differences
+from conformance.pairwise import Configuration
 from conftest import TOLERANCE
 from oracles import simulator
 
@@ -18,7 +19,7 @@ from simdrop_kernels import registry
 CHUNKS = 8  # that tests run side by side
 
 
-def _assert_agree(configurations: list[space.Configuration], backend: str) -> None:
+def _assert_agree(configurations: list[Configuration], backend: str) -> None:
     if reason := registry.load(backend).unavailable():
         pytest.skip(f"{backend}: {reason}")
     wrong, ended = compare.tally(configurations, backend)
@@ -42,7 +43,7 @@ def test_native_agrees_with_numpy(chunk: int) -> None:
 
 
 #: one of each kernel, in sizes and forms that users have
-HANDFUL: list[space.Configuration] = [
+HANDFUL: list[Configuration] = [
     {"inputs": 2, "outputs": 1, "form": "read-only"},
     {"inputs": 1, "outputs": 2, "form": "list", "bias": False},
     {"inputs": 5, "outputs": 3, "form": "pandas", "dtype": "float32", "mask": "sample", "batch": "half"},
@@ -52,8 +53,8 @@ HANDFUL: list[space.Configuration] = [
 
 
 @pytest.mark.parametrize("changes", HANDFUL)
-def test_numba_agrees_with_numpy(changes: space.Configuration) -> None:
-    chosen: space.Configuration = {name: levels[0] for name, levels in space.AXES.items()}
+def test_numba_agrees_with_numpy(changes: Configuration) -> None:
+    chosen: Configuration = {name: levels[0] for name, levels in space.AXES.items()}
     _assert_agree([chosen | {"samples": 7, "width": 16} | changes], "numba")
 
 
@@ -62,18 +63,18 @@ def test_the_sample_for_few_kernels_leaves_no_pair_out() -> None:
     axes = space.AXES | space.TAKEN["numba"]
     seen = {pair for chosen in space.covering("numba", space.few_kernels) for pair in _pairs(chosen)}
 
-    def wanted(chosen: space.Configuration) -> bool:
+    def wanted(chosen: Configuration) -> bool:
         noisy = chosen.get("noise", "none") != "none" or chosen.get("svag") or chosen.get("train", "both") != "both"
         activations, optimizers = (("tanh",), ("sgd",)) if noisy else (("tanh", "gelu"), tuple(space.OPTIMIZERS))
         return chosen.get("activation", "tanh") in activations and chosen.get("optimizer", "sgd") in optimizers
 
     for one, other in itertools.combinations(axes, 2):
         for a, b in itertools.product(axes[one], axes[other]):
-            pair: space.Configuration = {one: a, other: b}
+            pair: Configuration = {one: a, other: b}
             assert not (space.allowed(pair) and wanted(pair)) or _pairs(pair) <= seen, pair
 
 
-def _pairs(chosen: space.Configuration) -> set[tuple[str, str]]:
+def _pairs(chosen: Configuration) -> set[tuple[str, str]]:
     return set(itertools.combinations((f"{name}: {level!r}" for name, level in chosen.items()), 2))
 
 
@@ -118,7 +119,7 @@ def test_the_cuda_simulator_agrees_with_numpy() -> None:
 
 
 def test_the_comparison_sees_what_differs() -> None:
-    chosen: space.Configuration = {name: levels[0] for name, levels in space.AXES.items()} | {"samples": 7}
+    chosen: Configuration = {name: levels[0] for name, levels in space.AXES.items()} | {"samples": 7}
     problem, options = space.call(chosen)
     one: Any = compare.run(problem, options, "numpy")
     other: Any = compare.run(problem, options | {"lr": options["lr"] * (1 + 1e-9)}, "numpy")

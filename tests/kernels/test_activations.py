@@ -182,7 +182,7 @@ def test_one_that_is_not_written_in_c_yet_is_passed_on(monkeypatch: pytest.Monke
 
 
 def test_what_c_has_is_what_python_has_names_for() -> None:
-    written = registry.load("native").WRITTEN  # type: ignore[attr-defined]
+    written = registry.load("native").WRITTEN
     known = {"activation": PROJECT, "mask": MASKS, "objective": COMPILED, "optimizer": OPTIMIZERS}
     assert all(set(written[what]) <= set(names) for what, names in known.items())
 

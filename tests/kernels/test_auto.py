@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import steps
@@ -15,7 +17,7 @@ from simdrop_kernels.contract.step import Sizes
 DOUBLE = np.dtype("float64")
 
 
-def _problem(width, samples, mask="step"):
+def _problem(width: Any, samples: Any, mask: Any = "step") -> Any:
     x = np.linspace(-1, 1, samples)
     return simdrop.Problem(x, np.sin(3 * x), width=width, mask=mask)
 
@@ -34,7 +36,9 @@ def _problem(width, samples, mask="step"):
     ],
 )
 @pytest.mark.parametrize("increments", INCREMENTS)
-def test_paths_take_numpy_only_where_it_was_measured_faster(samples, width, mask, order, members, increments, taken):
+def test_paths_take_numpy_only_where_it_was_measured_faster(
+    samples: Any, width: Any, mask: Any, order: Any, members: Any, increments: Any, taken: Any
+) -> None:
     problem = _problem(width, samples, mask)
     equation = steps.equation(mask=mask, order=order, increments=increments)
     backend, reason = registry.choose_follower("auto", equation, DOUBLE, sizes_of(problem, members))
@@ -45,13 +49,13 @@ def test_paths_take_numpy_only_where_it_was_measured_faster(samples, width, mask
     assert backend_name(problem, **known, members=members) == taken
 
 
-def test_sme_tells_why_numpy():
+def test_sme_tells_why_numpy() -> None:
     problem = _problem(5, 4)
     paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0.2], members=2000, order=1)
     assert paths.attrs["backend"] == "numpy"
     assert "2000 paths of 5 neurons on 4 samples" in paths.attrs["backend_reason"]
 
 
-def test_reason_claims_an_order_and_not_a_measurement_of_this_run():
+def test_reason_claims_an_order_and_not_a_measurement_of_this_run() -> None:
     _, reason = registry.choose("auto", steps.make(masks=2), DOUBLE, sizes=Sizes(4, 5, 2, 1))
     assert reason.startswith("'numba' comes first of those that run here, in the order of measured speed")

@@ -93,7 +93,7 @@ def test_every_activation_agrees_with_numpy(
 def test_every_combination_agrees_with_numpy(
     backend: Backend, objective: str, optimizer: str, mask: str, shape: tuple[int, int, int, int]
 ) -> None:
-    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
+    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)
     _agree(backend, step, shape)
 
 

@@ -1,5 +1,9 @@
 """The closed forms of the kernels against all masks, finite differences, PyTorch, and themselves in float32."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -11,7 +15,7 @@ EXACT = {"rtol": 1e-11, "atol": 1e-13}  # sums of a few hundred float64 terms
 LR = 0.3
 
 
-def arguments(problem, **changes):
+def arguments(problem: Any, **changes: Any) -> Any:
     return {
         "activation": problem.activation,
         "keep_prob": problem.keep_prob,
@@ -20,19 +24,19 @@ def arguments(problem, **changes):
     }
 
 
-def gradient(problem, objective, theta, lr=LR):
+def gradient(problem: Any, objective: Any, theta: Any, lr: Any = LR) -> Any:
     return expected.gradient(
         objective, problem.inputs, problem.y, theta, mask=problem.mask, lr=lr, **arguments(problem)
     )
 
 
-def second_moment(problem, theta):
+def second_moment(problem: Any, theta: Any) -> Any:
     return expected.second_moment(problem.inputs, problem.y, theta, mask=problem.mask, **arguments(problem))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_step_masks_by_enumeration(activation, outputs):
+def test_step_masks_by_enumeration(activation: Any, outputs: Any) -> None:
     problem = enumeration.problem(activation=activation, outputs=outputs, width=5)
     theta = problem.init(seed=1)
     loss, mean, moment, _ = enumeration.moments(problem, theta)
@@ -44,7 +48,7 @@ def test_step_masks_by_enumeration(activation, outputs):
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "relu"])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_sample_masks_by_enumeration(activation, outputs):
+def test_sample_masks_by_enumeration(activation: Any, outputs: Any) -> None:
     tiny = enumeration.problem(activation=activation, mask="sample", outputs=outputs, width=3, samples=3)
     theta = tiny.init(seed=2)
     for found, right in zip(enumeration.moments_by_sample(tiny, theta), enumeration.moments(tiny, theta), strict=True):
@@ -58,7 +62,7 @@ def test_sample_masks_by_enumeration(activation, outputs):
     np.testing.assert_allclose(second_moment(problem, theta), moment, **EXACT)
 
 
-def test_mask_modes_differ_in_the_second_moment():
+def test_mask_modes_differ_in_the_second_moment() -> None:
     step, sample = (enumeration.problem(mask=mask) for mask in ("step", "sample"))
     theta = step.init(seed=3)
     assert second_moment(step, theta) > 1.05 * second_moment(sample, theta)
@@ -67,11 +71,11 @@ def test_mask_modes_differ_in_the_second_moment():
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_by_finite_differences(activation, outputs, mask):
+def test_gradients_by_finite_differences(activation: Any, outputs: Any, mask: Any) -> None:
     problem = enumeration.problem(activation=activation, outputs=outputs, mask=mask)
     theta = problem.init(seed=4)
 
-    def losses(points):
+    def losses(points: Any) -> Any:
         risk, r1 = expected.losses(problem.inputs, problem.y, points, **arguments(problem))
         return np.stack([risk, r1, LR / 4 * second_moment(problem, points)], axis=-1)
 
@@ -83,7 +87,7 @@ def test_gradients_by_finite_differences(activation, outputs, mask):
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_members_are_independent_and_float32_is_kept(mask):
+def test_members_are_independent_and_float32_is_kept(mask: Any) -> None:
     problem = enumeration.problem(outputs=2, mask=mask)
     theta = problem.init(seed=5, members=3)
     keep_prob, lr = np.array([0.3, 0.7, 1.0]), np.array([0.1, 0.2, 0.3])
@@ -103,7 +107,7 @@ def test_members_are_independent_and_float32_is_kept(mask):
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_without_dropout_r2_is_the_square_of_the_gradient(mask):
+def test_without_dropout_r2_is_the_square_of_the_gradient(mask: Any) -> None:
     problem = enumeration.problem(outputs=2, mask=mask, keep_prob=1.0)
     theta = problem.init(seed=6)
     risk = gradient(problem, "risk", theta)
@@ -115,7 +119,7 @@ def test_without_dropout_r2_is_the_square_of_the_gradient(mask):
 @pytest.mark.peer
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_gradient_of_r2_by_autograd_through_every_mask(mask, outputs):
+def test_gradient_of_r2_by_autograd_through_every_mask(mask: Any, outputs: Any) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the independent autograd here")
     problem = enumeration.problem(
         activation="gelu", outputs=outputs, mask=mask, width=3, samples=3 if mask == "sample" else 4
@@ -126,7 +130,7 @@ def test_gradient_of_r2_by_autograd_through_every_mask(mask, outputs):
     start = problem.init(seed=7)
     a, w = (torch.tensor(v, requires_grad=True) for v in problem.split(start))
 
-    def r_drop(kept):
+    def r_drop(kept: Any) -> Any:
         hidden = torch.nn.functional.gelu(x @ w.T) * kept / problem.keep_prob
         return ((problem.scale * hidden @ a.T - y) ** 2).sum() / (2 * len(x))
 
@@ -140,7 +144,7 @@ def test_gradient_of_r2_by_autograd_through_every_mask(mask, outputs):
     np.testing.assert_allclose(gradient(problem, "r2", start), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_cost_is_linear_in_the_width():
+def test_cost_is_linear_in_the_width() -> None:
     """No pair of neurons is ever formed: at width 20,000 it would take 3 GB."""
     problem = enumeration.problem(width=20_000, output_scale=1 / 20_000)
     import tracemalloc

@@ -8,6 +8,8 @@ import re
 import select
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,10 +24,10 @@ from simdrop_kernels.cpu import compile
 SHOWN = "compiling for means over members, once (kept on disk for the next time)"
 
 
-def test_a_compilation_is_counted_once_and_told(caplog):
+def test_a_compilation_is_counted_once_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """A function that compiles another one: the inner one's time is part of the outer one's."""
 
-    def double(value):
+    def double(value: Any) -> Any:
         return inner(value) * 2
 
     inner = numba.njit(lambda value: value + 1)
@@ -40,13 +42,13 @@ def test_a_compilation_is_counted_once_and_told(caplog):
     assert compiling.seconds() - before == taken
 
 
-def test_kernel_seconds_leave_out_what_was_compiled(monkeypatch):
+def test_kernel_seconds_leave_out_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel call of which all but a moment was compilation."""
     from simdrop_kernels.reference import train as reference
 
     plain = reference.advance
 
-    def advance(*args, **known):
+    def advance(*args: Any, **known: Any) -> None:
         numba.njit(lambda value: value + 2)(1)
         plain(*args, **known)
 
@@ -58,14 +60,14 @@ def test_kernel_seconds_leave_out_what_was_compiled(monkeypatch):
     assert _little_run().attrs["compile_seconds"] == pytest.approx(0, abs=0)
 
 
-def test_what_is_compiled_to_record_counts_as_compiled(monkeypatch):
+def test_what_is_compiled_to_record_counts_as_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The outputs of the networks are computed when the risk is recorded, outside any kernel call."""
     from simdrop_kernels.reference import train as reference
 
     plain = reference.evaluate
     compiled = []
 
-    def evaluate(*args, **known):
+    def evaluate(*args: Any, **known: Any) -> Any:
         before = compiling.seconds()
         numba.njit(lambda value: value + 3)(1)
         compiled.append(compiling.seconds() - before)
@@ -78,14 +80,14 @@ def test_what_is_compiled_to_record_counts_as_compiled(monkeypatch):
     assert runs.attrs["compile_seconds"] + runs.attrs["kernel_seconds"] <= runs.attrs["seconds"]
 
 
-def _little_run():
+def _little_run() -> Any:
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, x, width=3)
     known = {"lr": 0.01, "steps": 1, "members": 2, "record": 2, "backend": "numpy"}
     return simdrop.simulate(problem, problem.init(seed=0), **known)
 
 
-def test_all_that_is_compiled_is_announced_by_its_purpose():
+def test_all_that_is_compiled_is_announced_by_its_purpose() -> None:
     """Numba's decorator stands in one module alone, whose own takes the purpose."""
     from pathlib import Path
 
@@ -95,7 +97,7 @@ def test_all_that_is_compiled_is_announced_by_its_purpose():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_the_progress_line_says_so_while_something_compiles_and_not_when_it_is_loaded(tmp_path):
+def test_the_progress_line_says_so_while_something_compiles_and_not_when_it_is_loaded(tmp_path: Path) -> None:
     """The real command, twice, with a cache on disk of its own: what the first compiled the second loads."""
     small = ["--backend", "numpy", "--width", "3", "--samples", "4", "--members", "6", "--steps", "3", "--groups", "3"]
     command = [sys.executable, "-m", "simdrop", "compare", *small, "--grid", "5"]
@@ -111,7 +113,7 @@ def test_the_progress_line_says_so_while_something_compiles_and_not_when_it_is_l
     assert taken[1]["compile_seconds"] == 0
 
 
-def _in_a_terminal(command, environment):
+def _in_a_terminal(command: Any, environment: Any) -> Any:
     """What a command shows on stderr where that is a terminal."""
     import fcntl
     import pty
@@ -133,7 +135,7 @@ def _in_a_terminal(command, environment):
     return seen.decode()
 
 
-def _read(terminal):
+def _read(terminal: Any) -> Any:
     try:
         return os.read(terminal, 1000) if select.select([terminal], [], [], 60)[0] else b""
     except OSError:  # nobody writes there any more

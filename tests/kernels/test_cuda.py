@@ -148,7 +148,7 @@ def test_every_combination_agrees_with_numpy(
 ) -> None:  # fmt: skip
     if request.node.callspec.params["call"] == "compiled" and (problem is THIN) == (shape is WIDE):
         pytest.skip("interpreting PTX takes a while: one problem for each kernel does there")
-    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)  # type: ignore[arg-type]
+    step = steps.make(activation="sigmoid", objective=objective, optimizer=optimizer, mask=mask, batch_size=4)
     _agree(call, step, problem, shape=shape)
 
 

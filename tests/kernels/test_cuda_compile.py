@@ -150,7 +150,7 @@ def test_division_in_double_precision_rounds_to_the_nearest(cuda: Any) -> None:
     """Against exact fractions, from a reciprocal of 20 bits: at most 0.501 units in the last place off."""
     from simdrop_kernels.cuda import machine
 
-    divide = machine.arithmetic(np.float64).divide  # type: ignore[union-attr]
+    divide = machine.arithmetic(np.float64).divide
 
     def quotients(p: Any, q: Any, out: Any) -> None:
         place = cuda.grid(1)
@@ -193,7 +193,7 @@ def test_what_the_plan_takes_stays_in_registers(
     if shape is None:
         pytest.skip("this does not fit in registers: the wide kernel trains it")
     options = {"sample_masks": sample_masks, "optimizer": optimizer, "minibatch": True, "dtype": dtype}
-    result = _team(cuda, size, shape, **options)  # type: ignore[arg-type]
+    result = _team(cuda, size, shape, **options)
     assert ".local" not in result.ptx
     assert result.spilled <= 64, "more than some words, outside the loops"
     assert result.registers * shape.lanes * shape.members <= plan.REGISTERS

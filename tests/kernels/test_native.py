@@ -1,10 +1,13 @@
 """Backend "native" against backend "numpy", on every instruction set of this processor."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import signal
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +31,21 @@ TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5}
 
 
 @pytest.fixture(params=RUNNING)
-def isa(request, monkeypatch):
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("SIMDROP_ISA", request.param)
     return request.param
 
 
-def setting(shape, *, moments=0, members=4, dtype=np.float64, lr=0.05, seed=0, keep_prob=(0.5, 0.8, 0.95, 1.0)):
+def setting(
+    shape: Any,
+    *,
+    moments: Any = 0,
+    members: Any = 4,
+    dtype: Any = np.float64,
+    lr: Any = 0.05,
+    seed: Any = 0,
+    keep_prob: Any = (0.5, 0.8, 0.95, 1.0),
+) -> Any:
     """Data x, y and an ensemble for one of SHAPES; inputs end in a bias where there is more than one."""
     samples, inputs, outputs, width = shape
     random = np.random.default_rng(seed)
@@ -45,12 +57,14 @@ def setting(shape, *, moments=0, members=4, dtype=np.float64, lr=0.05, seed=0, k
     return x, y, lambda: Ensemble.start(theta, moments=moments, lr=lr, keep_prob=np.resize(keep_prob, members))
 
 
-def trained(backend, step, x, y, ensemble, *, steps=20, first_step=3, threads=1):
+def trained(
+    backend: Any, step: Any, x: Any, y: Any, ensemble: Any, *, steps: Any = 20, first_step: Any = 3, threads: Any = 1
+) -> Any:
     backend.advance(step, x, y, ensemble, seed=2**40 + 5, first_step=first_step, steps=steps, threads=threads)
     return ensemble
 
 
-def distance(one, other):
+def distance(one: Any, other: Any) -> Any:
     """Largest difference of any array of two ensembles, relative to its largest number."""
     pairs = [(one.theta, other.theta), (one.moments, other.moments)]
     return max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-300) for a, b in pairs if a.size)
@@ -58,7 +72,7 @@ def distance(one, other):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("activation", native.WRITTEN["activation"])
-def test_equals_numpy(isa, activation, dtype):
+def test_equals_numpy(isa: Any, activation: Any, dtype: Any) -> None:
     for shape, mask, objective in itertools.product(SHAPES, ("step", "sample"), COMPILED):
         if activation == "quadratic" and shape[1] > 4:
             continue  # diverges within the steps: rounding differences become large ones
@@ -72,7 +86,9 @@ def test_equals_numpy(isa, activation, dtype):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize(("batch_size", "replace"), [(None, False), (3, False), (3, True), (8, False), (12, True)])
-def test_optimizers_and_minibatches_equal_numpy_after_100_steps(isa, optimizer, batch_size, replace):
+def test_optimizers_and_minibatches_equal_numpy_after_100_steps(
+    isa: Any, optimizer: Any, batch_size: Any, replace: Any
+) -> None:
     for mask, shape in itertools.product(("step", "sample"), [(8, 2, 1, 19), (8, 6, 3, 37)]):
         step = steps.make(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
         x, y, start = setting(shape, moments=step.optimizer.moments, lr=0.01)
@@ -82,7 +98,7 @@ def test_optimizers_and_minibatches_equal_numpy_after_100_steps(isa, optimizer, 
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_evaluate_equals_numpy(isa, dtype):
+def test_evaluate_equals_numpy(isa: Any, dtype: Any) -> None:
     for activation, shape in itertools.product(native.WRITTEN["activation"], [*SHAPES, (700, 2, 1, 9), (300, 5, 2, 9)]):
         x, _, start = setting(shape, dtype=dtype)
         theta = start().theta
@@ -94,7 +110,7 @@ def test_evaluate_equals_numpy(isa, dtype):
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_keeping_all_is_the_risk_bit_for_bit(isa, mask, dtype):
+def test_keeping_all_is_the_risk_bit_for_bit(isa: Any, mask: Any, dtype: Any) -> None:
     for shape, activation in itertools.product(SHAPES, ("tanh", "gelu")):
         x, y, start = setting(shape, dtype=dtype, keep_prob=1.0)
         dropout = trained(native, steps.make(activation=activation, mask=mask), x, y, start())
@@ -105,7 +121,7 @@ def test_keeping_all_is_the_risk_bit_for_bit(isa, mask, dtype):
 @pytest.mark.parametrize(
     "step", [Step(), steps.make(mask="sample", batch_size=3, optimizer="adam")], ids=["step", "adam"]
 )
-def test_threads_blocks_and_pauses_change_nothing(isa, step, monkeypatch):
+def test_threads_blocks_and_pauses_change_nothing(isa: Any, step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, start = setting((6, 2, 1, 40), members=23, moments=step.optimizer.moments)
     once = trained(native, step, x, y, start(), steps=12)
     monkeypatch.setattr(native, "_WORK_PER_CALL", 1e4)  # many calls for one run
@@ -128,7 +144,7 @@ def test_threads_blocks_and_pauses_change_nothing(isa, step, monkeypatch):
 
 @pytest.mark.parametrize("objective", COMPILED)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_diverging_member_trains_no_more(isa, objective, dtype):
+def test_a_diverging_member_trains_no_more(isa: Any, objective: Any, dtype: Any) -> None:
     step = steps.make(activation="linear", objective=objective)
     x, y, start = setting((5, 2, 1, 40), dtype=dtype)
     ensemble = start()
@@ -146,7 +162,7 @@ def test_a_diverging_member_trains_no_more(isa, objective, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_start_beyond_the_limit_has_diverged(dtype):
+def test_a_start_beyond_the_limit_has_diverged(dtype: Any) -> None:
     limit = PARAMETER_LIMIT[dtype]
     for value, begun in ((limit, True), (np.nextafter(np.array(limit, dtype), np.inf), False), (np.nan, False)):
         theta = setting((5, 2, 1, 40), keep_prob=0.3, dtype=np.dtype(dtype).type)[2]().theta
@@ -155,7 +171,7 @@ def test_a_start_beyond_the_limit_has_diverged(dtype):
         assert ensemble.diverged.tolist() == [-1 if begun else 0, *[-1] * (len(theta) - 1)]
 
 
-def test_large_matrices_are_left_to_blas():
+def test_large_matrices_are_left_to_blas() -> None:
     """What was measured decides; nothing else than speed may: by name the backend runs them all the same."""
     large, step = Sizes(256, 1000, 785, 10), Step()
     chosen, reason = registry.choose("auto", step, np.dtype("float32"), sizes=large)
@@ -167,7 +183,7 @@ def test_large_matrices_are_left_to_blas():
     assert registry.choose("native", step, np.dtype("float32"), sizes=large)[0].name == "native"
 
 
-def test_refusals_name_the_reason(monkeypatch):
+def test_refusals_name_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "risk+r1+r2" in native.refuses(steps.make(objective="risk+r1+r2"), np.dtype(np.float64))
     assert "float16" in native.refuses(Step(), np.dtype(np.float16))
     assert native.refuses(Step(), np.dtype(np.float32)) is None
@@ -180,7 +196,7 @@ def test_refusals_name_the_reason(monkeypatch):
         registry.choose("native", Step(), np.dtype(np.float64))
 
 
-def test_a_build_without_the_extension_says_so(monkeypatch):
+def test_a_build_without_the_extension_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_native", None)
     monkeypatch.setattr(native, "_missing", "was not built: install GCC", raising=False)
     with pytest.raises(BackendError, match="cannot run this: its C extension was not built: install GCC"):
@@ -188,7 +204,7 @@ def test_a_build_without_the_extension_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_interrupts_are_heard_within_a_second(threads):
+def test_interrupts_are_heard_within_a_second(threads: Any) -> None:
     x, y, start = setting((400, 3, 1, 2000), members=2, lr=1e-4)
     timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()

@@ -4,6 +4,10 @@ A slope that is a difference (1 - h² where h is near 1, Φ(z) + z φ(z) near it
 the largest slope instead: that is what the gradient sees of it.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import mpmath
 import numpy as np
 import pytest
@@ -17,7 +21,7 @@ RUNNING = [name for name, here in native._native.instruction_sets() if here] if 
 ULP = 4
 
 
-def native_activation(name, z):
+def native_activation(name: Any, z: Any) -> Any:
     """Value and slope of the array z by the instruction set in force."""
     z = np.ascontiguousarray(z).reshape(1, -1)
     value, slope = np.empty_like(z), np.empty_like(z)
@@ -25,7 +29,7 @@ def native_activation(name, z):
     return value[0], slope[0]
 
 
-def grid(dtype, name):
+def grid(dtype: Any, name: Any) -> Any:
     """Both signs of: evenly spaced, all magnitudes down to denormals, and where reductions change."""
     info = np.finfo(dtype)
     steps = [k * np.pi / 2 for k in range(1, 400)] if name == "sin" else [k / 4 for k in range(1, 40)]
@@ -45,7 +49,7 @@ def grid(dtype, name):
     return np.unique(np.concatenate([positive, -positive]))
 
 
-def ulps(found, exact, scale):
+def ulps(found: Any, exact: Any, scale: Any) -> Any:
     """Largest |found - exact| in units of the last place of `scale`, denormals included, and where."""
     info = np.finfo(found.dtype)
     worst, place = 0.0, -1
@@ -58,11 +62,11 @@ def ulps(found, exact, scale):
 
 
 @pytest.fixture(scope="module")
-def exact():
+def exact() -> Any:
     """Values and slopes by mpmath on the grid, computed once for all instruction sets."""
     known = {}
 
-    def compute(name, dtype):
+    def compute(name: Any, dtype: Any) -> Any:
         if (name, dtype) not in known:
             z = grid(dtype, name)
             value, slope, _ = EXACT[name]
@@ -77,7 +81,7 @@ def exact():
 @pytest.mark.parametrize("isa", RUNNING)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", native.WRITTEN["activation"])
-def test_within_four_ulp(name, dtype, isa, exact, monkeypatch):
+def test_within_four_ulp(name: Any, dtype: Any, isa: Any, exact: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMDROP_ISA", isa)
     z, values, slopes = exact(name, dtype)
     found, slope = native_activation(name, z)
@@ -90,7 +94,7 @@ def test_within_four_ulp(name, dtype, isa, exact, monkeypatch):
 
 @pytest.mark.parametrize("isa", RUNNING)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_limits(dtype, isa, monkeypatch):
+def test_limits(dtype: Any, isa: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMDROP_ISA", isa)
     z = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], dtype)
     limits = {
@@ -119,7 +123,7 @@ def test_limits(dtype, isa, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", RUNNING)
-def test_tanh_at_every_exponent_of_float32(isa, monkeypatch):
+def test_tanh_at_every_exponent_of_float32(isa: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each 61st float32 there is, against float64: 70 million numbers are too many for mpmath."""
     monkeypatch.setenv("SIMDROP_ISA", isa)
     z = np.arange(0, 0x7F800000, 61, dtype=np.uint32).view(np.float32)

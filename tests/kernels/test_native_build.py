@@ -1,5 +1,7 @@
 """The build of backend "native": strict warnings, sanitizers, and an install where there is no compiler."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +34,7 @@ X86 = os.uname().machine == "x86_64" if hasattr(os, "uname") else False
 FLAGS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
 
 
-def run(command, **options):
+def run(command: Any, **options: Any) -> Any:
     """Run a command; its output where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
@@ -39,13 +42,13 @@ def run(command, **options):
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_kernels_compile_without_a_warning(name):
+def test_kernels_compile_without_a_warning(name: Any) -> None:
     run([GCC, *STRICT, f"-DSIMDROP_NAME={name}", *FLAGS[name], str(SOURCES / "kernels.c")])
 
 
 @pytest.mark.skipif(CLANG is None, reason="needs clang")
 @pytest.mark.parametrize("source", [*FLAGS, "module"])
-def test_clang_compiles_everything_without_a_warning(source):
+def test_clang_compiles_everything_without_a_warning(source: Any) -> None:
     if source == "module":
         python = [f"-I{sysconfig.get_path('include')}", "-DPy_LIMITED_API=0x030B0000"]
         run([CLANG, *STRICT, *python, str(SOURCES / "module.c")])
@@ -53,18 +56,18 @@ def test_clang_compiles_everything_without_a_warning(source):
         run([CLANG, *STRICT, f"-DSIMDROP_NAME={source}", *FLAGS[source], str(SOURCES / "kernels.c")])
 
 
-def test_kernels_compile_for_processors_without_vectors_known_to_us():
+def test_kernels_compile_for_processors_without_vectors_known_to_us() -> None:
     run([GCC, *STRICT, "-DSIMDROP_NAME=baseline", "-U__SSE2__", "-Wno-psabi", str(SOURCES / "kernels.c")])
 
 
-def test_glue_compiles_without_a_warning():
+def test_glue_compiles_without_a_warning() -> None:
     python = [f"-I{sysconfig.get_path('include')}", "-DPy_LIMITED_API=0x030B0000"]
     run([GCC, *STRICT, *python, str(SOURCES / "module.c")])
 
 
 @pytest.mark.skipif(not X86, reason="counts instructions of x86-64")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_operations_are_those_of_the_compiled_tanh(tmp_path, dtype):
+def test_operations_are_those_of_the_compiled_tanh(tmp_path: Path, dtype: Any) -> None:
     """Arithmetic instructions that the compiler makes of tanh, beside the seven of the rest of an update."""
     lines = ["#include <math.h>", '#include "isa.h"', '#include "task.h"', '#include "coefficients.h"']
     lines += [f"#define REAL_IS_FLOAT {int(dtype == 'float32')}", '#include "lanes.h"', '#include "activation.h"']
@@ -75,7 +78,7 @@ def test_operations_are_those_of_the_compiled_tanh(tmp_path, dtype):
 
 
 @pytest.mark.slow
-def test_clean_under_sanitizers(tmp_path):
+def test_clean_under_sanitizers(tmp_path: Path) -> None:
     """The suite of kernels and glue, run in a process whose extension carries ASan and UBSan."""
     package = tmp_path / "simdrop_kernels"
     shutil.copytree(ROOT / "kernels", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
@@ -106,7 +109,7 @@ def test_clean_under_sanitizers(tmp_path):
 
 
 @pytest.mark.slow
-def test_installs_without_a_compiler(tmp_path):
+def test_installs_without_a_compiler(tmp_path: Path) -> None:
     """A wheel is built, says what is missing, and its registry gives the reason."""
     source = tmp_path / "source"  # without what earlier builds left
     ignored = shutil.ignore_patterns("*.so", "__pycache__", "build", "*.egg-info", ".*", "tests", "bench")
@@ -132,7 +135,7 @@ def test_installs_without_a_compiler(tmp_path):
     assert "its C extension was not built: install GCC or Clang, then reinstall simdrop" in told
 
 
-def test_this_build_has_every_instruction_set():
+def test_this_build_has_every_instruction_set() -> None:
     if native.unavailable():
         pytest.skip(native.unavailable())
     assert {name for name, _ in native._native.instruction_sets()} == set(FLAGS)

@@ -1,6 +1,9 @@
 """The C glue of backend "native": what it refuses, and that it keeps nothing."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ CONFIG = (0, 0, 0, 0, 0, False, 1.0, 0.9, 0.9, 0.999, 1e-8, 7)
 NAMES = ("x", "y", "theta", "moments", "lr", "keep_prob", "member", "diverged")
 
 
-def arrays(**changed):
+def arrays(**changed: Any) -> Any:
     """Sound arguments of `advance` in order, two members of five neurons, with some replaced."""
     sound = {
         "x": np.ones((3, 2)),
@@ -28,11 +31,11 @@ def arrays(**changed):
     return list((sound | changed).values())
 
 
-def advance(values, config=CONFIG, first_step=0, steps=2):
+def advance(values: Any, config: Any = CONFIG, first_step: Any = 0, steps: Any = 2) -> None:
     native._native.advance(native.instruction_set(), config, *values, first_step, steps)
 
 
-def read_only(array):
+def read_only(array: Any) -> Any:
     array.flags.writeable = False
     return array
 
@@ -63,7 +66,7 @@ def read_only(array):
         ({"lr": np.frombuffer(b"\0" * 17, np.uint8)[1:].view(np.float64)}, ValueError, "lr: must be aligned"),
     ],
 )
-def test_unsound_arrays_are_refused_by_name(changed, error, message):
+def test_unsound_arrays_are_refused_by_name(changed: Any, error: Any, message: Any) -> None:
     before = {name: value.copy() for name, value in changed.items() if isinstance(value, np.ndarray)}
     with pytest.raises(error, match=message):
         advance(arrays(**changed))
@@ -82,13 +85,13 @@ def test_unsound_arrays_are_refused_by_name(changed, error, message):
         (4, -2, "batch"),
     ],
 )
-def test_unsound_numbers_are_refused_by_name(position, value, name):
+def test_unsound_numbers_are_refused_by_name(position: Any, value: Any, name: Any) -> None:
     config = (*CONFIG[:position], value, *CONFIG[position + 1 :])
     with pytest.raises(ValueError, match=f"{name}.*out of range"):
         advance(arrays(), config)
 
 
-def test_steps_and_instruction_sets_are_checked():
+def test_steps_and_instruction_sets_are_checked() -> None:
     with pytest.raises(ValueError, match="number of steps: out of range"):
         advance(arrays(), first_step=2**32 - 1)
     with pytest.raises(ValueError, match="unknown instruction set sse9"):
@@ -99,17 +102,17 @@ def test_steps_and_instruction_sets_are_checked():
         )
 
 
-def resident_pages():
+def resident_pages() -> Any:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_ten_thousand_calls_leak_nothing():
+def test_ten_thousand_calls_leak_nothing() -> None:
     sound, broken = arrays(), arrays(diverged=np.zeros(3, np.int64))
     out = np.empty((2, 3, 1))
 
-    def rounds(count):
+    def rounds(count: Any) -> None:
         for _ in range(count):
             advance(sound, steps=1)
             native._native.evaluate(native.instruction_set(), 0, 1.0, sound[0], sound[2], out)

@@ -1,5 +1,9 @@
 """The sum over pairs of neurons in R_2, in its two forms: by samples and by neurons."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,13 +11,13 @@ import simdrop
 from simdrop_kernels.mathematics.network import expected, pair_sums
 
 
-def problem(samples, outputs, mask="step"):
+def problem(samples: Any, outputs: Any, mask: Any = "step") -> Any:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, outputs))
     return simdrop.Problem(x, y, width=4, keep_prob=0.7, activation="gelu", output_scale=0.8, mask=mask)
 
 
-def moment_and_gradient(problem, theta):
+def moment_and_gradient(problem: Any, theta: Any) -> Any:
     """E|∇R_drop|² (2,) and the gradient (2, P) of R_2 for two networks at once."""
     keep_prob = np.array([0.7, 0.4])
     common = {"activation": problem.activation, "keep_prob": keep_prob, "output_scale": problem.scale}
@@ -24,7 +28,7 @@ def moment_and_gradient(problem, theta):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_both_forms_agree(monkeypatch, outputs, mask):
+def test_both_forms_agree(monkeypatch: pytest.MonkeyPatch, outputs: Any, mask: Any) -> None:
     large = problem(20, outputs, mask)
     theta = large.init(members=2)
     found = []
@@ -36,7 +40,7 @@ def test_both_forms_agree(monkeypatch, outputs, mask):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
-def test_the_cheaper_form_is_taken(monkeypatch):
+def test_the_cheaper_form_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """2 D m = 24 against n c (c + 1)."""
     seen = []
     monkeypatch.setattr(pair_sums, "square_by_pairs", lambda net, weight: seen.append(net.h.shape) or 0.0)

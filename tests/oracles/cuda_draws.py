@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ def masks(sample_masks: bool, neurons: int, width: int, steps: NDArray, keep_pro
     fill = draws.make_fill(neurons, sample_masks, np.float64)
     sample = SAMPLE if sample_masks else 0
 
-    def show(out, steps, words, width):
+    def show(out: Any, steps: Any, words: Any, width: Any) -> None:
         factors = cuda.local.array(16, np.float64)
         lane = cuda.threadIdx.x
         for t in range(steps.size):
@@ -37,7 +39,7 @@ def batches(lanes: int, samples: int, size: int, replace: bool, steps: NDArray, 
     """Minibatches (steps, size) of one member as a team of lanes draws them."""
     draw = draws.make_draw_batch(lanes)
 
-    def show(out, steps, words, store, samples, replace):
+    def show(out: Any, steps: Any, words: Any, store: Any, samples: Any, replace: Any) -> None:
         lane, size = cuda.threadIdx.x, out.shape[1]
         for t in range(steps.size):
             draw(store, 0, size, size, samples, replace, lane, steps[t], words[0], words[1], words[2])

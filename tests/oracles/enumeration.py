@@ -6,6 +6,7 @@ Only the layout of theta and the values of the activation come from the package.
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,15 @@ import simdrop
 
 
 def problem(
-    *, activation="tanh", mask="step", outputs=1, width=4, samples=4, keep_prob=0.7, output_scale=0.8, seed=0
+    *,
+    activation: Any = "tanh",
+    mask: Any = "step",
+    outputs: Any = 1,
+    width: Any = 4,
+    samples: Any = 4,
+    keep_prob: Any = 0.7,
+    output_scale: Any = 0.8,
+    seed: Any = 0,
 ) -> simdrop.Problem:
     """A small random problem with two inputs and a bias."""
     rng = np.random.default_rng([seed, outputs, width, samples])
@@ -28,13 +37,13 @@ def problem(
     )
 
 
-def all_masks(count: int, keep_prob: float):
+def all_masks(count: int, keep_prob: float) -> Any:
     """All boolean vectors (2^count, count) with their probabilities."""
     masks = np.array(list(product([False, True], repeat=count)))
     return masks, np.prod(np.where(masks, keep_prob, 1 - keep_prob), axis=1)
 
 
-def per_mask(problem, theta, kept):
+def per_mask(problem: Any, theta: Any, kept: Any) -> Any:
     """Loss (K,) and gradient (K, P) of R_drop under masks kept (K, n, m), sample by sample, neuron by neuron."""
     a, w = problem.split(theta)
     n, m, c = problem.n_samples, problem.width, problem.n_outputs
@@ -54,7 +63,7 @@ def per_mask(problem, theta, kept):
     return loss, problem.join(by_a, by_w)
 
 
-def moments(problem, theta):
+def moments(problem: Any, theta: Any) -> Any:
     """E R_drop, E ∇R_drop (P,), E|∇R_drop|² and Cov ∇R_drop (P, P) over all masks of all samples together."""
     n, m = problem.n_samples, problem.width
     if problem.mask == "step":
@@ -69,7 +78,7 @@ def moments(problem, theta):
     return weight @ loss, mean, weight @ np.square(gradient).sum(axis=1), (spread.T * weight) @ spread
 
 
-def moments_by_sample(problem, theta):
+def moments_by_sample(problem: Any, theta: Any) -> Any:
     """The same for sample masks of any number of samples: their gradients are independent, so covariances add."""
     n = problem.n_samples
     total = [0.0, np.zeros_like(theta), 0.0, np.zeros((theta.size, theta.size))]
@@ -90,14 +99,14 @@ def moments_by_sample(problem, theta):
     return tuple(total)
 
 
-def central_difference(function, theta, step=1e-4):
+def central_difference(function: Any, theta: Any, step: Any = 1e-4) -> Any:
     """Derivative of function (K, P) -> (K, ...) by each parameter, shape (P, ...), with an error of step⁴."""
     e = step * np.eye(theta.size)
     near, far = function(theta + e) - function(theta - e), function(theta + 2 * e) - function(theta - 2 * e)
     return (8 * near - far) / (12 * step)
 
 
-def runge_kutta(slope, theta, times, steps):
+def runge_kutta(slope: Any, theta: Any, times: Any, steps: Any) -> Any:
     """The classical fourth-order method at `times`, with `steps` steps between any two."""
     path = [theta]
     for h in np.diff(times) / steps:

@@ -7,14 +7,26 @@ sharing no formula with the package but the layout of theta and the activation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 
 import simdrop
 
 
-def problem(*, mask="step", outputs=1, width=2, samples=2, inputs=1, keep_prob=0.7, train="both", seed=0):
+def problem(
+    *,
+    mask: Any = "step",
+    outputs: Any = 1,
+    width: Any = 2,
+    samples: Any = 2,
+    inputs: Any = 1,
+    keep_prob: Any = 0.7,
+    train: Any = "both",
+    seed: Any = 0,
+) -> Any:
     """A small random problem with a bias."""
     rng = np.random.default_rng([seed, outputs, width, samples])
     return simdrop.Problem(
@@ -28,7 +40,7 @@ def problem(*, mask="step", outputs=1, width=2, samples=2, inputs=1, keep_prob=0
     )
 
 
-def moments(problem, theta, noise):
+def moments(problem: Any, theta: Any, noise: Any) -> Any:
     """Mean loss, mean (P,) and covariance (P, P) of the gradient of one step."""
     total, mean, square = 0.0, 0.0, 0.0
     for weight, loss, gradient in _all(problem, theta, noise):
@@ -44,7 +56,7 @@ def moments(problem, theta, noise):
     return total, trained * mean, spread * np.outer(trained, trained)
 
 
-def _all(problem, theta, noise):
+def _all(problem: Any, theta: Any, noise: Any) -> Iterator[Any]:
     """Batches of (probabilities (K,), losses (K,), gradients (K, P))."""
     n, m, c, d = problem.n_samples, problem.width, problem.n_outputs, problem.n_inputs
     batch, k = noise.batch_size or n, noise.masks
@@ -68,7 +80,7 @@ def _all(problem, theta, noise):
                 yield factor_weights * kept_weight * sign_weight / len(draws), loss, gradient
 
 
-def _factor(keep_prob, law):
+def _factor(keep_prob: Any, law: Any) -> Any:
     """Values of a dropout factor and their probabilities."""
     if keep_prob == 1:
         return [1.0], [1.0]
@@ -78,13 +90,13 @@ def _factor(keep_prob, law):
     return 1 + np.sqrt((1 - keep_prob) / keep_prob) * nodes, weights / weights.sum()
 
 
-def _independent(values, chances, count):
+def _independent(values: Any, chances: Any, count: Any) -> Any:
     """All vectors (K, count) of independent values, with their probabilities (K,)."""
     index = np.array(list(product(range(len(values)), repeat=count)))
     return np.array(values)[index], np.prod(np.array(chances)[index], axis=1)
 
 
-def _gradient(problem, theta, factors, kept, chosen, sign):
+def _gradient(problem: Any, theta: Any, factors: Any, kept: Any, chosen: Any, sign: Any) -> Any:
     """Loss (K,) and gradient (K, P) for factors (K, k, B, m), averaged over k; the rest is the same for all."""
     a, w = problem.split(theta)
     s, batch, k = problem.scale, len(chosen), factors.shape[1]

@@ -39,7 +39,8 @@ def run(ptx: str, arguments: list[Any], blocks: int, lanes: int, shared: int) ->
             values += [0, 0, argument.size, argument.itemsize, number << 32, *argument.shape, *argument.strides]
         else:
             values.append(float(argument) if isinstance(argument, (float, np.floating)) else int(argument))
-    thread, seen = _translate(ptx), {}
+    thread = _translate(ptx)
+    seen: dict[Any, Any] = {}
     for block in range(blocks):
         buffers[_SHARED] = bytearray(max(shared, 8))
         memories = [_Memory(buffers, seen, (block, lane)) for lane in range(lanes)]
@@ -84,7 +85,7 @@ def _run_block(threads: list[Iterator[Any]], memories: list[_Memory]) -> None:
 
 def _send(thread: Iterator[Any], answer: int) -> Any:
     try:
-        return thread.send(answer)  # type: ignore[attr-defined]
+        return thread.send(answer)
     except StopIteration:
         return None
 
@@ -207,7 +208,7 @@ def _translate(ptx: str) -> Callable[..., Iterator[Any]]:
     lines.append("    yield")
     space = {name: value for name, value in globals().items() if name.startswith("_") or name == "math"}
     exec("\n".join(lines), space)
-    return space["thread"]  # type: ignore[return-value]
+    return space["thread"]
 
 
 def _dispatch(
@@ -232,7 +233,7 @@ def _dispatch(
 
 def _statements(text: str, labels: dict[str, int]) -> list[str]:
     """One instruction as Python."""
-    guard, name, rest = re.fullmatch(r"(?:@(!?%p\d+)\s+)?(\S+)\s*(.*)", text).groups()  # type: ignore[union-attr]
+    guard, name, rest = re.fullmatch(r"(?:@(!?%p\d+)\s+)?(\S+)\s*(.*)", text).groups()
     operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+", rest)
     condition = "" if guard is None else f"if {'not ' if guard[0] == '!' else ''}{_name(guard.lstrip('!'))}: "
     if name.startswith("bra"):

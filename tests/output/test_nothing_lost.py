@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,16 +45,16 @@ keep_prob = [0.5, 0.9]
 """
 
 
-def run(*arguments):
+def run(*arguments: Any) -> Any:
     return cli.run([str(argument) for argument in arguments])
 
 
-def simulate(**changes):
+def simulate(**changes: Any) -> Any:
     given = {"lr": 0.05, "steps": 200, "members": 6, "record": 5, "backend": "numpy"}
     return simdrop.simulate(PROBLEM, THETA0, **(given | changes))
 
 
-def sme(**changes):
+def sme(**changes: Any) -> Any:
     given = {"lr": 0.05, "times": [0.0, 0.1, 0.2], "members": 6, "backend": "numpy"}
     return simdrop.sme(PROBLEM, THETA0, **(given | changes))
 
@@ -71,7 +72,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
-def test_settings_and_a_figure_of_the_users_own_stay(tmp_path, capsys):
+def test_settings_and_a_figure_of_the_users_own_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "settings.toml").write_text("seed = 1\n")
     (tmp_path / "figure.png").write_bytes(b"mine")
     before = contents(tmp_path)
@@ -81,7 +82,9 @@ def test_settings_and_a_figure_of_the_users_own_stay(tmp_path, capsys):
     assert contents(tmp_path) == before
 
 
-def test_a_sweep_does_not_erase_another_result_nor_what_the_user_put_into_it(tmp_path, capsys):
+def test_a_sweep_does_not_erase_another_result_nor_what_the_user_put_into_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, file = tmp_path / "u", study(tmp_path)
     assert run(*COMPARE, "--out", out) == 0
     (out / "results.zarr" / "mine.txt").write_text("mine")
@@ -99,7 +102,7 @@ def test_a_sweep_does_not_erase_another_result_nor_what_the_user_put_into_it(tmp
 
 
 @pytest.mark.parametrize("inside", [".", "deeper"])
-def test_a_zarr_store_takes_no_result(tmp_path, capsys, inside):
+def test_a_zarr_store_takes_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: Any) -> None:
     store = tmp_path / "runs.zarr"
     xr.Dataset({"mine": ("x", X)}).to_zarr(store, consolidated=False)
     before = contents(tmp_path)
@@ -110,7 +113,9 @@ def test_a_zarr_store_takes_no_result(tmp_path, capsys, inside):
     assert contents(tmp_path) == before
 
 
-def test_no_command_overwrites_a_sweep_and_going_on_spares_what_is_not_its_own(tmp_path, capsys):
+def test_no_command_overwrites_a_sweep_and_going_on_spares_what_is_not_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, file = tmp_path / "map", study(tmp_path)
     assert run("sweep", file, "--out", out, "--quiet") == 0
     assert run(*COMPARE, "--out", out, "--overwrite") == 2
@@ -130,7 +135,7 @@ def test_no_command_overwrites_a_sweep_and_going_on_spares_what_is_not_its_own(t
 
 
 @pytest.mark.parametrize("call", [simulate, sme])
-def test_a_second_result_needs_overwrite(tmp_path, call):
+def test_a_second_result_needs_overwrite(tmp_path: Path, call: Any) -> None:
     first = call(out=tmp_path / "a")
     with pytest.raises(InvalidInput, match=r"holds another result \(results.zarr\).*overwrite=True"):
         call(out=tmp_path / "a", seed=1)
@@ -141,7 +146,7 @@ def test_a_second_result_needs_overwrite(tmp_path, call):
         call(out=tmp_path / "a", overwrite="no")
 
 
-def test_results_without_a_mark_are_the_users(tmp_path):
+def test_results_without_a_mark_are_the_users(tmp_path: Path) -> None:
     simulate(out=tmp_path)
     (tmp_path / MARK).unlink()
     before = contents(tmp_path)
@@ -156,7 +161,7 @@ MARKED = '{"format": 1, "kind": "compare", "run": "", "writing": "notes.txt", "f
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "null", "\x00", '{"format": 1, "files": 3}', MARKED, MARKED.replace("{}", '{"../a": ""}')]
 )
-def test_a_mark_that_is_not_simdrops_is_a_file_of_the_users(tmp_path, text):
+def test_a_mark_that_is_not_simdrops_is_a_file_of_the_users(tmp_path: Path, text: Any) -> None:
     (tmp_path / MARK).write_text(text)
     (tmp_path / "notes.txt").write_text("mine")
     before = contents(tmp_path)
@@ -165,7 +170,7 @@ def test_a_mark_that_is_not_simdrops_is_a_file_of_the_users(tmp_path, text):
     assert contents(tmp_path) == before
 
 
-def test_a_link_is_not_followed(tmp_path):
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     simulate(out=elsewhere)
     simulate(out=tmp_path / "a")
@@ -180,7 +185,7 @@ def test_a_link_is_not_followed(tmp_path):
         simulate(out=tmp_path / "c")
 
 
-def _never(stage, done, total):
+def _never(stage: Any, done: Any, total: Any) -> None:
     pytest.fail("work began")
 
 
@@ -189,7 +194,9 @@ def _never(stage, done, total):
     ("", "out must name a file or folder"), (" ", "out must name"), (5, "out must name"), (True, "out must name"),
     ("file", "is a file: name a folder"), ("file/below", "cannot write to"), ("a\0b", "out must name"),
 ])  # fmt: skip
-def test_a_folder_that_cannot_be_is_found_before_any_work(tmp_path, monkeypatch, call, place, message):
+def test_a_folder_that_cannot_be_is_found_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, place: Any, message: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InvalidInput, match=message):
@@ -198,7 +205,9 @@ def test_a_folder_that_cannot_be_is_found_before_any_work(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("command", [COMPARE, ORDER, ["bench", "--quiet"], ["reproduce", "sme", "--quiet"]])
-def test_no_command_writes_to_no_folder(tmp_path, monkeypatch, capsys, command):
+def test_no_command_writes_to_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*command, "--out", "") == 2
     told = capsys.readouterr().err
@@ -208,7 +217,9 @@ def test_no_command_writes_to_no_folder(tmp_path, monkeypatch, capsys, command):
     assert os.listdir(tmp_path) == ["study.toml"]
 
 
-def test_names_with_spaces_and_accents_and_parents_that_are_made(tmp_path, monkeypatch):
+def test_names_with_spaces_and_accents_and_parents_that_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     simulate(out=Path("mit leerzeichen ü") / "tiefer")
     assert (tmp_path / "mit leerzeichen ü" / "tiefer" / "results.zarr").is_dir()
@@ -217,7 +228,7 @@ def test_names_with_spaces_and_accents_and_parents_that_are_made(tmp_path, monke
     assert (tmp_path / "data.csv").read_text() == "mine"
 
 
-def test_a_folder_in_use_is_refused(tmp_path, capsys):
+def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Folder(tmp_path / "a", "compare"):
         with pytest.raises(InvalidInput, match="is in use: another process writes to it"):
             simulate(out=tmp_path / "a", progress=_never)
@@ -226,7 +237,7 @@ def test_a_folder_in_use_is_refused(tmp_path, capsys):
     assert not (tmp_path / "a").exists()  # nothing was written
 
 
-def test_a_comparison_completes_the_folder_that_has_its_runs(tmp_path):
+def test_a_comparison_completes_the_folder_that_has_its_runs(tmp_path: Path) -> None:
     found = simdrop.compare(PROBLEM, THETA0, lr=0.05, steps=20, members=12, backend="numpy", out=tmp_path)
     found.save(tmp_path)
     found.save(tmp_path)
@@ -237,10 +248,10 @@ def test_a_comparison_completes_the_folder_that_has_its_runs(tmp_path):
     other.save(tmp_path, overwrite=True)
 
 
-def test_a_file_that_appears_during_the_run_stays_and_the_data_are_with_the_error(tmp_path):
+def test_a_file_that_appears_during_the_run_stays_and_the_data_are_with_the_error(tmp_path: Path) -> None:
     mine = tmp_path / "a" / "results.zarr"
 
-    def progress(stage, done, total):
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if not mine.exists():
             mine.write_text("mine")
 
@@ -250,7 +261,7 @@ def test_a_file_that_appears_during_the_run_stays_and_the_data_are_with_the_erro
     assert raised.value.partial.identical(simulate().assign_attrs(raised.value.partial.attrs))
 
 
-def test_what_a_process_that_died_left_unfinished_goes(tmp_path):
+def test_what_a_process_that_died_left_unfinished_goes(tmp_path: Path) -> None:
     simulate(out=tmp_path)
     mark = json.loads((tmp_path / MARK).read_text())
     (tmp_path / MARK).write_text(json.dumps(mark | {"writing": ".new-1234-results.zarr"}))
@@ -260,7 +271,7 @@ def test_what_a_process_that_died_left_unfinished_goes(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".new-mine", "results.zarr", MARK]
 
 
-def test_a_checkpoint_is_no_file_of_the_users(tmp_path):
+def test_a_checkpoint_is_no_file_of_the_users(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("a,b\n1,2\n")
     for resume in (False, True):
@@ -282,8 +293,8 @@ class Mine(Exception):
 
 @pytest.mark.parametrize("call", [simulate, sme])
 @pytest.mark.parametrize("error", [Mine, KeyboardInterrupt, SystemExit, MemoryError])
-def test_an_exception_from_progress_keeps_what_was_recorded(tmp_path, call, error):
-    def progress(stage, done, total):
+def test_an_exception_from_progress_keeps_what_was_recorded(tmp_path: Path, call: Any, error: Any) -> None:
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if done >= total / 2:
             raise error("mine")
 
@@ -296,8 +307,8 @@ def test_an_exception_from_progress_keeps_what_was_recorded(tmp_path, call, erro
     assert xr.open_zarr(tmp_path / "results.zarr").load().identical(partial)
 
 
-def test_an_exception_from_progress_in_a_study(tmp_path):
-    def progress(stage, done, total):
+def test_an_exception_from_progress_in_a_study(tmp_path: Path) -> None:
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if stage == "flows":
             raise Mine
 
@@ -306,7 +317,7 @@ def test_an_exception_from_progress_in_a_study(tmp_path):
     assert raised.value.partial["risk_mean"].notnull().all()
     assert (tmp_path / "results.zarr").is_dir()
 
-    def stop(stage, done, total):
+    def stop(stage: Any, done: Any, total: Any) -> None:
         if done == 1:
             raise Mine
 
@@ -321,7 +332,7 @@ def test_an_exception_from_progress_in_a_study(tmp_path):
     assert np.isfinite(kept["risk_mean"].sel(width=4)).all()
 
 
-def test_a_warning_that_is_an_error_has_the_data():
+def test_a_warning_that_is_an_error_has_the_data() -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=5, activation="quadratic", keep_prob=0.7)
     with pytest.raises(DivergenceWarning) as raised:  # warnings are errors here
         simdrop.simulate(problem, problem.init(seed=3), lr=[0.01, 30.0], steps=50, backend="numpy")
@@ -329,8 +340,10 @@ def test_a_warning_that_is_an_error_has_the_data():
 
 
 @pytest.mark.parametrize("call", [simulate, sme])
-def test_a_full_disk_at_the_end_leaves_the_data_with_the_error(tmp_path, monkeypatch, call):
-    def full(*_, **__):
+def test_a_full_disk_at_the_end_leaves_the_data_with_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(xr.Dataset, "to_zarr", full)
@@ -340,10 +353,10 @@ def test_a_full_disk_at_the_end_leaves_the_data_with_the_error(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_signals_keep_what_ctrl_c_keeps(tmp_path, name):
+def test_signals_keep_what_ctrl_c_keeps(tmp_path: Path, name: Any) -> None:
     number, before = getattr(signal, name), signal.getsignal(getattr(signal, name))
 
-    def progress(stage, done, total):
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if done >= total / 2:
             signal.raise_signal(number)
 
@@ -356,8 +369,8 @@ def test_signals_keep_what_ctrl_c_keeps(tmp_path, name):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
-    def progress(stage, done, total):
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    def progress(stage: Any, done: Any, total: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
@@ -368,7 +381,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_handlers_of_the_users_own_stay():
+def test_handlers_of_the_users_own_stay() -> None:
     seen = []
     before = signal.signal(signal.SIGTERM, lambda *told: seen.append(told))
     try:
@@ -379,7 +392,7 @@ def test_handlers_of_the_users_own_stay():
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_command_that_is_ended_keeps_its_results(tmp_path, name, status):
+def test_a_command_that_is_ended_keeps_its_results(tmp_path: Path, name: Any, status: Any) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(
         [sys.executable, "-c", WATCHED, *COMPARE, "--steps", "2000000", "--record", "2000", "--out", out],
@@ -413,8 +426,10 @@ main()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Mine])
-def test_order_keeps_the_learning_rates_that_were_done(tmp_path, monkeypatch, capsys, error):
-    def progress(stage, done, total):
+def test_order_keeps_the_learning_rates_that_were_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any
+) -> None:
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if done > 20:  # 10 steps twice are those of the first learning rate
             raise error("stopped")
 
@@ -435,8 +450,10 @@ def test_order_keeps_the_learning_rates_that_were_done(tmp_path, monkeypatch, ca
     assert {"errors.zarr", "figure.png", "settings.toml"} <= set(os.listdir(tmp_path / "out"))
 
 
-def test_bench_keeps_the_points_that_were_measured(tmp_path, monkeypatch, capsys):
-    def progress(self, stage, done, total):
+def test_bench_keeps_the_points_that_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def progress(self: Any, stage: Any, done: Any, total: Any) -> None:
         if done > 1:
             raise KeyboardInterrupt
 
@@ -449,8 +466,10 @@ def test_bench_keeps_the_points_that_were_measured(tmp_path, monkeypatch, capsys
     assert [row["width"] for row in summary["rows"]] == [4, 8]
 
 
-def test_reproduce_keeps_what_it_had(tmp_path, monkeypatch, capsys):
-    def progress(self, what, done, total):
+def test_reproduce_keeps_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def progress(self: Any, what: Any, done: Any, total: Any) -> None:
         trained.append(what)
         if len(set(trained)) > 1 and done > total / 2:
             raise KeyboardInterrupt
@@ -473,7 +492,7 @@ def test_reproduce_keeps_what_it_had(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&- <&-", "| true", "2>&1 | true"])
-def test_closed_streams_lose_no_results(tmp_path, closed):
+def test_closed_streams_lose_no_results(tmp_path: Path, closed: Any) -> None:
     out = tmp_path / "out"
     arguments = " ".join([*COMPARE[:-1], "--lr", "0.05", "--out", str(out)])
     subprocess.run(f"{sys.executable} -m simdrop {arguments} {closed}", shell=True, check=False, timeout=120)
@@ -485,13 +504,15 @@ def test_closed_streams_lose_no_results(tmp_path, closed):
 
 
 @pytest.fixture(name="swept")
-def _swept(tmp_path):
+def _swept(tmp_path: Path) -> Any:
     assert run("sweep", study(tmp_path), "--out", tmp_path / "map", "--quiet") == 0
     return tmp_path / "map"
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".parquet"])
-def test_exports_keep_attributes_and_draw_nothing(tmp_path, swept, capsys, suffix):
+def test_exports_keep_attributes_and_draw_nothing(
+    tmp_path: Path, swept: Any, capsys: pytest.CaptureFixture[str], suffix: Any
+) -> None:
     target = tmp_path / f"all{suffix}"
     assert run("show", swept, "--export", target) == 0
     assert not (swept / "figure.png").exists()
@@ -512,7 +533,7 @@ def test_exports_keep_attributes_and_draw_nothing(tmp_path, swept, capsys, suffi
     assert run("show", swept, "--export", target, "--overwrite") == (2 if suffix == ".zarr" else 0)
 
 
-def test_show_replaces_its_own_figure_alone(swept, capsys):
+def test_show_replaces_its_own_figure_alone(swept: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", swept) == 0
     first = (swept / "figure.png").read_bytes()
     assert run("show", swept, "--variable", "diverged") == 0
@@ -529,7 +550,7 @@ def test_show_replaces_its_own_figure_alone(swept, capsys):
         assert capsys.readouterr().out == ""
 
 
-def test_show_says_what_a_folder_is(tmp_path, capsys):
+def test_show_says_what_a_folder_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     simulate(out=tmp_path / "a")
     assert run("show", tmp_path / "a") == 2
     assert "no sweep at" in (told := capsys.readouterr().err)
@@ -539,7 +560,9 @@ def test_show_says_what_a_folder_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "", "3", '"a"', "\x00\xff"])
-def test_a_damaged_sweep_json_is_one_line_or_written_anew(swept, capsys, text):
+def test_a_damaged_sweep_json_is_one_line_or_written_anew(
+    swept: Any, capsys: pytest.CaptureFixture[str], text: Any
+) -> None:
     wanted = scale.load(swept)
     (swept / "sweep.json").write_text(text)
     assert run("sweep", study(swept.parent), "--out", swept, "--quiet") == 2
@@ -550,7 +573,7 @@ def test_a_damaged_sweep_json_is_one_line_or_written_anew(swept, capsys, text):
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "", "{}", "3"])
-def test_a_damaged_store_is_one_line(swept, capsys, text):
+def test_a_damaged_store_is_one_line(swept: Any, capsys: pytest.CaptureFixture[str], text: Any) -> None:
     for path in (swept / "results.zarr").rglob("zarr.json"):
         path.write_text(text)
     assert run("show", swept) == 2
@@ -560,7 +583,7 @@ def test_a_damaged_store_is_one_line(swept, capsys, text):
     assert run("sweep", study(swept.parent), "--out", swept, "--quiet", "--resume") == 0
 
 
-def test_stores_open_without_a_warning(tmp_path):
+def test_stores_open_without_a_warning(tmp_path: Path) -> None:
     """Warnings are errors here."""
     simulate(out=tmp_path / "a", keep_theta=True, grid=X)
     sme(out=tmp_path / "b")
@@ -574,10 +597,10 @@ def test_stores_open_without_a_warning(tmp_path):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 @pytest.mark.parametrize("what", ["heat map", "benchmark", "sweep"])
-def test_signals_keep_what_a_study_had(what, name, tmp_path):
+def test_signals_keep_what_a_study_had(what: Any, name: Any, tmp_path: Path) -> None:
     """Half of four cells, of the points of a benchmark, of four launches."""
 
-    def tell(*told):
+    def tell(*told: Any) -> None:
         done, total = told[-2:]
         if told[0] != "simulate" and 2 * done >= total:
             signal.raise_signal(getattr(signal, name))

@@ -106,14 +106,14 @@ def test_functions_of_two_arguments_are_called_as_before_with_a_warning() -> Non
     with pytest.warns(DeprecationWarning, match=r"now called as progress\(stage, done, total\)"):
         simdrop.simulate(
             PROBLEM, THETA, lr=0.1, steps=4, members=2, backend="numpy",
-            progress=lambda done, total: seen.append((done, total)),  # type: ignore[arg-type,misc]
+            progress=lambda done, total: seen.append((done, total)),
         )  # fmt: skip
     assert seen[-1] == (8, 8)
 
 
 def test_an_experiment_takes_the_same(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simdrop.output.progress.PATIENCE", 0.0)
-    Settings(progress=True).progress("a stage", 1, 2)  # type: ignore[arg-type]  # the dataclass makes it callable
+    Settings(progress=True).progress("a stage", 1, 2)
     assert "a stage" in capsys.readouterr().err
     with pytest.raises(InvalidInput, match="progress is called as"):
-        Settings(progress=lambda done: None)  # type: ignore[arg-type,misc]
+        Settings(progress=lambda done: None)

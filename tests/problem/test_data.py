@@ -1,5 +1,10 @@
 """simdrop.data: the built-in targets, files of the user's, and what is said about files that are wrong."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +12,7 @@ from simdrop import data
 from simdrop.errors import InvalidInput
 
 
-def write(path, text):
+def write(path: Any, text: Any) -> Any:
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -20,18 +25,18 @@ def write(path, text):
         ("sin", 4, (-1, 1), -np.sin(1)),  # the second point is x = -1/3
     ],
 )
-def test_the_papers_problems(name, samples, ends, middle):
+def test_the_papers_problems(name: Any, samples: Any, ends: Any, middle: Any) -> None:
     found = data.load(name)
     assert found.x.shape == found.y.shape == (samples, 1)
     assert (found.x[0, 0], found.x[-1, 0]) == pytest.approx(ends)
     assert found.y[(samples - 1) // 2, 0] == pytest.approx(middle, abs=1e-15)
 
 
-def test_condensation_target_saturates_at_two():
+def test_condensation_target_saturates_at_two() -> None:
     assert data.load("condensation").y[[0, -1], 0] == pytest.approx([-2, 2], abs=1e-4)
 
 
-def test_csv_reads_named_columns_in_order(tmp_path):
+def test_csv_reads_named_columns_in_order(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", '\ufeffage; "size";price\n1;2;3\n\n4;5;-6e1\n')
     found = data.load(path, target="price")
     assert found.inputs == ("age", "size")
@@ -60,19 +65,19 @@ CSV = "age,city,price\n1,Paris,3\n2,Rome,4\n"
         ("", {"target": "b"}, r"is empty: a CSV file needs a header line"),
     ],
 )
-def test_csv_refused(tmp_path, text, arguments, message):
+def test_csv_refused(tmp_path: Path, text: Any, arguments: Any, message: Any) -> None:
     path = write(tmp_path / "d.csv", text)
     with pytest.raises(InvalidInput, match=message):
         data.load(path, **arguments)
 
 
-def test_csv_row_numbers_count_quoted_line_breaks(tmp_path):
+def test_csv_row_numbers_count_quoted_line_breaks(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", 'a,b\n1,2\n"\n1",oops\n')
     with pytest.raises(InvalidInput, match=r"'oops', which is not a finite number in row 2 \(line 4\)"):
         data.load(path, target="b")
 
 
-def test_npz_reads_x_and_y(tmp_path):
+def test_npz_reads_x_and_y(tmp_path: Path) -> None:
     x, y = np.arange(6).reshape(3, 2), np.array([1, 0, 1], dtype=np.uint8)
     np.savez(tmp_path / "d.npz", x=x, y=y, other=1)
     found = data.load(tmp_path / "d.npz")
@@ -92,13 +97,13 @@ def test_npz_reads_x_and_y(tmp_path):
         ({"x": np.array([{}], dtype=object), "y": np.ones(1)}, r"cannot read .*pickle"),
     ],
 )
-def test_npz_refused(tmp_path, arrays, message):
+def test_npz_refused(tmp_path: Path, arrays: Any, message: Any) -> None:
     np.savez(tmp_path / "d.npz", **arrays)
     with pytest.raises(InvalidInput, match=message):
         data.load(tmp_path / "d.npz")
 
 
-def test_files_that_are_not_there_or_not_what_their_name_says(tmp_path):
+def test_files_that_are_not_there_or_not_what_their_name_says(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"cannot read .*none\.csv: No such file"):
         data.load(tmp_path / "none.csv", target="a")
     with pytest.raises(InvalidInput, match=r"cannot read .*none\.npz: No such file"):
@@ -114,7 +119,7 @@ def test_files_that_are_not_there_or_not_what_their_name_says(tmp_path):
             data.load(wrong)
 
 
-def test_names_refused():
+def test_names_refused() -> None:
     with pytest.raises(InvalidInput, match=r"unknown data 'diabetis': did you mean 'diabetes'\?"):
         data.load("diabetis")
     with pytest.raises(InvalidInput, match=r"target and inputs choose columns of a CSV file, but data is 'sin'"):
@@ -125,7 +130,7 @@ def test_names_refused():
         data.load("sin", samples=0)
 
 
-def test_standardized_inputs_and_targets(tmp_path):
+def test_standardized_inputs_and_targets(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "a,same,b\n1,0.1,5\n2,0.1,9\n6,0.1,4\n")
     found = data.load(path, target="b", standardize=True, standardize_targets=True)
     np.testing.assert_allclose(found.x.mean(axis=0), 0, atol=1e-15)
@@ -136,13 +141,13 @@ def test_standardized_inputs_and_targets(tmp_path):
         data.load(path, target="same", standardize_targets=True)
 
 
-def test_standardized_only_where_asked(tmp_path):
+def test_standardized_only_where_asked(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "a,b\n1,5\n2,9\n")
     np.testing.assert_array_equal(data.load(path, target="b").x, [[1], [2]])
     np.testing.assert_array_equal(data.load(path, target="b", standardize=True).y, [[5], [9]])
 
 
-def test_real_data_from_scikit_learn():
+def test_real_data_from_scikit_learn() -> None:
     pytest.importorskip("sklearn", reason="the real data sets come with scikit-learn")
     diabetes = data.load("diabetes")
     assert diabetes.x.shape == (442, 10)
@@ -156,7 +161,7 @@ def test_real_data_from_scikit_learn():
     assert digits.y[0].argmax() == 0  # the first image of the set shows a zero
 
 
-def test_absent_scikit_learn_says_how_to_install_it(monkeypatch):
+def test_absent_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
     with pytest.raises(InvalidInput, match=r"data 'digits' needs scikit-learn: pip install 'simdrop\[data\]'"):
         data.load("digits")

@@ -1,10 +1,14 @@
 """NPZ and IDX files that are damaged, or are something else than their name says: one line each."""
 
+from __future__ import annotations
+
 import gzip
 import struct
 import warnings
 import zipfile
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from simdrop.data import mnist
 from simdrop.errors import InvalidInput
 
 
-def _zip(**files):
+def _zip(**files: Any) -> Any:
     held = BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         for name, content in files.items():
@@ -22,20 +26,20 @@ def _zip(**files):
     return held.getvalue()
 
 
-def _npy(array):
+def _npy(array: Any) -> Any:
     held = BytesIO()
     np.save(held, array)
     return held.getvalue()
 
 
-def _announced(shape):
+def _announced(shape: Any) -> Any:
     """The beginning of an array of that shape, without its numbers."""
     held = BytesIO()
     np.lib.format.write_array_header_1_0(held, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return held.getvalue()
 
 
-def _npz(**arrays):
+def _npz(**arrays: Any) -> Any:
     held = BytesIO()
     np.savez_compressed(held, **arrays)
     return held.getvalue()
@@ -67,7 +71,9 @@ WHOLE = _npz(x=np.arange(1000.0), y=np.arange(1000.0))
         (_npz(x=[2**60], y=[1.0]), r"whole numbers beyond 2\*\*53"),
     ],
 )
-def test_npz_files_that_cannot_be_read(tmp_path, capsys, content, message):
+def test_npz_files_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: Any
+) -> None:
     path = tmp_path / "d.npz"
     path.write_bytes(content)
     with warnings.catch_warnings():
@@ -82,7 +88,7 @@ def test_npz_files_that_cannot_be_read(tmp_path, capsys, content, message):
     assert not (tmp_path / "out").exists()
 
 
-def _idx(code, axes, shape, content=None):
+def _idx(code: Any, axes: Any, shape: Any, content: Any = None) -> Any:
     size = int(np.prod(shape)) if content is None else 0
     return bytes([0, 0, code, axes]) + struct.pack(f">{len(shape)}I", *shape) + (content or bytes(size))
 
@@ -104,7 +110,7 @@ PACKED = gzip.compress(IMAGES)
         (_idx(8, 3, (3, 28, 28)), "3 images of train but 2 labels"),
     ],
 )
-def test_idx_files_that_cannot_be_read(tmp_path, images, message):
+def test_idx_files_that_cannot_be_read(tmp_path: Path, images: Any, message: Any) -> None:
     packed = ".gz" if images.startswith(b"\x1f\x8b") else ""
     (tmp_path / f"train-images-idx3-ubyte{packed}").write_bytes(images)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(LABELS)

@@ -1,7 +1,10 @@
 """Tables as users have them: what pandas, spreadsheets, R and NumPy write, and what is refused with its place."""
 
+from __future__ import annotations
+
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +15,14 @@ from simdrop.data import tables
 from simdrop.errors import InvalidInput
 
 
-def load(tmp_path, content, name="d.csv", target="y", **options):
+def load(tmp_path: Path, content: Any, name: Any = "d.csv", target: Any = "y", **options: Any) -> Any:
     path = Path(tmp_path) / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return data.load(path, target=target, **options)
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_the_index_of_a_data_frame_is_no_input(tmp_path, again):
+def test_the_index_of_a_data_frame_is_no_input(tmp_path: Path, again: Any) -> None:
     """As `to_csv` writes it by default, and after a second reading and writing."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.standard_normal((200, 3)), columns=["a", "b", "y"])
@@ -42,21 +45,21 @@ def test_the_index_of_a_data_frame_is_no_input(tmp_path, again):
         ("id,a,y\n0,5,6\n1,7,8\n", ("id", "a"), 0),  # it has a name
     ],
 )
-def test_columns_without_a_name(tmp_path, text, inputs, notes):
+def test_columns_without_a_name(tmp_path: Path, text: Any, inputs: Any, notes: Any) -> None:
     found = load(tmp_path, text)
     assert found.inputs == inputs
     np.testing.assert_array_equal(found.x[:, -1], [5, 7])
     assert len(found.notes) == notes
 
 
-def test_a_column_without_a_name_that_may_be_data_is_refused(tmp_path):
+def test_a_column_without_a_name_that_may_be_data_is_refused(tmp_path: Path) -> None:
     text = ",a,y\n3,5,6\n5,7,8\n"
     with pytest.raises(InvalidInput, match=r"column 1 has no name; it begins with 3, 5: name it .* or choose inputs"):
         load(tmp_path, text)
     assert load(tmp_path, text, inputs="a").inputs == ("a",)
 
 
-def test_a_first_line_of_numbers_is_not_taken_for_names(tmp_path):
+def test_a_first_line_of_numbers_is_not_taken_for_names(tmp_path: Path) -> None:
     text = "1,2,3\n4,5,6\n7,8,10\n"
     with pytest.raises(InvalidInput, match=r"begins with numbers, .* \(1, 2, 3\): --no-header \(header=False\)"):
         load(tmp_path, text, target="3")
@@ -69,7 +72,7 @@ def test_a_first_line_of_numbers_is_not_taken_for_names(tmp_path):
     assert load(tmp_path, "x,2019,y\n1,2,3\n").inputs == ("x", "2019")  # a year is a name
 
 
-def test_rows_with_missing_cells(tmp_path):
+def test_rows_with_missing_cells(tmp_path: Path) -> None:
     text = "a,b,y\n1,u,2\n,v,3\n4,w,\n5,NA,6\n7,x,nan\n8,y,9\n"
     with pytest.raises(InvalidInput, match=r"column 'a' is empty in row 2 \(line 3\); missing 'drop' leaves such rows"):
         load(tmp_path, text, inputs="a")
@@ -85,7 +88,7 @@ def test_rows_with_missing_cells(tmp_path):
         load(tmp_path, text, missing="dropp")
 
 
-def test_columns_of_text(tmp_path):
+def test_columns_of_text(tmp_path: Path) -> None:
     text = "city,flag,y\nRome,True,1\nParis,False,2\nRome,False,3\n"
     with pytest.raises(InvalidInput, match=r"'Rome', which is not a finite number in row 1 .*categories 'one-hot'"):
         load(tmp_path, text)
@@ -102,7 +105,7 @@ def test_columns_of_text(tmp_path):
         load(tmp_path, many, categories="one-hot")
 
 
-def test_decimal_commas(tmp_path):
+def test_decimal_commas(tmp_path: Path) -> None:
     found = load(tmp_path, "a;y\n1,5;2\n-2,25e1;1,234\n")
     np.testing.assert_array_equal(found.x, [[1.5], [-22.5]])
     np.testing.assert_array_equal(found.y, [[2], [1.234]])
@@ -137,7 +140,7 @@ def test_decimal_commas(tmp_path):
         ("d.tsv.gz", gzip.compress(b"a\ty\n1\t2\n3\t4\n")),
     ],
 )
-def test_files_as_programs_write_them(tmp_path, name, content):
+def test_files_as_programs_write_them(tmp_path: Path, name: Any, content: Any) -> None:
     found = load(tmp_path, content, name)
     assert (found.name, found.inputs, found.targets) == ("d", ("a",), ("y",))
     np.testing.assert_array_equal(found.x, [[1], [3]])
@@ -167,13 +170,13 @@ def test_files_as_programs_write_them(tmp_path, name, content):
         ("a,y\n1,2\n", {"header": "yes"}, "header must be True or False, got 'yes'"),
     ],
 )
-def test_refused(tmp_path, content, options, message):
+def test_refused(tmp_path: Path, content: Any, options: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         load(tmp_path, content, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_are_those_that_python_reads(tmp_path):
+def test_numbers_are_those_that_python_reads(tmp_path: Path) -> None:
     """To the last bit, whatever the version of pandas."""
     rng = np.random.default_rng(1)
     numbers = rng.standard_normal(3000) * 10.0 ** rng.integers(-300, 300, 3000)
@@ -182,7 +185,7 @@ def test_numbers_are_those_that_python_reads(tmp_path):
     np.testing.assert_array_equal(found.x[:, 0], [float(text) for text in texts])
 
 
-def test_a_wide_table_is_read_as_a_narrow_one(tmp_path):
+def test_a_wide_table_is_read_as_a_narrow_one(tmp_path: Path) -> None:
     """Whole numbers, fractions and an empty cell, in more columns than are looked at one by one."""
     count = tables.WIDE + 200
     x = np.random.default_rng(0).normal(size=(3, count))
@@ -190,7 +193,7 @@ def test_a_wide_table_is_read_as_a_narrow_one(tmp_path):
     cells = [[f"{v:.0f}" if k % 3 == 0 else repr(float(v)) for k, v in enumerate(row)] for row in x]
     path, header = tmp_path / "wide.csv", [f"c{k}" for k in range(count)]
 
-    def write(rows):
+    def write(rows: Any) -> None:
         path.write_text("\n".join(",".join(row) for row in (header, *rows)) + "\n")
 
     write(cells)
@@ -217,7 +220,7 @@ def test_a_wide_table_is_read_as_a_narrow_one(tmp_path):
     "begin",
     ["# c\na,y\n", "# a comment, with words\n# another\na,y\n", "# a,y\n", "#a,y\n", "# written today\n# a,y\n"],
 )
-def test_lines_of_comment_before_the_names_and_names_as_one(tmp_path, begin):
+def test_lines_of_comment_before_the_names_and_names_as_one(tmp_path: Path, begin: Any) -> None:
     """numpy.savetxt marks its line of names as a comment: what stands before numbers names them."""
     found = load(tmp_path, begin + "1,2\n3,4\n")
     assert (found.inputs, found.x.tolist(), found.y.tolist()) == (("a",), [[1.0], [3.0]], [[2.0], [4.0]])

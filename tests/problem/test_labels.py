@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ HOW = {"steps": 4, "record": 3, "backend": "numpy", "threads": 1}
 
 
 @pytest.fixture(scope="module")
-def runs():
+def runs() -> Any:
     """As many members as parameters, so that shapes tell nothing."""
     kept = np.linspace(0.3, 0.9, 9)
     return simdrop.simulate(
@@ -28,7 +30,7 @@ def runs():
     )
 
 
-def test_samples_in_another_order_are_refused():
+def test_samples_in_another_order_are_refused() -> None:
     x, y = pd.Series(X, index=[3, 2, 1, 0]), pd.Series(Y)
     with pytest.raises(InvalidInput, match="x and y have different labels, the first, 3 and 0, in row 0"):
         simdrop.Problem(x, y, width=3)
@@ -40,7 +42,7 @@ def test_samples_in_another_order_are_refused():
         simdrop.Problem(*shifted, width=3)
 
 
-def test_samples_along_another_axis_are_refused():
+def test_samples_along_another_axis_are_refused() -> None:
     x, y = xr.DataArray(np.outer(X, X), dims=("feature", "sample")), xr.DataArray(Y, dims="sample")
     with pytest.raises(InvalidInput, match="x go along 'feature', those of y along 'sample': transpose"):
         simdrop.Problem(x, y, width=3)
@@ -60,7 +62,7 @@ def test_samples_along_another_axis_are_refused():
         lambda theta: simdrop.simulate(PROBLEM, theta, lr=0.1, **HOW),
     ],
 )
-def test_parameters_are_last(runs, function):
+def test_parameters_are_last(runs: Any, function: Any) -> None:
     theta = runs.theta[-1]
     with pytest.raises(InvalidInput, match="must have 'param' last, got param, member"):
         function(theta.T)
@@ -71,12 +73,12 @@ def test_parameters_are_last(runs, function):
     function(theta)
 
 
-def test_a_dataset_in_the_place_of_an_array_is_told_its_variables(runs):
+def test_a_dataset_in_the_place_of_an_array_is_told_its_variables(runs: Any) -> None:
     with pytest.raises(InvalidInput, match=r"theta must be an array, got a dataset: pass one of its variables .*theta"):
         theory.risk(PROBLEM, runs)
 
 
-def test_numbers_of_members_go_by_their_labels(runs):
+def test_numbers_of_members_go_by_their_labels(runs: Any) -> None:
     theta = runs.theta[-1]
     turned = theta.isel(member=slice(None, None, -1))
     with pytest.raises(InvalidInput, match=r"write keep_prob.sel\(member=theta.member\)"):
@@ -90,25 +92,25 @@ def test_numbers_of_members_go_by_their_labels(runs):
         simdrop.simulate(PROBLEM, THETA, lr=lr, keep_prob=turned, **HOW)
 
 
-def test_times_are_those_of_a_run_that_has_them(runs):
+def test_times_are_those_of_a_run_that_has_them(runs: Any) -> None:
     with pytest.raises(InvalidInput, match="this run has no times"):
         simdrop.flow(PROBLEM, THETA, lr=0.1, times=runs.time)
     with pytest.raises(InvalidInput, match=r"got a run's steps: pass runs.time"):
         simdrop.flow(PROBLEM, THETA, lr=0.1, times=runs.step)
 
 
-def test_a_duration_that_overflows_is_refused():
+def test_a_duration_that_overflows_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"lr · steps must be finite, got lr=1e[+]308 and steps=4"):
         simdrop.simulate(PROBLEM, THETA, lr=1e308, members=2, **HOW)
     with pytest.raises(InvalidInput, match="times up to"):
         simdrop.sme(PROBLEM, THETA, lr=0.1, times=[1e308], members=2)
 
 
-def test_masks_that_this_machine_cannot_hold_are_refused():
+def test_masks_that_this_machine_cannot_hold_are_refused() -> None:
     with pytest.raises(InvalidInput, match="neurons' masks"):
         simdrop.masks(seed=0, member=range(1000), step=0, width=1 << 30, keep_prob=0.5)
 
 
-def test_a_whole_number_that_would_be_rounded_is_refused_in_any_list():
+def test_a_whole_number_that_would_be_rounded_is_refused_in_any_list() -> None:
     with pytest.raises(InvalidInput, match=r"x has whole numbers beyond 2\*\*53"):
         simdrop.Problem([2**70, 1], [0, 1], width=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,18 +24,18 @@ NO_WHOLE = ("a", True, 1.5, float("nan"), -1, 1j, None, object(), np.datetime64(
     + [("width", 0), ("samples", 0), ("width", 1 << 31)]
     + [("keep_prob", value) for value in (0, -0.5, 1.5, 10, float("nan"), "a", True, None, 1e-320, [0.5, 2])],
 )
-def test_a_number_that_is_no_number_of_a_mask_is_refused(name, value):
+def test_a_number_that_is_no_number_of_a_mask_is_refused(name: Any, value: Any) -> None:
     with pytest.raises(InvalidInput, match=name) as caught:
         simdrop.masks(**GOOD | {name: value})
     assert "\n" not in str(caught.value)
 
 
-def test_axes_that_do_not_broadcast_are_refused():
+def test_axes_that_do_not_broadcast_are_refused() -> None:
     with pytest.raises(InvalidInput, match="must broadcast"):
         simdrop.masks(**GOOD | {"member": [1, 2, 3], "step": [0, 1]})
 
 
-def test_every_argument_gives_other_masks_and_arrays_are_their_numbers():
+def test_every_argument_gives_other_masks_and_arrays_are_their_numbers() -> None:
     one = {name: value for name, value in GOOD.items() if name != "samples"} | {"width": 64}
     masks = {name: simdrop.masks(**one | {name: value}) for name, value in (
         ("seed", (1 << 64) - 1), ("member", (1 << 32) - 1), ("step", (1 << 32) - 1), ("keep_prob", 0.9)
@@ -52,17 +53,17 @@ def test_every_argument_gives_other_masks_and_arrays_are_their_numbers():
 
 
 @pytest.fixture
-def problem():
+def problem() -> Any:
     return simdrop.Problem(np.ones((5, 3)), np.ones((5, 2)), width=8)
 
 
-def weights(problem, *lead):
+def weights(problem: Any, *lead: Any) -> Any:
     rng = np.random.default_rng(0)
     c, m, inputs = problem.n_outputs, problem.width, problem.n_inputs
     return rng.standard_normal((*lead, c, m)), rng.standard_normal((*lead, m, inputs))
 
 
-def test_join_and_split_are_inverse_for_arrays_of_every_kind(problem):
+def test_join_and_split_are_inverse_for_arrays_of_every_kind(problem: Any) -> None:
     for lead in ((), (4,), (2, 3)):
         a, w = weights(problem, *lead)
         theta = problem.join(a, w)
@@ -76,7 +77,7 @@ def test_join_and_split_are_inverse_for_arrays_of_every_kind(problem):
         assert np.array_equal(problem.predict(xr.DataArray(theta)), f)
 
 
-def test_split_gives_views(problem):
+def test_split_gives_views(problem: Any) -> None:
     theta = np.zeros(problem.n_params)
     problem.split(theta)[1][...] = 1
     assert theta.sum() == problem.width * problem.n_inputs
@@ -95,12 +96,12 @@ def test_split_gives_views(problem):
         (lambda a, w: (a, None), "w must hold numbers"),
     ],
 )
-def test_weights_in_another_layout_are_refused_by_name(problem, turn, words):
+def test_weights_in_another_layout_are_refused_by_name(problem: Any, turn: Any, words: Any) -> None:
     with pytest.raises(InvalidInput, match=re.escape(words)):
         problem.join(*turn(*weights(problem)))
 
 
-def test_a_column_too_many_and_a_row_as_a_vector_are_told(problem):
+def test_a_column_too_many_and_a_row_as_a_vector_are_told(problem: Any) -> None:
     plain = simdrop.Problem(np.ones((5, 3)), np.ones(5), width=8, bias=False)
     a, w = weights(plain)
     with pytest.raises(InvalidInput, match="no column of biases"):
@@ -110,25 +111,25 @@ def test_a_column_too_many_and_a_row_as_a_vector_are_told(problem):
 
 
 @pytest.mark.parametrize("theta", [np.zeros(7), np.zeros((3, 47)), 0.0, None, "a", True, [1, [2]], 1j])
-def test_predict_and_split_refuse_what_is_no_theta(problem, theta):
+def test_predict_and_split_refuse_what_is_no_theta(problem: Any, theta: Any) -> None:
     for door in (problem.predict, problem.split):
         with pytest.raises(InvalidInput, match="theta") as caught:
             door(theta)
         assert "\n" not in str(caught.value)
 
 
-def test_predict_refuses_what_is_not_finite(problem):
+def test_predict_refuses_what_is_not_finite(problem: Any) -> None:
     theta = problem.init()
     theta[3] = np.nan
     with pytest.raises(InvalidInput, match="theta has 1 non-finite"):
         problem.predict(theta)
 
 
-def test_a_tensor_with_gradients_is_told_so(problem):
+def test_a_tensor_with_gradients_is_told_so(problem: Any) -> None:
     class Tensor:
         """What torch's does when NumPy asks for its numbers."""
 
-        def __array__(self, *args, **kwargs):
+        def __array__(self, *args: Any, **kwargs: Any) -> None:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
 
     with pytest.raises(InvalidInput, match=r"theta must hold numbers: .*requires grad.*detach"):

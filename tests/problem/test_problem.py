@@ -42,10 +42,10 @@ def test_initial_parameters_have_the_asked_spread() -> None:
         ({"gamma": 0.5, "gamma_of": "deviation"}, 0.1),
         ({"gamma": 0.5, "scale": 3.0}, 3 * 100**-0.25),
     ):
-        drawn = problem.init(seed=1, members=200, **settings)  # type: ignore[arg-type]
+        drawn = problem.init(seed=1, members=200, **settings)
         assert drawn.shape == (200, 500)
         assert abs(drawn.std() / deviation - 1) < 0.01
-        assert np.array_equal(problem.init(seed=1, **settings), drawn[0])  # type: ignore[arg-type]
+        assert np.array_equal(problem.init(seed=1, **settings), drawn[0])
 
 
 def test_a_problem_cannot_change() -> None:
@@ -56,7 +56,7 @@ def test_a_problem_cannot_change() -> None:
     with pytest.raises(ValueError, match="read-only"):
         problem.x[0, 0] = 1
     with pytest.raises(FrozenInstanceError):
-        problem.width = 4  # type: ignore[misc]
+        problem.width = 4
 
 
 BAD = [

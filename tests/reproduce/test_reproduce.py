@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ ROWS = [
 ]
 
 
-def _toy(rows):
+def _toy(rows: Any) -> Any:
     from matplotlib.figure import Figure
 
     data = xr.Dataset({"f": ("x", np.arange(3.0))}, {"x": ["a", "b", "c"]}, {"lr": 0.1})
@@ -33,18 +35,20 @@ def _toy(rows):
     )  # fmt: skip
 
 
-def _install(monkeypatch, rows):
+def _install(monkeypatch: Any, rows: Any) -> None:
     monkeypatch.setattr(reproduce, "_found", lambda: (_toy(rows),))
 
 
-def test_a_row_over_seeds_has_the_standard_error_of_the_mean():
+def test_a_row_over_seeds_has_the_standard_error_of_the_mean() -> None:
     assert ROWS[0].ours == 2
     assert ROWS[0].error == pytest.approx(1 / np.sqrt(3))
     assert [row.verdict for row in ROWS] == ["pass", "no claim"]
     assert np.isnan(Row.over_seeds("one seed", [1.0]).error)
 
 
-def test_a_rule_that_fails_is_told_and_sets_the_status(tmp_path, monkeypatch, capsys):
+def test_a_rule_that_fails_is_told_and_sets_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _install(monkeypatch, [*ROWS, Row(quantity="wrong", ours=1, rule="above 2", holds=False)])
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 1
     assert "FAIL: above 2" in capsys.readouterr().out
@@ -53,7 +57,9 @@ def test_a_rule_that_fails_is_told_and_sets_the_status(tmp_path, monkeypatch, ca
     assert [row["verdict"] for row in summary["rows"]] == ["pass", "no claim", "FAIL"]
 
 
-def test_files_and_status_of_one_that_passes(tmp_path, monkeypatch, capsys):
+def test_files_and_status_of_one_that_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _install(monkeypatch, ROWS)
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 0
     assert "- a note" in capsys.readouterr().out
@@ -81,20 +87,22 @@ def test_files_and_status_of_one_that_passes(tmp_path, monkeypatch, capsys):
         (["condensation", "--threads", "0"], "threads"),
     ],
 )
-def test_bad_input_is_refused_before_any_work(arguments, message, tmp_path, capsys):
+def test_bad_input_is_refused_before_any_work(
+    arguments: Any, message: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_the_list_names_every_experiment(capsys):
+def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["reproduce", "--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in experiments())
 
 
 @pytest.mark.parametrize("name", experiments())
-def test_every_experiment_says_what_it_is(name):
+def test_every_experiment_says_what_it_is(name: Any) -> None:
     found = reproduce.experiment(name)
     assert found.name == name
     assert found.source
@@ -105,7 +113,7 @@ def test_every_experiment_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", ["condensation", "batch", "small-init", "orientation-similarity", "switch"])
-def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
+def test_runs_and_draws_at_a_toy_size(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing condenses in 60 steps: the rules that claim it must fail."""
     module = importlib.import_module(f"simdrop.reproduce.papers.{name.replace('-', '_')}")
     sizes = {"SIZES": (300, 600)} if name == "switch" else {"STEPS": 600}
@@ -119,7 +127,7 @@ def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
     module.draw(outcome).canvas.draw()
 
 
-def test_an_experiment_that_was_run_is_a_result(tmp_path, monkeypatch):
+def test_an_experiment_that_was_run_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, ROWS)
     found = reproduce.reproduce("toy")
     assert isinstance(found, Result)
@@ -134,6 +142,6 @@ def test_an_experiment_that_was_run_is_a_result(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changed", [{"full": 1}, {"seeds": 0}, {"backend": "gpu"}, {"threads": 0}, {"mnist": "/no/such/folder"}]
 )
-def test_settings_that_cannot_be_used_are_refused(changed):
+def test_settings_that_cannot_be_used_are_refused(changed: Any) -> None:
     with pytest.raises(InvalidInput, match=next(iter(changed))):
         Settings(**changed)

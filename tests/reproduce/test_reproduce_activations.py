@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,10 +16,10 @@ from simdrop.reproduce.shared import orientations
 WIDTH, SEEDS = 60, 3
 
 
-def _planted(scattered=()):
+def _planted(scattered: Any = ()) -> Any:
     """In place of training: two opposite orientations under dropout, random ones without and where `scattered`."""
 
-    def train(name, *rest):
+    def train(name: Any, *rest: Any) -> Any:
         random = np.random.default_rng(7)
         angle = random.uniform(-np.pi, np.pi, (len(ARMS), SEEDS, WIDTH))
         for k, (_, keep_prob, _) in enumerate(ARMS.values()):
@@ -30,16 +32,16 @@ def _planted(scattered=()):
 
 
 @pytest.fixture
-def narrow(monkeypatch):
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(orientations, "WIDTH", WIDTH)
     return monkeypatch
 
 
-def _number(outcome, quantity):
+def _number(outcome: Any, quantity: Any) -> Any:
     return next(row.ours for row in outcome.rows if row.quantity == quantity)
 
 
-def test_planted_orientations_are_counted_up_to_sign_for_odd_activations(narrow):
+def test_planted_orientations_are_counted_up_to_sign_for_odd_activations(narrow: Any) -> None:
     narrow.setattr(activations, "_train", _planted())
     outcome = activations.run(Settings(seeds=SEEDS))
     assert outcome.passed
@@ -52,14 +54,14 @@ def test_planted_orientations_are_counted_up_to_sign_for_odd_activations(narrow)
 
 
 @pytest.mark.parametrize(("name", "passes"), [("tanh", False), ("sin", True)])
-def test_scattered_weights_fail_a_claim_where_there_is_one_and_are_told(name, passes, narrow):
+def test_scattered_weights_fail_a_claim_where_there_is_one_and_are_told(name: Any, passes: Any, narrow: Any) -> None:
     narrow.setattr(activations, "_train", _planted([name]))
     outcome = activations.run(Settings(seeds=SEEDS))
     assert outcome.passed is passes
     assert outcome.notes[-1].endswith(f"modes: {name}.")
 
 
-def test_runs_and_draws_at_a_toy_size(narrow):
+def test_runs_and_draws_at_a_toy_size(narrow: Any) -> None:
     """Nothing condenses in 30 steps. Arms of one mask mode share a call: they must not be mixed up."""
     narrow.setattr(activations, "STEPS", {False: 30})
     settings = Settings(seeds=2, threads=1)

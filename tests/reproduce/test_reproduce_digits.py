@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import importlib
 import struct
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from simdrop.reproduce.shared import digits
 pytest.importorskip("sklearn")
 
 
-def _write(folder, part, images, labels, *, packed):
+def _write(folder: Any, part: Any, images: Any, labels: Any, *, packed: Any) -> None:
     for kind, array in (("images", images), ("labels", labels)):
         content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
         name = mnist.FILES[part, kind][0]
@@ -29,7 +31,7 @@ def _write(folder, part, images, labels, *, packed):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     random = np.random.default_rng(0)
     for part, count in (("train", 30), ("t10k", 20)):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
@@ -37,7 +39,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_mnist_is_read_as_it_was_written(folder):
+def test_mnist_is_read_as_it_was_written(folder: Any) -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (30, 28, 28), dtype=np.uint8)
     found, labels = mnist.read(folder, "train")
@@ -47,7 +49,7 @@ def test_mnist_is_read_as_it_was_written(folder):
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "magic", "counts", "gzip"])
-def test_files_that_are_not_mnist_are_refused(folder, damage):
+def test_files_that_are_not_mnist_are_refused(folder: Any, damage: Any) -> None:
     path = folder / mnist.FILES["t10k", "labels"][0]
     content = path.read_bytes()
     if damage == "missing":
@@ -65,7 +67,7 @@ def test_files_that_are_not_mnist_are_refused(folder, damage):
         mnist.read(folder, "t10k")
 
 
-def test_experiments_take_mnist_where_it_is_given(folder, monkeypatch):
+def test_experiments_take_mnist_where_it_is_given(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "SIZES", {False: (25, 6, 10)})
     here = digits.digits(Settings(mnist=folder))
     assert here.problem.x.shape == (25, 784)
@@ -77,7 +79,7 @@ def test_experiments_take_mnist_where_it_is_given(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["r1", "r2", "four-losses", "barriers"])
-def test_runs_and_draws_at_a_toy_size(name, monkeypatch):
+def test_runs_and_draws_at_a_toy_size(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """After 24 steps no loss has got ahead of another: rules that claim it must fail."""
     monkeypatch.setattr(digits, "SIZES", {False: (40, 8, 24)})
     module = importlib.import_module(f"simdrop.reproduce.papers.{name.replace('-', '_')}")

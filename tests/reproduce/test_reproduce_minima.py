@@ -1,5 +1,9 @@
 """Experiments on minima and noise: that they run and draw at a toy size, and that their rules can fail."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -14,7 +18,7 @@ from simdrop.reproduce.shared import dropout_pair
 TOY = Settings(seeds=3, backend="numpy")
 
 
-def drawn(module, settings=TOY):
+def drawn(module: Any, settings: Any = TOY) -> Any:
     """The outcome of a run, after its table and its figure were made."""
     outcome = module.run(settings)
     text = table(module.EXPERIMENT, outcome)
@@ -23,7 +27,7 @@ def drawn(module, settings=TOY):
     return outcome
 
 
-def test_relu_fit_at_a_toy_size(monkeypatch):
+def test_relu_fit_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty steps smooth nothing: the rules must fail."""
     monkeypatch.setattr(relu_fit, "SIZES", {False: {"steps": 30, "lr": 1e-3}})
     monkeypatch.setattr(relu_fit, "WIDTH", 30)
@@ -33,7 +37,7 @@ def test_relu_fit_at_a_toy_size(monkeypatch):
     assert {row.holds for row in outcome.rows if row.rule} <= {True, False}
 
 
-def test_total_change_of_slope_of_the_target_is_one():
+def test_total_change_of_slope_of_the_target_is_one() -> None:
     x = np.linspace(-5 / 3, 5 / 3, 401)
     target = relu_fit.TARGETS["relu-fit"].function(x)
     f = np.array([[target, 2 * target]]) + 1e-9
@@ -45,7 +49,7 @@ def test_total_change_of_slope_of_the_target_is_one():
     assert rows["step masks: rise of R_S along random directions, without"] == 0.5
 
 
-def test_flatness_at_a_toy_size(monkeypatch):
+def test_flatness_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flatness, "STEPS", {False: {"relu-fit": 20, "condensation": 20}})
     monkeypatch.setattr(flatness, "WIDTH", 20)
     outcome = drawn(flatness)
@@ -53,7 +57,7 @@ def test_flatness_at_a_toy_size(monkeypatch):
     assert (outcome.data["value"].sel(measure=["sharpness risk", "sharpness risk+r1"]) > 0).all()
 
 
-def test_noise_alignment_at_a_toy_size(monkeypatch):
+def test_noise_alignment_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise_alignment, "SIZES", {False: {"width": 4, "steps": 20}})
     monkeypatch.setattr(noise_alignment, "SAMPLES", 40)
     monkeypatch.setattr(noise_alignment, "DRAWS", 19)
@@ -65,7 +69,7 @@ def test_noise_alignment_at_a_toy_size(monkeypatch):
     assert ((data["p_value_end"] >= 0.05) & (data["p_value_end"] <= 1)).all()
 
 
-def test_noises_at_a_toy_size(monkeypatch):
+def test_noises_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten steps from a random start condense nothing."""
     monkeypatch.setattr(noises, "SIZES", {False: {"width": 12, "lr": 0.01, "steps": 40}})
     outcome = drawn(noises)
@@ -75,7 +79,7 @@ def test_noises_at_a_toy_size(monkeypatch):
     np.testing.assert_allclose(start, np.tile(start[:1], (6, 1)), rtol=1e-12)  # the same networks in all arms
 
 
-def test_noises_have_the_trace_of_dropout():
+def test_noises_have_the_trace_of_dropout() -> None:
     """Against covariances by all masks, and with the smallest batch where even that is too quiet."""
     problem = enumeration.problem(width=3)
     path = np.stack([problem.init(seed=k, members=2) for k in range(3)])
@@ -94,19 +98,19 @@ def test_noises_have_the_trace_of_dropout():
     )
 
 
-def theory_problem(problem):
+def theory_problem(problem: Any) -> Any:
     """The problem without dropout."""
     from dataclasses import replace
 
     return replace(problem, keep_prob=1.0)
 
 
-def test_lost_networks_are_told():
+def test_lost_networks_are_told() -> None:
     with pytest.raises(Diverged, match="tanh: networks diverged"):
         dropout_pair.finite(np.array([1.0, np.nan]), "tanh")
 
 
-def test_a_ratio_is_geometric_and_its_rule_counts_errors():
+def test_a_ratio_is_geometric_and_its_rule_counts_errors() -> None:
     below = np.array([1.0, 2.0, 4.0])
     row = dropout_pair.ratio("half", [0.5, 1.0, 2.0], below)
     assert (row.ours, row.error, row.holds) == (pytest.approx(0.5), pytest.approx(0), True)
@@ -122,7 +126,7 @@ def test_a_ratio_is_geometric_and_its_rule_counts_errors():
 
 
 @pytest.mark.parametrize("module", [sme, noise_alignment])
-def test_rules_of_sign_count_errors(module):
+def test_rules_of_sign_count_errors(module: Any) -> None:
     values = np.array([1.0, 1.2, 0.8])
     if module is sme:
         rows = [sme._bound("", values, bound, sign, "") for bound, sign in ((0.7, 1), (0.95, 1), (1.3, -1), (1.0, -1))]
@@ -135,7 +139,7 @@ def test_rules_of_sign_count_errors(module):
 
 
 @pytest.mark.slow
-def test_sme_at_a_toy_size(monkeypatch):
+def test_sme_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"lrs": (0.05, 0.1, 0.2), "keep_probs": (0.05, 0.5, 0.7, 0.9), "members": 200, "sme_members": 40}
     monkeypatch.setattr(sme, "SIZES", {False: size})
     outcome = drawn(sme, Settings(seeds=2))

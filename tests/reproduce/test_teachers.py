@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -18,11 +20,11 @@ OUTPUT = {"tanh": (1.0, 1.0), "relu": (0.5, 0.5)}
 TINY = {"sizes": (3, 5), "keep_probs": (0.9, 1.0), "seeds": 2, "mask": "step", "steps": 10, "lr": 1e-3}
 
 
-def _plant(monkeypatch, change):
+def _plant(monkeypatch: Any, change: Any) -> Any:
     """Make training end at the teacher itself, every neuron split in halves, after `change`; starts are collected."""
     starts = []
 
-    def end(problem, theta0, *, keep_prob, **rest):
+    def end(problem: Any, theta0: Any, *, keep_prob: Any, **rest: Any) -> Any:
         starts.append((problem, theta0))
         neurons = np.repeat(np.array(TEACHERS[problem.activation].neurons), 2, axis=0)
         a = np.repeat(OUTPUT[problem.activation], 2)[None] / 2
@@ -36,7 +38,7 @@ def _plant(monkeypatch, change):
 
 
 @pytest.mark.parametrize("activation", TEACHERS)
-def test_the_teacher_itself_has_no_error_and_no_angle(activation, monkeypatch):
+def test_the_teacher_itself_has_no_error_and_no_angle(activation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     starts = _plant(monkeypatch, lambda a, w: (a, w))
     found = learn(activation, Settings(), **TINY)
     assert dict(found.sizes) == {"seed": 2, "n": 2, "keep_prob": 2}
@@ -51,7 +53,9 @@ def test_the_teacher_itself_has_no_error_and_no_angle(activation, monkeypatch):
 
 
 @pytest.mark.parametrize("activation", TEACHERS)
-def test_error_and_angle_of_a_network_that_is_wrong_by_a_known_amount(activation, monkeypatch):
+def test_error_and_angle_of_a_network_that_is_wrong_by_a_known_amount(
+    activation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _plant(monkeypatch, lambda a, w: (1.5 * a, w @ np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])))
     found = learn(activation, Settings(), **TINY)
     np.testing.assert_allclose(found["angle"], 0.1, atol=1e-7)
@@ -62,7 +66,7 @@ def test_error_and_angle_of_a_network_that_is_wrong_by_a_known_amount(activation
     np.testing.assert_allclose(learn(activation, Settings(), **TINY)["error"], expected)
 
 
-def test_an_odd_activation_has_orientations_up_to_sign_and_relu_has_not(monkeypatch):
+def test_an_odd_activation_has_orientations_up_to_sign_and_relu_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for activation, angle in (("tanh", 0.0), ("relu", np.pi - np.arctan2(1, 1 / 3) * 2)):
         _plant(monkeypatch, lambda a, w: (a, -w))
         np.testing.assert_allclose(learn(activation, Settings(), **TINY)["angle"], angle, atol=1e-7)
@@ -73,7 +77,7 @@ def test_an_odd_activation_has_orientations_up_to_sign_and_relu_has_not(monkeypa
     [(sample_size, ((4, 6, 10, 14), 1e-3, 20, 2)), (teacher_recovery, ((4, 14), 20, 2))],
     ids=["sample-size", "teacher-recovery"],
 )
-def test_runs_and_draws_at_a_toy_size(module, sizes, monkeypatch):
+def test_runs_and_draws_at_a_toy_size(module: Any, sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is learnt in 20 steps: the rules that claim it must fail."""
     monkeypatch.setattr(teachers, "WIDTH", 30)
     monkeypatch.setattr(module, "SIZES", {False: sizes})

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,11 +44,11 @@ lr = [0.01, 0.02]
 """
 
 
-def _design(**changes):
+def _design(**changes: Any) -> Any:
     return scale.design(TABLES | changes)
 
 
-def test_a_grid_has_all_combinations_the_last_field_fastest():
+def test_a_grid_has_all_combinations_the_last_field_fastest() -> None:
     found = _design()
     assert found.dims == ("lr", "keep_prob")
     assert found.shape == (2, 3)
@@ -54,7 +56,7 @@ def test_a_grid_has_all_combinations_the_last_field_fastest():
     assert {p.steps for p in found.points} == {30}
 
 
-def test_lists_go_side_by_side_and_draws_stay_within_their_spans():
+def test_lists_go_side_by_side_and_draws_stay_within_their_spans() -> None:
     pairs = _design(sweep={"design": "list", "lr": [0.1, 0.2], "init_seed": [5, 7]})
     assert [(p.lr, p.init_seed) for p in pairs.points] == [(0.1, 5), (0.2, 7)]
     spans = {"lr": {"low": 1e-3, "high": 1e-1, "spacing": "log"}, "mask": ["step", "sample"]}
@@ -90,12 +92,12 @@ def test_lists_go_side_by_side_and_draws_stay_within_their_spans():
         ({"sweep": {"design": "random", "lr": {"low": 0.1, "high": 1}}}, "count"),
     ],
 )
-def test_designs_are_refused_with_the_reason(changes, message):
+def test_designs_are_refused_with_the_reason(changes: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message):
         _design(**changes)
 
 
-def test_a_point_has_the_numbers_that_it_has_alone():
+def test_a_point_has_the_numbers_that_it_has_alone() -> None:
     found = launch.work(_design().points, threads=1)
     for k, point in enumerate(_design().points):
         problem, _ = problem_of(point)
@@ -111,7 +113,7 @@ def test_a_point_has_the_numbers_that_it_has_alone():
         assert abs(found["distance"][k, 0] - plain) < 3 * found["distance_error"][k, 0] + 1e-3
 
 
-def test_flows_and_members_that_are_lost_do_not_stop_a_sweep(tmp_path):
+def test_flows_and_members_that_are_lost_do_not_stop_a_sweep(tmp_path: Path) -> None:
     problem = {"data": "sin", "width": 4, "activation": "quadratic", "output_scale": 1.0}
     simulation = {"steps": 300, "members": 20, "record": 3}
     design = _design(problem=problem, simulate=simulation, sweep={"lr": [1e-3, 3.0]})
@@ -123,12 +125,12 @@ def test_flows_and_members_that_are_lost_do_not_stop_a_sweep(tmp_path):
     assert scale.sweep(alone, tmp_path / "alone", threads=1)["diverged"].values.tolist() == [20]
 
 
-def test_seeds_of_masks_can_be_swept(tmp_path):
+def test_seeds_of_masks_can_be_swept(tmp_path: Path) -> None:
     found = scale.sweep(_design(sweep={"seed": [0, 1]}, theory={}), tmp_path, threads=1)
     assert found["risk_mean"].values[0, -1] != found["risk_mean"].values[1, -1]
 
 
-def test_seeds_share_a_launch_and_have_the_numbers_that_they_have_alone():
+def test_seeds_share_a_launch_and_have_the_numbers_that_they_have_alone() -> None:
     seeds = [0, 7, (1 << 32) + 1, (1 << 32) + 5]
     design = _design(sweep={"seed": seeds, "lr": [0.05, 0.1]}, theory={})
     assert launch.launches(design) == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -137,7 +139,7 @@ def test_seeds_share_a_launch_and_have_the_numbers_that_they_have_alone():
         np.testing.assert_array_equal(found[k // 4][k % 4], launch.work([point], 1)["risk_mean"][0])
 
 
-def test_launches_hold_what_shares_shapes():
+def test_launches_hold_what_shares_shapes() -> None:
     many = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2, 0.3]}, problem={"data": "sin"})
     assert launch.launches(many) == [[0, 1, 2], [3, 4, 5]]
     assert launch.launches(many, most=48) == [[0, 1], [2], [3, 4], [5]]
@@ -145,7 +147,7 @@ def test_launches_hold_what_shares_shapes():
     np.testing.assert_array_equal(one["risk_mean"][1], two["risk_mean"][0])
 
 
-def test_results_have_the_swept_fields_and_can_be_read_while_they_grow(tmp_path):
+def test_results_have_the_swept_fields_and_can_be_read_while_they_grow(tmp_path: Path) -> None:
     design = _design(sweep={"width": [3, 4], "lr": [0.1, 0.2]}, problem={"data": "sin"})
     with Store(tmp_path, design, backends=[launch.with_backends(design.points[0]).backend], resume=False) as store:
         store.write(1, [2, 3], launch.work(design.points[2:], 1))
@@ -158,12 +160,12 @@ def test_results_have_the_swept_fields_and_can_be_read_while_they_grow(tmp_path)
     assert (whole["step"].values == [0, 10, 20, 30]).all()
 
 
-def _numbers(tmp_path, name, design, **options):
+def _numbers(tmp_path: Path, name: Any, design: Any, **options: Any) -> Any:
     return scale.sweep(design, tmp_path / name, threads=1, **options)
 
 
 @pytest.mark.parametrize("damage", ["launch", "chunk", "zarr", "sweep.json", "torn sweep.json"])
-def test_damage_is_found_and_redone(tmp_path, damage, monkeypatch):
+def test_damage_is_found_and_redone(tmp_path: Path, damage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
     wanted = _numbers(tmp_path, "one", design)
     folder, redone = tmp_path / "one", []
@@ -187,7 +189,7 @@ def test_damage_is_found_and_redone(tmp_path, damage, monkeypatch):
     assert len(redone) == (damage == "launch")
 
 
-def test_another_sweep_is_refused_with_the_difference(tmp_path):
+def test_another_sweep_is_refused_with_the_difference(tmp_path: Path) -> None:
     design = _design()
     _numbers(tmp_path, "one", design)
     with pytest.raises(InvalidInput, match="--resume continues it"):
@@ -199,7 +201,7 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
         scale.load(tmp_path)
 
 
-def test_a_sweep_goes_on_where_its_backend_is_the_same(tmp_path, monkeypatch):
+def test_a_sweep_goes_on_where_its_backend_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auto = _design(simulate=TABLES["simulate"] | {"backend": "auto"}, theory={})
     monkeypatch.setattr(run_of_sweeps, "with_backends", lambda point: replace(point, backend="numba"))
     _numbers(tmp_path, "one", auto)
@@ -212,7 +214,7 @@ def test_a_sweep_goes_on_where_its_backend_is_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("design", ["grid", "list"])
-def test_the_store_opens_by_itself_with_the_swept_fields_as_coordinates(tmp_path, design):
+def test_the_store_opens_by_itself_with_the_swept_fields_as_coordinates(tmp_path: Path, design: Any) -> None:
     swept = {"design": design, "activation": ["tanh", "relu"], "batch_size": [2, 3], "lr": [0.05, 0.1]}
     found = _numbers(tmp_path, "one", _design(sweep=swept))
     held = xr.open_zarr(tmp_path / "one" / "results.zarr")  # warnings are errors here
@@ -227,7 +229,7 @@ def test_the_store_opens_by_itself_with_the_swept_fields_as_coordinates(tmp_path
     np.testing.assert_array_equal(held["risk_mean"].isel(place), alone["risk_mean"].values[0, 0, 0])
 
 
-def test_launches_of_another_sweep_are_not_taken_for_its_own(tmp_path):
+def test_launches_of_another_sweep_are_not_taken_for_its_own(tmp_path: Path) -> None:
     other = _design(simulate=TABLES["simulate"] | {"seed": 1})
     wanted = _numbers(tmp_path, "wanted", _design())
     assert not wanted["risk_mean"].equals(_numbers(tmp_path, "one", other)["risk_mean"])
@@ -235,14 +237,14 @@ def test_launches_of_another_sweep_are_not_taken_for_its_own(tmp_path):
     xr.testing.assert_identical(_numbers(tmp_path, "one", _design(), resume=True), wanted)
 
 
-def test_a_flow_that_fails_and_members_that_are_lost_end_no_sweep(tmp_path):
+def test_a_flow_that_fails_and_members_that_are_lost_end_no_sweep(tmp_path: Path) -> None:
     found = _numbers(tmp_path, "one", _design(sweep={"lr": [0.1, 1e30]}))
     np.testing.assert_array_equal(found["diverged"], [0, 24])
     assert np.isfinite(found["distance"].isel(lr=0)).all()
     assert np.isnan(found["distance"].isel(lr=1)).all()
 
 
-def test_tables_have_a_row_for_each_point_and_time(tmp_path):
+def test_tables_have_a_row_for_each_point_and_time(tmp_path: Path) -> None:
     simulate = TABLES["simulate"] | {"keep": ["theta_mean"]}
     found = _numbers(tmp_path, "one", _design(simulate=simulate, sweep={"activation": ["tanh", "relu"], "lr": [0.1]}))
     simdrop.scale.table(found).to_parquet(tmp_path / "all.parquet")
@@ -254,13 +256,13 @@ def test_tables_have_a_row_for_each_point_and_time(tmp_path):
     assert last["distance_averaged"].item() == found["distance"].sel(activation="relu", kind="averaged").item()
 
 
-def test_two_runs_on_one_folder(tmp_path):
+def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     with Store(tmp_path, _design(), backends=[], resume=False), pytest.raises(InvalidInput, match="in use"):
         scale.sweep(_design(), tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("place", ["file", "read-only"])
-def test_a_folder_that_cannot_be_written_to(tmp_path, place):
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, place: Any) -> None:
     target = tmp_path / "here"
     if place == "file":
         target.write_text("")
@@ -273,12 +275,14 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, place):
 
 
 @pytest.mark.parametrize("fault", ["full", "vanished"])
-def test_a_write_that_fails_loses_nothing_that_was_done(tmp_path, fault, monkeypatch):
+def test_a_write_that_fails_loses_nothing_that_was_done(
+    tmp_path: Path, fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
     wanted = _numbers(tmp_path, "whole", design)
     written, real = [], os.fsync
 
-    def fsync(handle):
+    def fsync(handle: Any) -> None:
         written.append(handle)
         if len(written) == 5:  # after the two of the folder and those of the first launch
             code = errno.ENOSPC if fault == "full" else errno.ENOENT
@@ -293,7 +297,7 @@ def test_a_write_that_fails_loses_nothing_that_was_done(tmp_path, fault, monkeyp
     xr.testing.assert_identical(_numbers(tmp_path, "one", design, resume=True), wanted)
 
 
-def test_from_the_command_line(tmp_path, capsys):
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = tmp_path / "study.toml", tmp_path / "out"
     file.write_text(FILE.replace("2000", "20"))
     assert run(["sweep", str(file), "--out", str(out)]) == 2
@@ -320,7 +324,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert json.loads((out / "sweep.json").read_text())["axes"]["lr"] == [0.01, 0.02]
 
 
-def test_what_cannot_be_drawn_is_printed_all_the_same(tmp_path, capsys):
+def test_what_cannot_be_drawn_is_printed_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swept = {"design": "list", "activation": ["tanh", "relu"], "lr": [0.05, 0.1]}
     _numbers(tmp_path, "one", _design(sweep=swept))
     assert run(["show", str(tmp_path / "one")]) == 0
@@ -332,7 +336,7 @@ def test_what_cannot_be_drawn_is_printed_all_the_same(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_same_values(tmp_path):
+def test_two_workers_give_the_same_values(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     design = _design(sweep={"width": [3, 4, 5], "lr": [0.1, 0.2]}, problem={"data": "sin"})
     design = replace(design, points=tuple(replace(point, backend="numpy") for point in design.points))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -54,22 +55,22 @@ cp -r "$DISK/out" "$KEPT"
 
 
 @pytest.fixture(name="file")
-def _file(tmp_path):
+def _file(tmp_path: Path) -> Any:
     path = tmp_path / "study.toml"
     path.write_text(FILE)
     return path
 
 
 @pytest.fixture(name="wanted")
-def _wanted(file):
+def _wanted(file: Any) -> Any:
     return scale.sweep(scale.read(file), file.with_name("wanted"), threads=1)
 
 
-def _records(out):
+def _records(out: Any) -> Any:
     return sorted(path.name for path in (out / "launches").iterdir())
 
 
-def test_files_that_may_not_grow(tmp_path, file, wanted):
+def test_files_that_may_not_grow(tmp_path: Path, file: Any, wanted: Any) -> None:
     """The system refuses a write in the middle (EFBIG): what was recorded stays, and the rest is done later."""
     out = tmp_path / "out"
     died = subprocess.run([sys.executable, "-c", LIMITED, file, out], capture_output=True, text=True, check=False)
@@ -83,7 +84,7 @@ def test_files_that_may_not_grow(tmp_path, file, wanted):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full(tmp_path, file, wanted):
+def test_a_disk_that_is_full(tmp_path: Path, file: Any, wanted: Any) -> None:
     """A file system of 128 KiB, in a namespace of its own."""
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False).returncode:
@@ -104,11 +105,13 @@ def test_a_disk_that_is_full(tmp_path, file, wanted):
     xr.testing.assert_identical(scale.load(kept), wanted)
 
 
-def test_a_folder_that_vanishes(tmp_path, file, wanted, capsys, monkeypatch):
+def test_a_folder_that_vanishes(
+    tmp_path: Path, file: Any, wanted: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sweep whose folder goes ends with one line; begun again it ends with the same values."""
     out, real = tmp_path / "out", run_of_sweeps.work
 
-    def work(*arguments):
+    def work(*arguments: Any) -> Any:
         if len(_records(out)) == 2:
             shutil.rmtree(out)
         return real(*arguments)
@@ -123,14 +126,14 @@ def test_a_folder_that_vanishes(tmp_path, file, wanted, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs a folder in which not even root may write")
-def test_a_folder_in_which_nobody_may_write(file, capsys):
+def test_a_folder_in_which_nobody_may_write(file: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sweep", str(file), "--out", "/sys/kernel/sweep", "--quiet"]) == 2
     assert "cannot write to" in capsys.readouterr().err
     with pytest.raises(InvalidInput, match="no sweep at"):
         scale.load("/sys/kernel/sweep")
 
 
-def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
+def test_clocks_that_jump(tmp_path: Path, file: Any, wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock goes back and forth by years, and so do the times of the files; nothing looks at them."""
     chance, out = random.Random(0), tmp_path / "out"
     monkeypatch.setattr(time, "time", lambda: chance.uniform(0, 4e9))
@@ -139,7 +142,7 @@ def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
     class Stop(Exception):
         pass
 
-    def progress(stage, done, total):
+    def progress(stage: Any, done: Any, total: Any) -> None:
         for path in out.rglob("*"):
             if path.is_file():
                 os.utime(path, (chance.uniform(0, 4e9),) * 2)
@@ -154,7 +157,7 @@ def test_clocks_that_jump(tmp_path, file, wanted, monkeypatch):
     xr.testing.assert_identical(found, wanted)
 
 
-def test_every_flipped_bit_is_found(tmp_path, file, wanted):
+def test_every_flipped_bit_is_found(tmp_path: Path, file: Any, wanted: Any) -> None:
     """One bit in a chunk: reading says so, going on writes it again; one in a launch's record: it is trained again."""
     out, chance = tmp_path / "wanted", random.Random(1)
     chunks = [path for path in (out / "results.zarr").glob("[rtd]*/c/**/*") if path.is_file()]

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -32,7 +34,7 @@ lr = [0.01, 0.02]
 PATIENCE = 120.0
 
 
-def _dask(stack, folder, *arguments):
+def _dask(stack: Any, folder: Any, *arguments: Any) -> Any:
     """A process of Dask in a session of its own, so that it can be killed with its children."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dask", *arguments, "--no-dashboard"], cwd=folder, start_new_session=True,
@@ -42,17 +44,17 @@ def _dask(stack, folder, *arguments):
     return process
 
 
-def _kill(process):
+def _kill(process: Any) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _launches(out):
+def _launches(out: Any) -> Any:
     return len([path for path in (out / "launches").glob("*") if path.name.isdigit()])
 
 
-def _until(out, process, count):
+def _until(out: Any, process: Any, count: Any) -> None:
     """Wait until so many launches are done; the sweep must still be going."""
     end = time.monotonic() + PATIENCE
     while _launches(out) < count:
@@ -62,7 +64,7 @@ def _until(out, process, count):
 
 
 @pytest.mark.slow
-def test_a_worker_and_a_scheduler_are_killed(tmp_path):
+def test_a_worker_and_a_scheduler_are_killed(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     file, out = tmp_path / "study.toml", tmp_path / "out"
     file.write_text(FILE)
@@ -71,10 +73,21 @@ def test_a_worker_and_a_scheduler_are_killed(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "simdrop", "sweep", file, "--out", out, "--scheduler", address, "--quiet"]
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "simdrop",
+        "sweep",
+        file,
+        "--out",
+        out,
+        "--scheduler",
+        address,
+        "--quiet",
+    ]
     with ExitStack() as stack:
 
-        def cluster():
+        def cluster() -> Any:
             scheduler = _dask(stack, tmp_path, "scheduler", "--host", "127.0.0.1", "--port", port)
             return [scheduler, *(_dask(stack, tmp_path, "worker", address, "--nthreads", "1") for _ in range(2))]
 
@@ -97,7 +110,7 @@ def test_a_worker_and_a_scheduler_are_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_that_come_later_are_used(tmp_path):
+def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
     """No more launches than for the workers that are there wait at the scheduler, and no fewer."""
     distributed = pytest.importorskip("distributed")
     file, waiting = tmp_path / "study.toml", []
@@ -105,7 +118,7 @@ def test_workers_that_come_later_are_used(tmp_path):
     local = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
     with local as cluster, distributed.Client(cluster) as client:
 
-        def progress(stage, done, total):
+        def progress(stage: Any, done: Any, total: Any) -> None:
             if done == 1:
                 cluster.scale(3)
                 client.wait_for_workers(3)
@@ -118,7 +131,7 @@ def test_workers_that_come_later_are_used(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_of_a_worker_is_told_as_it_is(tmp_path):
+def test_an_error_of_a_worker_is_told_as_it_is(tmp_path: Path) -> None:
     """Not taken for that of a lost scheduler: the data are gone when the worker looks for them."""
     pytest.importorskip("distributed")
     data = tmp_path / "data.csv"
@@ -128,7 +141,7 @@ def test_an_error_of_a_worker_is_told_as_it_is(tmp_path):
         scale.sweep(design, tmp_path / "out", workers=1, progress=lambda stage, done, total: data.unlink())
 
 
-def _kill_one(process):
+def _kill_one(process: Any) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,11 +24,11 @@ TABLES = {
 }
 
 
-def _design(simulate=None, **changes):
+def _design(simulate: Any = None, **changes: Any) -> Any:
     return scale.design(TABLES | {"simulate": TABLES["simulate"] | (simulate or {})} | changes)
 
 
-def _alone(point, **options):
+def _alone(point: Any, **options: Any) -> Any:
     problem, _ = problem_of(point)
     return simdrop.simulate(
         problem, problem.init(seed=0), lr=point.lr, steps=30, members=24, record=4, **options,
@@ -48,7 +51,7 @@ def _alone(point, **options):
         ({"objective": "dropout+r2", "penalty": 0.3}, {}, {"objective": "dropout+r2", "penalty": 0.3}),
     ],
 )  # fmt: skip
-def test_fields_are_the_arguments_that_they_are_named_after(simulate, noise, options):
+def test_fields_are_the_arguments_that_they_are_named_after(simulate: Any, noise: Any, options: Any) -> None:
     design = _design(simulate | {"keep": ["norm", "theta_mean"]}, noise=noise)
     found = work(design.points, threads=1)
     for k, point in enumerate(design.points):
@@ -62,7 +65,7 @@ def test_fields_are_the_arguments_that_they_are_named_after(simulate, noise, opt
     assert not np.allclose(found["risk_mean"][:, -1], plain["risk_mean"][:, -1], rtol=1e-6)  # the field does something
 
 
-def test_noise_and_options_can_be_swept(tmp_path):
+def test_noise_and_options_can_be_swept(tmp_path: Path) -> None:
     swept = {"masks": [1, 2], "beta1": [0.5, 0.9], "label": [0.0, 0.1]}
     found = scale.sweep(_design({"optimizer": "adam"}, sweep=swept), tmp_path, threads=1)
     assert dict(found.sizes) == {"masks": 2, "beta1": 2, "label": 2, "time": 4}
@@ -70,7 +73,7 @@ def test_noise_and_options_can_be_swept(tmp_path):
 
 
 @pytest.mark.parametrize("members", [24, 23])  # 23: one group, and where it is alone no group at all
-def test_mean_parameters_of_networks_of_several_sizes(tmp_path, members):
+def test_mean_parameters_of_networks_of_several_sizes(tmp_path: Path, members: Any) -> None:
     kept = {"keep": ["theta_mean"], "members": members}
     design = _design(kept, problem={"data": "sin"}, sweep={"width": [2, 4]})
     found = scale.sweep(design, tmp_path, threads=1)["theta_mean"]
@@ -82,7 +85,7 @@ def test_mean_parameters_of_networks_of_several_sizes(tmp_path, members):
     np.testing.assert_allclose(found.sel(width=2)[:, :6], alone["theta_mean"], rtol=1e-12)
 
 
-def test_distances_from_stochastic_equations_are_those_of_their_means():
+def test_distances_from_stochastic_equations_are_those_of_their_means() -> None:
     """Against the two ensembles, run by hand; a seed of its own keeps the equation's noise from the masks'."""
     theory = {"kinds": ["averaged", "sme1", "sme2"], "sme_members": 80, "substeps": 2, "scheme": "heun"}
     simulate = {"members": 200, "lr": 0.5}
@@ -104,7 +107,7 @@ def test_distances_from_stochastic_equations_are_those_of_their_means():
     assert (found["distance_error"] > 0).all()
 
 
-def test_flows_heed_their_settings():
+def test_flows_heed_their_settings() -> None:
     """A flow that may not be evaluated counts as failed; loose tolerances show in the distance."""
     theory, simulate = {"kinds": ["gradient"]}, {"lr": 0.5}
     none = work(_design(simulate, theory=theory | {"max_evaluations": 3}).points, threads=1)
@@ -115,7 +118,7 @@ def test_flows_heed_their_settings():
     assert (exact["distance"] != loose["distance"]).all()
 
 
-def test_record_times_and_trained_weights_are_fields():
+def test_record_times_and_trained_weights_are_fields() -> None:
     """Logarithmic times are those of simulate(); with frozen input weights the network moves less far."""
     simulate = {"spacing": "log", "keep": ["theta_mean"]}
     found = work(_design(simulate, problem={"data": "sin", "width": 4, "train": "output"}).points, threads=1)
@@ -126,7 +129,7 @@ def test_record_times_and_trained_weights_are_fields():
         _design({"spacing": "logarithmic"})
 
 
-def test_svag_is_compared_at_its_own_time():
+def test_svag_is_compared_at_its_own_time() -> None:
     theory = {"kinds": ["gradient"]}
     slow = work(_design({"svag": 2, "steps": 60}, theory=theory, sweep={"keep_prob": [1.0]}).points, threads=1)
     small = work(_design({"lr": 0.025, "steps": 60}, theory=theory, sweep={"keep_prob": [1.0]}).points, threads=1)
@@ -146,7 +149,7 @@ def test_svag_is_compared_at_its_own_time():
         ({"theory": {"kinds": ["sme1"], "scheme": "euller"}}, "did you mean 'euler'"),
     ],
 )
-def test_settings_that_say_nothing_are_refused(tables, message):
+def test_settings_that_say_nothing_are_refused(tables: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message):
         _design(tables.pop("simulate", None), **tables)
 
@@ -159,7 +162,7 @@ def test_settings_that_say_nothing_are_refused(tables, message):
         ({"noise": {"connect": 0.9}, "theory": {"kinds": ["sme2"], "sme_backend": "numba"}}, "sme2|order"),
     ],
 )
-def test_what_no_launch_can_run_is_refused_before_the_first(tmp_path, tables, message):
+def test_what_no_launch_can_run_is_refused_before_the_first(tmp_path: Path, tables: Any, message: Any) -> None:
     design = _design(tables.pop("simulate", None), **tables)
     with pytest.raises((InvalidInput, BackendError), match=message):
         scale.sweep(design, tmp_path / "out")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from simdrop import cli, scale
@@ -11,7 +14,7 @@ HEAD = '[problem]\ndata = "sin"\n[simulate]\nsteps = 3\nmembers = 24\nbackend = 
 RANDOM = 'design = "random"\ncount = 3\n'
 
 
-def _sweep(text):
+def _sweep(text: Any) -> Any:
     return (HEAD + "[sweep]\n" + text).encode()
 
 
@@ -63,7 +66,9 @@ def _sweep(text):
         (HEAD.replace("steps = 3", "batch-size = 2\nbatch_size = 2").encode(), "batch_size is given twice"),
     ],
 )
-def test_refused_in_one_line_before_any_folder(tmp_path, capsys, content, message):
+def test_refused_in_one_line_before_any_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: Any
+) -> None:
     file, out = tmp_path / "study.toml", tmp_path / "out"
     file.write_bytes(content)
     with pytest.raises(InvalidInput, match=message):
@@ -76,13 +81,13 @@ def test_refused_in_one_line_before_any_folder(tmp_path, capsys, content, messag
     assert not out.exists()
 
 
-def test_a_grid_that_is_too_large_is_refused_with_its_size(tmp_path):
+def test_a_grid_that_is_too_large_is_refused_with_its_size(tmp_path: Path) -> None:
     axes = {name: {"from": 0.1, "to": 0.9, "count": 10_000} for name in ("lr", "keep_prob", "init_gamma")}
     with pytest.raises(InvalidInput, match=r"makes 1e\+12 points, more than the 1,000,000"):
         scale.design({"sweep": axes})
 
 
-def test_a_byte_order_mark_and_hyphens_are_read(tmp_path):
+def test_a_byte_order_mark_and_hyphens_are_read(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_bytes(b"\xef\xbb\xbf" + HEAD.encode() + b"[sweep]\nkeep-prob = [0.5, 0.6]\n")
     assert scale.read(file).axes == {"keep_prob": [0.5, 0.6]}
@@ -100,7 +105,7 @@ def test_a_byte_order_mark_and_hyphens_are_read(tmp_path):
         ({"resume": "yes"}, "resume must be True or False, got 'yes'"),
     ],
 )
-def test_arguments_of_sweep_are_refused_before_any_folder(tmp_path, options, message):
+def test_arguments_of_sweep_are_refused_before_any_folder(tmp_path: Path, options: Any, message: Any) -> None:
     design = scale.design({"problem": {"data": "sin"}, "sweep": {"lr": [0.1]}})
     with pytest.raises(InvalidInput, match=message):
         scale.sweep(design, tmp_path / "out", **options)

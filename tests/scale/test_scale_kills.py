@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +29,11 @@ class Stop(Exception):
     """Ends a launch in the middle."""
 
 
-def _stopped(path, monkeypatch, design, updates):
+def _stopped(path: Any, monkeypatch: Any, design: Any, updates: Any) -> None:
     """A launch that dies after so many updates, its checkpoint left at `path`."""
     real, runs = checkpoint.Checkpoint.save, _runs(monkeypatch)
 
-    def save(self, *state):
+    def save(self: Any, *state: Any) -> None:
         real(self, *state)
         if runs[-1].updates >= updates:
             raise Stop
@@ -43,11 +45,11 @@ def _stopped(path, monkeypatch, design, updates):
     assert path.exists()
 
 
-def _runs(monkeypatch):
+def _runs(monkeypatch: Any) -> Any:
     """The runs that began from now on."""
     found, real = [], run.Run._restored
 
-    def restored(self):
+    def restored(self: Any) -> Any:
         found.append(self)
         return real(self)
 
@@ -55,11 +57,11 @@ def _runs(monkeypatch):
     return found
 
 
-def _restored(monkeypatch):
+def _restored(monkeypatch: Any) -> Any:
     """The updates that were done when each run began."""
     found, real = [], run.Run._restored
 
-    def restored(self):
+    def restored(self: Any) -> Any:
         where = real(self)
         found.append(self.updates)
         return where
@@ -68,7 +70,7 @@ def _restored(monkeypatch):
     return found
 
 
-def test_a_launch_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, monkeypatch):
+def test_a_launch_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     design = scale.design(TABLES)
     wanted, path = launch.work(design.points, 1), tmp_path / "000000"
     _stopped(path, monkeypatch, design, updates=500)
@@ -80,7 +82,7 @@ def test_a_launch_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, monkeyp
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_the_checkpoint_of_another_sweep_is_not_taken(tmp_path, monkeypatch):
+def test_the_checkpoint_of_another_sweep_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     design, other = scale.design(TABLES), scale.design(TABLES | {"sweep": {"lr": [0.05, 0.2]}})
     _stopped(tmp_path / "000000", monkeypatch, other, updates=500)
     begun = _restored(monkeypatch)
@@ -90,7 +92,9 @@ def test_the_checkpoint_of_another_sweep_is_not_taken(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_worker_that_was_thought_dead_keeps_its_checkpoint_and_another_does_without(tmp_path, monkeypatch):
+def test_a_worker_that_was_thought_dead_keeps_its_checkpoint_and_another_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     design, path = scale.design(TABLES), tmp_path / "000000"
     _stopped(path, monkeypatch, design, updates=500)
     wanted = launch.work(design.points, 1)
@@ -100,7 +104,9 @@ def test_a_worker_that_was_thought_dead_keeps_its_checkpoint_and_another_does_wi
     np.testing.assert_array_equal(found["risk_mean"], wanted["risk_mean"])
 
 
-def test_where_the_folder_is_not_seen_launches_run_without_checkpoints(tmp_path, caplog):
+def test_where_the_folder_is_not_seen_launches_run_without_checkpoints(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     design, path = scale.design(TABLES), tmp_path / "elsewhere" / "000000"
     for _ in range(2):
         found = launch.work(design.points, 1, launch.Resume(path, 0.0))
@@ -112,7 +118,7 @@ def test_where_the_folder_is_not_seen_launches_run_without_checkpoints(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_inside_a_launch_goes_on_inside_it(tmp_path, monkeypatch):
+def test_a_sweep_killed_inside_a_launch_goes_on_inside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command, out = kills.study(tmp_path, launches=1, steps=100_000), tmp_path / "out"
     process = subprocess.Popen([*command, out])
     held = out / "checkpoints" / "000000"
@@ -134,7 +140,7 @@ def test_a_sweep_killed_inside_a_launch_goes_on_inside_it(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_a_sweep_ends_with_the_same_values(tmp_path):
+def test_killed_at_random_moments_a_sweep_ends_with_the_same_values(tmp_path: Path) -> None:
     """Ten kills; `python tests/oracles/kills.py` makes a hundred."""
     command = kills.study(tmp_path, launches=8, steps=15_000)
     hit = kills.kill(command, tmp_path / "killed", 10, 0, working=0.5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,19 +29,19 @@ RATES = [0.5] * 15 + [0.001] * 15
 FAR = {"lr": [0.01, 0.01, 1e7, 1e7], "steps": 2, "record": [1], "keep_prob": 0.9}
 
 
-def risk_bound(problem, theta, limit):
+def risk_bound(problem: Any, theta: Any, limit: Any) -> Any:
     start = np.square(problem.predict(theta) - problem.y).sum() / (2 * problem.n_samples)
     return limit * max(start, np.square(problem.y).sum() / (2 * problem.n_samples))
 
 
-def runs(**options):
+def runs(**options: Any) -> Any:
     with pytest.warns(DivergenceWarning, match=r"2 of 4 members blew up \(risk above 1e\+08 times .*: 2 \(step 1\), 3"):
         return simdrop.simulate(PROBLEM, THETA, **FAR | options)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_risk_above_its_limit_counts_as_diverged(backend, dtype):
+def test_a_risk_above_its_limit_counts_as_diverged(backend: Any, dtype: Any) -> None:
     if reason := simdrop_reason(backend):
         pytest.skip(reason)
     data = runs(backend=backend, dtype=dtype)
@@ -55,13 +57,13 @@ def test_a_risk_above_its_limit_counts_as_diverged(backend, dtype):
     np.testing.assert_array_equal(free["risk"].values[:, :2], data["risk"].values[:, :2])
 
 
-def simdrop_reason(backend):
+def simdrop_reason(backend: Any) -> Any:
     from simdrop_kernels import registry
 
     return registry.load(backend).unavailable()
 
 
-def test_the_limit_is_that_of_the_start_or_of_the_targets():
+def test_the_limit_is_that_of_the_start_or_of_the_targets() -> None:
     theta = THETA * 0  # outputs 0: the unit is that of the targets
     problem = simdrop.Problem(X, X * 0, width=5)  # no unit at all
     assert (simdrop.simulate(problem, theta, lr=1, steps=2, members=4, record=2)["blown_up"] < 0).all()
@@ -80,12 +82,12 @@ def test_the_limit_is_that_of_the_start_or_of_the_targets():
     np.testing.assert_array_equal(np.isnan(data["risk"]), np.logical_or.accumulate(above, axis=0))
 
 
-def test_blocks_and_resumes_change_nothing(tmp_path):
+def test_blocks_and_resumes_change_nothing(tmp_path: Path) -> None:
     whole = runs()
     for size in (1, 3):
         xr.testing.assert_equal(whole, runs(block_size=size))
 
-    def stop(stage, done, total):
+    def stop(stage: Any, done: Any, total: Any) -> None:
         if done >= total - 1:
             raise RuntimeError("stopped")
 
@@ -96,14 +98,14 @@ def test_blocks_and_resumes_change_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0, 0.5, -1, np.nan, "a", True, [1e8, 1e8]])
-def test_a_limit_that_is_none_is_refused(value):
+def test_a_limit_that_is_none_is_refused(value: Any) -> None:
     with pytest.raises(InvalidInput, match="risk_limit"):
         simdrop.simulate(PROBLEM, THETA, lr=0.1, steps=1, members=2, risk_limit=value)
     with pytest.raises(InvalidInput, match="risk_limit"):
         simdrop.sme(PROBLEM, THETA, lr=0.1, times=[0.1], members=2, risk_limit=value)
 
 
-def test_all_members_blown_up_is_an_error_that_says_so():
+def test_all_members_blown_up_is_an_error_that_says_so() -> None:
     with pytest.raises(Diverged, match=r"all members diverged.*blew up") as caught:
         simdrop.simulate(PROBLEM, THETA, lr=1e7, keep_prob=0.9, steps=1, members=3, record=2)
     assert (caught.value.partial["blown_up"].values == 1).all()
@@ -114,7 +116,7 @@ LARGE = {"lr": 0.3, "steps": 300, "seed": 0}
 
 
 @pytest.mark.filterwarnings("ignore::simdrop.errors.DivergenceWarning")
-def test_compare_shows_members_that_blew_up_and_no_distance_of_zero():
+def test_compare_shows_members_that_blew_up_and_no_distance_of_zero() -> None:
     x = np.linspace(-1, 1, 20)
     problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.55)
     found = simdrop.compare(problem, THETA, **LARGE, members=1000, record=5)
@@ -131,7 +133,7 @@ def test_compare_shows_members_that_blew_up_and_no_distance_of_zero():
     assert "does too little" not in found.table()
 
 
-def test_a_sweep_counts_members_that_blew_up(tmp_path):
+def test_a_sweep_counts_members_that_blew_up(tmp_path: Path) -> None:
     tables = {
         "problem": {"data": "sin", "width": 5, "output_scale": 1.0, "init_seed": 3, "keep_prob": 0.55},
         "simulate": {"steps": 400, "members": 2000, "dtype": "float64", "record": 3},
@@ -145,7 +147,7 @@ def test_a_sweep_counts_members_that_blew_up(tmp_path):
     assert not (found["distance"].values[1] == 0).any()
 
 
-def test_order_goes_on_where_a_rung_diverges():
+def test_order_goes_on_where_a_rung_diverges() -> None:
     small = {"members": 40, "sme_members": 40, "paths": 3, "groups": 4, "kinds": ("gradient",), "threads": 1}
     problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.55, activation="quadratic")
     found = study.order(problem, THETA, lrs=(50.0, 0.25, 0.125), time=100.0, **small)
@@ -155,7 +157,7 @@ def test_order_goes_on_where_a_rung_diverges():
     assert "lr 50: 40 of 40 networks diverged" in found.table()
 
 
-def test_a_group_that_hides_all_others_has_a_distance_with_an_error():
+def test_a_group_that_hides_all_others_has_a_distance_with_an_error() -> None:
     means = np.zeros((1, 20, 3))
     means[0] = np.random.default_rng(0).standard_normal((20, 3))
     means[0, 7] = 1e26
@@ -174,7 +176,7 @@ RISING = {"lr": 3.0, "steps": 3, "members": 20, "record": 4, "backend": "numpy"}
 
 
 @pytest.mark.parametrize(("limit", "blown_up"), [("1", True), ("none", False)])
-def test_the_limit_is_a_setting_of_compare_and_sweep(limit, blown_up, tmp_path):
+def test_the_limit_is_a_setting_of_compare_and_sweep(limit: Any, blown_up: Any, tmp_path: Path) -> None:
     flags = [text for name, value in RISING.items() for text in (f"--{name}", str(value))]
     flags += ["--data", "sin", "--width", "3", "--kinds", "gradient", "--out", str(tmp_path / "a")]
     main(["compare", *flags, "--risk-limit", limit, "--quiet"])
@@ -188,7 +190,9 @@ def test_the_limit_is_a_setting_of_compare_and_sweep(limit, blown_up, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["0.5", "nan", "off", "-1", "true"])
-def test_a_limit_that_is_none_is_refused_by_every_command(value, capsys, tmp_path):
+def test_a_limit_that_is_none_is_refused_by_every_command(
+    value: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     for command in ("compare", "order"):
         assert main([command, "--risk-limit", value, "--out", str(tmp_path / "a")]) == 2
         assert "risk" in capsys.readouterr().err
@@ -197,7 +201,7 @@ def test_a_limit_that_is_none_is_refused_by_every_command(value, capsys, tmp_pat
         scale.design({"simulate": {"risk_limit": given}, "sweep": {"lr": [0.1]}})
 
 
-def test_every_door_has_the_same_limit_unless_told():
+def test_every_door_has_the_same_limit_unless_told() -> None:
     doors = (simdrop.simulate, simdrop.sme, simdrop.compare, study.order, study.heat_map)
     defaults = {inspect.signature(door).parameters["risk_limit"].default for door in doors}
     classes = (CompareSettings, OrderSettings, scale.Point)

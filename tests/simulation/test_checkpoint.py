@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,32 +33,32 @@ class Stop(Exception):
     """Ends a run from its progress."""
 
 
-def _stop_at(updates):
-    def progress(stage, done, total):
+def _stop_at(updates: Any) -> Any:
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if done >= updates:
             raise Stop
 
     return progress
 
 
-def _run(path=None, **changes):
+def _run(path: Any = None, **changes: Any) -> Any:
     options = KNOWN | ({} if path is None else {"checkpoint": path, "checkpoint_seconds": 0.0}) | changes
     return simdrop.simulate(PROBLEM, PROBLEM.init(seed=1), **options)
 
 
-def _stopped(path, updates, **changes):
+def _stopped(path: Any, updates: Any, **changes: Any) -> None:
     with pytest.raises(Stop):
         _run(path, progress=_stop_at(updates), **changes)
     assert path.exists()
 
 
-def _same(one: xr.Dataset, two: xr.Dataset):
+def _same(one: xr.Dataset, two: xr.Dataset) -> None:
     xr.testing.assert_identical(one.drop_attrs(), two.drop_attrs())
 
 
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_continues_to_the_same_bits(tmp_path, backend, optimizer):
+def test_continues_to_the_same_bits(tmp_path: Path, backend: Any, optimizer: Any) -> None:
     known = {"backend": backend, "optimizer": optimizer, "objective": {0: "risk", 11: "dropout"}}
     try:
         wanted = _run(**known)
@@ -72,12 +74,12 @@ def test_continues_to_the_same_bits(tmp_path, backend, optimizer):
     assert not list(tmp_path.iterdir())
 
 
-def test_resume_begins_where_there_is_nothing(tmp_path):
+def test_resume_begins_where_there_is_nothing(tmp_path: Path) -> None:
     _same(_run(tmp_path / "none", resume=True), _run())
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
-def test_a_torn_file_is_found_and_the_one_before_it_taken(tmp_path, damage):
+def test_a_torn_file_is_found_and_the_one_before_it_taken(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 200)
     content = bytearray(path.read_bytes())
@@ -90,14 +92,16 @@ def test_a_torn_file_is_found_and_the_one_before_it_taken(tmp_path, damage):
     _same(_run(path, resume=True), _run())
 
 
-def test_a_torn_file_never_takes_the_place_of_the_one_before_it(tmp_path, monkeypatch):
+def test_a_torn_file_never_takes_the_place_of_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torn, resumed, and killed between the two renames of the next save: the good file must still be there."""
     path = tmp_path / "run.checkpoint"
     _stopped(path, 200)
     path.write_bytes(path.read_bytes()[:-7])
     real = type(path).replace
 
-    def killed(self, target):
+    def killed(self: Any, target: Any) -> Any:
         if self.name.startswith("."):
             raise Stop
         return real(self, target)
@@ -122,7 +126,7 @@ def test_a_torn_file_never_takes_the_place_of_the_one_before_it(tmp_path, monkey
         ({"numbers": range(7)}, "numbers"),
     ],
 )
-def test_another_run_is_refused_with_the_difference(tmp_path, changes, named):
+def test_another_run_is_refused_with_the_difference(tmp_path: Path, changes: Any, named: Any) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 100, backend="numba" if changes.get("backend") else "auto")
     with pytest.raises(InvalidInput, match=named):
@@ -130,7 +134,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path, changes, named):
     assert path.exists()
 
 
-def test_another_version_is_refused(tmp_path, monkeypatch):
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 100)
     monkeypatch.setattr("simdrop.provenance.__version__", "0.0.1")
@@ -138,7 +142,7 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
         _run(path, resume=True)
 
 
-def test_a_file_that_is_there_is_not_overwritten(tmp_path):
+def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 100)
     with pytest.raises(InvalidInput, match="resume=True continues it"):
@@ -149,11 +153,11 @@ def test_a_file_that_is_there_is_not_overwritten(tmp_path):
         _run(tmp_path / "other", checkpoint_seconds=-1)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.checkpoint"
     written, real = [], os.fsync
 
-    def fsync(handle):
+    def fsync(handle: Any) -> None:
         written.append(handle)
         if len(written) > 8:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -167,24 +171,25 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     _same(_run(path, resume=True), _run())
 
 
-def test_a_clock_that_is_set_back_changes_nothing(tmp_path, monkeypatch):
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 0.0)
     path = tmp_path / "run.checkpoint"
     _stopped(path, 200)
     _same(_run(path, resume=True), _run())
 
 
-def test_a_checkpoint_waits_for_its_time(tmp_path):
+def test_a_checkpoint_waits_for_its_time(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         _run(tmp_path / "run.checkpoint", checkpoint_seconds=3600.0, progress=_stop_at(200))
     assert not list(tmp_path.iterdir())
 
 
-def test_two_runs_on_one_checkpoint(tmp_path):
+def test_two_runs_on_one_checkpoint(tmp_path: Path) -> None:
     """The second is refused while the first lives, and goes on from its file when that is dead."""
-    path, told = tmp_path / "run.checkpoint", []
+    path = tmp_path / "run.checkpoint"
+    told: list[Any] = []
 
-    def second(stage, done, total):
+    def second(stage: Any, done: Any, total: Any) -> None:
         if path.exists() and not told:
             with pytest.raises(InvalidInput, match="in use: another process") as error:
                 _run(path, resume=True)
@@ -196,7 +201,7 @@ def test_two_runs_on_one_checkpoint(tmp_path):
     _same(_run(path, resume=True), _run())
 
 
-def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path):
+def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 200)
     (tmp_path / ".run.checkpoint.new").write_bytes(b"torn")
@@ -205,7 +210,7 @@ def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_norms_of_members_are_recorded_and_restored(tmp_path):
+def test_norms_of_members_are_recorded_and_restored(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     _stopped(path, 150, norms=True)
     with pytest.raises(InvalidInput, match="recorded"):
@@ -217,18 +222,18 @@ def test_norms_of_members_are_recorded_and_restored(tmp_path):
     assert "norm" not in _run()
 
 
-def test_a_checkpoint_that_cannot_be_written(tmp_path):
+def test_a_checkpoint_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInput, match="checkpoint: cannot write to"):
         _run(tmp_path / "file" / "run.checkpoint")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_device_that_is_full(tmp_path, monkeypatch):
+def test_a_device_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's own ENOSPC in the middle of a save: the checkpoints before it stay good."""
     path = tmp_path / "run.checkpoint"
 
-    def progress(stage, done, total):
+    def progress(stage: Any, done: Any, total: Any) -> None:
         if done >= 150 and not full.exists():
             full.symlink_to("/dev/full")
 
@@ -239,7 +244,7 @@ def test_a_device_that_is_full(tmp_path, monkeypatch):
     _same(_run(path, resume=True), _run())
 
 
-def test_numbers_of_members_choose_their_masks():
+def test_numbers_of_members_choose_their_masks() -> None:
     chosen = [6, 2]
     some = _run(members=2, numbers=chosen, keep_theta=True, groups=0)
     all_ = _run(keep_theta=True, groups=0)
@@ -265,7 +270,7 @@ save(runs, sys.argv[-1])
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path):
+def test_killed_at_random_moments(tmp_path: Path) -> None:
     """SIGKILL, again and again, until one process lives to the end."""
     script, path = tmp_path / "run.py", tmp_path / "run.checkpoint"
     script.write_text(KILLED)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,7 +20,7 @@ NARROW = simdrop.Problem(X, np.sin(3 * X), width=3)
 THETA = PROBLEM.init(seed=0)
 
 
-def _simulate(problem=PROBLEM, **given):
+def _simulate(problem: Any = PROBLEM, **given: Any) -> Any:
     known = {"lr": 0.01, "steps": 10, "members": 4, "record": 3, "backend": "numpy"}
     return simdrop.simulate(problem, problem.init(seed=0), **(known | given))
 
@@ -52,7 +55,7 @@ def _simulate(problem=PROBLEM, **given):
         ),
     ],
 )
-def test_impossible_sizes_are_refused_at_once(work, message):
+def test_impossible_sizes_are_refused_at_once(work: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         work()
     assert "\n" not in str(caught.value)
@@ -60,7 +63,7 @@ def test_impossible_sizes_are_refused_at_once(work, message):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("open_door", [simdrop.simulate, simdrop.sme])
-def test_members_count_by_all_that_is_held_of_each(open_door, dtype, monkeypatch):
+def test_members_count_by_all_that_is_held_of_each(open_door: Any, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """10^9 members of 9 parameters: risks, a copy of them, numbers, and the steps at which they diverged."""
     monkeypatch.setattr("simdrop.checks.sizes.memory", lambda: 40 << 30)
     when = {"steps": 3, "record": 2} if open_door is simdrop.simulate else {"times": [0, 0.01]}
@@ -68,23 +71,25 @@ def test_members_count_by_all_that_is_held_of_each(open_door, dtype, monkeypatch
         open_door(NARROW, NARROW.init(), lr=0.01, members=10**9, dtype=dtype, **when)
 
 
-def test_what_fits_is_taken_and_what_does_not_names_its_largest_part():
+def test_what_fits_is_taken_and_what_does_not_names_its_largest_part() -> None:
     check_memory({"a": 40, "b": 60}, have=100)
     with pytest.raises(InvalidInput, match=r"at least 101 bytes .* has 100 bytes: 61 bytes of it for b"):
         check_memory({"a": 40, "b": 61}, have=100)
 
 
 @pytest.mark.parametrize(("count", "told"), [(1023, "1023 bytes"), (8 * 2**40, "8 TiB"), (2.0**70, "1.049e+06 PiB")])
-def test_bytes_as_people_read_them(count, told):
+def test_bytes_as_people_read_them(count: Any, told: Any) -> None:
     assert size(count) == told
 
 
-def test_memory_that_ends_within_the_work_is_one_line_on_the_command_line(monkeypatch, capsys, tmp_path):
+def test_memory_that_ends_within_the_work_is_one_line_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """What no estimate foresaw: another program took the memory meanwhile."""
     from simdrop import cli
     from simdrop.study.comparison import compare as comparison
 
-    def full(*arguments, **options):
+    def full(*arguments: Any, **options: Any) -> None:
         np.empty(1 << 60, dtype=np.uint8)
 
     monkeypatch.setattr(comparison, "train", full)

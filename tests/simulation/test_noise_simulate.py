@@ -1,5 +1,9 @@
 """Steps of simulate() under every noise: sampled gradients against theory, backends, refusals."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import TOLERANCE
@@ -20,13 +24,13 @@ MEMBERS = 20_000
 FALSE_ALARM = 1e-6
 
 
-def _problem(**settings):
+def _problem(**settings: Any) -> Any:
     rng = np.random.default_rng(11)
     known = {"width": 3, "keep_prob": 0.6, "output_scale": 0.8} | settings
     return simdrop.Problem(rng.standard_normal((4, 1)), rng.standard_normal((4, 1)), **known)
 
 
-def _drawn(problem, theta, noise, **options):
+def _drawn(problem: Any, theta: Any, noise: Any, **options: Any) -> Any:
     """Gradients (M, P) of one step of the NumPy backend, by what a step with lr 1 moves."""
     runs = simdrop.simulate(
         problem, theta, lr=1.0, steps=1, members=MEMBERS, seed=8, noise=noise, record=[1], keep_theta=True,
@@ -35,7 +39,7 @@ def _drawn(problem, theta, noise, **options):
     return theta - runs.theta.values[-1]
 
 
-def _score(found, mean, covariance):
+def _score(found: Any, mean: Any, covariance: Any) -> Any:
     """The largest deviation of means and covariances (M, P) -> P, P², in standard errors, and the bound for it."""
     spread = found - mean
     i, j = np.triu_indices(mean.size)
@@ -70,7 +74,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("knobs", "settings", "wrong"), KINDS, ids=[f"{k} {s}" for k, s, _ in KINDS])
-def test_sampled_gradients_have_the_mean_and_covariance_of_theory(knobs, settings, wrong):
+def test_sampled_gradients_have_the_mean_and_covariance_of_theory(knobs: Any, settings: Any, wrong: Any) -> None:
     problem = _problem(**settings)
     theta = problem.init(seed=2)
     found = _drawn(problem, theta, Noise(**knobs))
@@ -81,7 +85,7 @@ def test_sampled_gradients_have_the_mean_and_covariance_of_theory(knobs, setting
 
 
 @pytest.mark.parametrize("order", [1, 4])
-def test_svag_keeps_the_mean_and_has_l_times_the_covariance(order):
+def test_svag_keeps_the_mean_and_has_l_times_the_covariance(order: Any) -> None:
     problem, noise = _problem(), Noise(batch_size=3, parameter=0.2)
     theta = problem.init(seed=2)
     found = order * _drawn(problem, theta, noise, svag=order)  # a step takes lr / l
@@ -92,7 +96,7 @@ def test_svag_keeps_the_mean_and_has_l_times_the_covariance(order):
 
 
 @pytest.mark.slow
-def test_svag_is_a_second_road_to_the_modified_equation():
+def test_svag_is_a_second_road_to_the_modified_equation() -> None:
     """At lr 0.2 the ensemble is far from its equation of order 1, and that of SVAG near it: no formula is shared.
 
     The standard errors of 20 000 members are about 0.005 in each mean vector; SVAG's own error is of order lr / l, that
@@ -104,7 +108,7 @@ def test_svag_is_a_second_road_to_the_modified_equation():
     problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
     known = {"lr": 0.2, "members": 20_000, "backend": "numba", "quantiles": ()}
     equation = simdrop.sme(problem, theta0, times=[1.0], order=1, scheme="heun", substeps=8, seed=1, **known)
-    distances = {"theta_mean": [], "theta_std": []}
+    distances: dict[str, list[Any]] = {"theta_mean": [], "theta_std": []}
     for order in (1, 32):
         runs = simdrop.simulate(problem, theta0, steps=5 * order, svag=order, seed=2, record=[5 * order], **known)
         np.testing.assert_allclose(runs.time[-1], 1.0)
@@ -116,7 +120,7 @@ def test_svag_is_a_second_road_to_the_modified_equation():
 
 
 @pytest.mark.parametrize("noise", [Noise(part="drift", masks=2), Noise(part="drift", connect=0.7, label=0.3)])
-def test_drift_is_the_mean_gradient(noise):
+def test_drift_is_the_mean_gradient(noise: Any) -> None:
     problem = _problem()
     theta = problem.init(seed=2)
     found = _drawn(problem, theta, noise)
@@ -134,7 +138,7 @@ DRAWS = [
 
 
 @pytest.mark.parametrize(("noise", "settings"), DRAWS, ids=str)
-def test_draws_of_theory_have_its_covariance(noise, settings):
+def test_draws_of_theory_have_its_covariance(noise: Any, settings: Any) -> None:
     problem = _problem(**settings)
     theta = problem.init(seed=2)
     drawn = theory.StepNoise.at(problem, theta, noise).draw(np.random.default_rng(0), MEMBERS)
@@ -163,7 +167,7 @@ STEPS = [
 ]
 
 
-def _train(backend, step, shape, *, dtype="float64", threads=2, chunk=100):
+def _train(backend: Any, step: Any, shape: Any, *, dtype: Any = "float64", threads: Any = 2, chunk: Any = 100) -> Any:
     samples, width, inputs, outputs = shape
     random = np.random.default_rng(width)
     x, y = random.standard_normal((samples, inputs)), random.standard_normal((samples, outputs))
@@ -178,7 +182,7 @@ def _train(backend, step, shape, *, dtype="float64", threads=2, chunk=100):
     return theta.astype(dtype), ensemble
 
 
-def _agree(step, shape, dtype="float64"):
+def _agree(step: Any, shape: Any, dtype: Any = "float64") -> None:
     start, ours = _train(parallel, step, shape, dtype=dtype)
     _, theirs = _train(reference, step, shape, dtype=dtype)
     assert np.abs(theirs.theta - start).max() > 1e-3, "nothing moved: the comparison would be empty"
@@ -190,13 +194,13 @@ def _agree(step, shape, dtype="float64"):
 
 
 @pytest.mark.parametrize(("step", "shape"), STEPS, ids=str)
-def test_numba_agrees_with_numpy(step, shape):
+def test_numba_agrees_with_numpy(step: Any, shape: Any) -> None:
     _agree(step, shape)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("step", "shape"), STEPS, ids=str)
-def test_numba_agrees_with_numpy_in_single_precision(step, shape):
+def test_numba_agrees_with_numpy_in_single_precision(step: Any, shape: Any) -> None:
     _agree(step, shape, "float32")
 
 
@@ -204,12 +208,12 @@ def test_numba_agrees_with_numpy_in_single_precision(step, shape):
 @pytest.mark.parametrize(
     ("optimizer", "activation"), [("momentum", "relu"), ("adam", "gelu")]
 )  # a minute for each kernel
-def test_numba_agrees_for_other_optimizers_and_activations(optimizer, activation):
+def test_numba_agrees_for_other_optimizers_and_activations(optimizer: Any, activation: Any) -> None:
     step = steps.make(optimizer=optimizer, activation=activation, masks=2, law="gaussian", label=0.1, train="input")
     _agree(step, WIDE)
 
 
-def test_threads_and_chunks_change_no_bit():
+def test_threads_and_chunks_change_no_bit() -> None:
     step = steps.make(masks=2, mask="sample", batch_size=3, label=0.1, parameter=0.1, connect=0.6, svag=2)
     for backend in (parallel, reference):
         _, whole = _train(backend, step, WIDE, threads=1)
@@ -220,7 +224,7 @@ def test_threads_and_chunks_change_no_bit():
 
 @pytest.mark.parametrize("backend", [parallel, reference], ids=lambda b: b.name)
 @pytest.mark.parametrize("train", ["output", "input"])
-def test_frozen_weights_do_not_move_by_a_bit(backend, train):
+def test_frozen_weights_do_not_move_by_a_bit(backend: Any, train: Any) -> None:
     for optimizer in ("sgd", "adam") if backend is reference else ("sgd",):
         step = steps.make(optimizer=optimizer, train=train, parameter=0.3, label=0.1, masks=2)
         start, ensemble = _train(backend, step, WIDE)
@@ -230,7 +234,7 @@ def test_frozen_weights_do_not_move_by_a_bit(backend, train):
         assert (ensemble.theta[:, moved] != start[:, moved]).all()
 
 
-def test_masks_of_a_step_are_those_of_their_numbers():
+def test_masks_of_a_step_are_those_of_their_numbers() -> None:
     """The gradient with k masks is the mean of those under masks t k, ..., t k + k - 1."""
     problem = _problem()
     theta = problem.init(seed=2)
@@ -244,7 +248,7 @@ def test_masks_of_a_step_are_those_of_their_numbers():
     np.testing.assert_allclose(path[2], path[1] - 0.5 * np.mean(gradients, axis=0), rtol=1e-12)
 
 
-def test_the_default_noise_changes_no_bit():
+def test_the_default_noise_changes_no_bit() -> None:
     problem = _problem()
     theta, known = problem.init(seed=2), {"lr": 0.1, "steps": 5, "members": 3, "keep_theta": True, "backend": "numpy"}
     plain = simdrop.simulate(problem, theta, **known, batch_size=2)
@@ -252,7 +256,7 @@ def test_the_default_noise_changes_no_bit():
     assert np.array_equal(plain.theta.values, same.theta.values)
 
 
-def test_time_and_provenance():
+def test_time_and_provenance() -> None:
     problem = _problem(train="input")
     noise = Noise(masks=2, law="gaussian", batch_size=3, label=0.1, parameter=0.2, connect=0.9)
     runs = simdrop.simulate(
@@ -266,7 +270,7 @@ def test_time_and_provenance():
     assert {name: runs.attrs[name] for name in wanted} == wanted
 
 
-def test_backends_that_do_not_run_a_noise_say_so():
+def test_backends_that_do_not_run_a_noise_say_so() -> None:
     problem = _problem()
     for name, noise, message in (
         ("native", Noise(masks=2), "masks other than the default is not written for it|C extension was not built"),
@@ -316,15 +320,15 @@ def test_backends_that_do_not_run_a_noise_say_so():
         ),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
 
 
-def _simulate(*, steps=1, **options):
+def _simulate(*, steps: Any = 1, **options: Any) -> Any:
     problem = _problem()
     return simdrop.simulate(problem, problem.init(), lr=0.1, steps=steps, members=2, **options)
 
 
-def _many():
+def _many() -> Any:
     return simdrop.Problem(np.ones((2, 13)), np.ones(2), width=2)

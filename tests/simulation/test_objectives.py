@@ -6,6 +6,8 @@ against autograd.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,13 +22,13 @@ RANDOM = np.random.default_rng(8)
 X, Y = RANDOM.standard_normal((5, 3)), RANDOM.standard_normal((5, 2))
 
 
-def _problem(mask="step", train="both", activation="tanh"):
+def _problem(mask: Any = "step", train: Any = "both", activation: Any = "tanh") -> Any:
     return simdrop.Problem(
         X, Y, width=4, keep_prob=0.6, mask=mask, train=train, activation=activation, output_scale=0.7
     )
 
 
-def _factor(problem, step=0, member=MEMBER):
+def _factor(problem: Any, step: Any = 0, member: Any = MEMBER) -> Any:
     """Dropout factors (1, m) or (n, m)."""
     samples = problem.n_samples if problem.mask == "sample" else None
     kept = simdrop.masks(
@@ -35,14 +37,14 @@ def _factor(problem, step=0, member=MEMBER):
     return np.atleast_2d(kept) / problem.keep_prob
 
 
-def _r_drop(problem, theta, factor):
+def _r_drop(problem: Any, theta: Any, factor: Any) -> Any:
     """R_drop, written plainly."""
     a, w = problem.split(theta)
     f = problem.scale * (np.tanh(problem.inputs @ w.T) * factor) @ a.T
     return np.square(f - problem.y).sum() / (2 * len(f))
 
 
-def _difference(function, theta, h):
+def _difference(function: Any, theta: Any, h: Any) -> Any:
     """The gradient by central differences of fourth order."""
     unit = np.eye(theta.size) * h
     return np.array(
@@ -54,7 +56,7 @@ def _difference(function, theta, h):
     )
 
 
-def _loss(problem, name, theta, factor):
+def _loss(problem: Any, name: Any, theta: Any, factor: Any) -> Any:
     """The loss as the papers state it, R̃_2 from differences of R_drop."""
     drop, risk = _r_drop(problem, theta, factor), _r_drop(problem, theta, 1.0)
     r1 = float(simdrop.theory.r1(problem, theta))
@@ -69,7 +71,7 @@ def _loss(problem, name, theta, factor):
     }[name]
 
 
-def _step(problem, name, theta, **options):
+def _step(problem: Any, name: Any, theta: Any, **options: Any) -> Any:
     """The gradient that one step of member MEMBER took from theta."""
     options = {"lr": LR, "steps": 1, "members": MEMBER + 1, "seed": SEED, "keep_theta": [MEMBER], "record": 2} | options
     penalty = {"penalty": PENALTY} if name == "dropout+r2" else {}
@@ -79,7 +81,7 @@ def _step(problem, name, theta, **options):
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_step_descends_the_loss_as_it_is_written(name, mask):
+def test_a_step_descends_the_loss_as_it_is_written(name: Any, mask: Any) -> None:
     problem = _problem(mask)
     theta = problem.init(seed=1)
     factor = _factor(problem)
@@ -93,14 +95,14 @@ def test_a_step_descends_the_loss_as_it_is_written(name, mask):
 
 @pytest.mark.parametrize("train", ["output", "input"])
 @pytest.mark.parametrize("name", ["L2", "L4", "dropout+r2"])
-def test_only_what_is_trained_counts_and_moves(name, train):
+def test_only_what_is_trained_counts_and_moves(name: Any, train: Any) -> None:
     problem = _problem(train=train)
     theta, factor = problem.init(seed=2), _factor(problem)
     wanted = _difference(lambda t: _loss(problem, name, t, factor), theta, 1e-3)
     np.testing.assert_allclose(_step(problem, name, theta), problem.freeze(wanted), atol=3e-8)
 
 
-def test_a_minibatch_takes_its_samples_alone():
+def test_a_minibatch_takes_its_samples_alone() -> None:
     problem = _problem()
     theta = problem.init(seed=3)
     found = [_step(problem, "L3", theta, batch_size=2, seed=seed) for seed in range(1)]
@@ -119,7 +121,7 @@ def test_a_minibatch_takes_its_samples_alone():
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("activation", ["tanh", "softplus", "gelu"])
 @pytest.mark.parametrize("name", ["L2", "L3", "dropout+r2"])
-def test_against_autograd(name, activation, mask):
+def test_against_autograd(name: Any, activation: Any, mask: Any) -> None:
     torch = pytest.importorskip("torch")
     problem = _problem(mask, activation=activation)
     theta = problem.init(seed=4)
@@ -128,7 +130,7 @@ def test_against_autograd(name, activation, mask):
     act = {"tanh": torch.tanh, "softplus": torch.nn.functional.softplus, "gelu": torch.nn.functional.gelu}[activation]
     x, y = torch.tensor(problem.inputs), torch.tensor(problem.y)
 
-    def r_drop(factor):
+    def r_drop(factor: Any) -> Any:
         f = problem.scale * (act(x @ w.T) * torch.tensor(factor)) @ a.T
         return (f - y).square().sum() / (2 * len(y))
 
@@ -141,7 +143,7 @@ def test_against_autograd(name, activation, mask):
     np.testing.assert_allclose(_step(problem, name, theta), wanted.numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_l1_is_risk_and_r1_to_the_bit():
+def test_l1_is_risk_and_r1_to_the_bit() -> None:
     problem = _problem()
     one, two = (
         simdrop.simulate(problem, problem.init(), lr=LR, steps=9, members=2, objective=o) for o in ("L1", "risk+r1")
@@ -154,7 +156,7 @@ def test_l1_is_risk_and_r1_to_the_bit():
     ("backend", "optimizer"),
     [("numpy", "sgd"), ("numpy", "adam"), ("native", "sgd"), ("native", "adam"), ("numba", "sgd")],
 )
-def test_a_change_of_the_objective(backend, optimizer):
+def test_a_change_of_the_objective(backend: Any, optimizer: Any) -> None:
     """One run that changes equals, to the bit, the run that goes on by itself, and moments are carried over."""
     problem = simdrop.Problem(X[:, 0], Y[:, 0], width=4, keep_prob=0.6)
     theta0 = problem.init(seed=1)
@@ -180,12 +182,12 @@ def test_a_change_of_the_objective(backend, optimizer):
         assert 0 < jump < 13 * LR
 
 
-def _one_dimensional(problem, step):
+def _one_dimensional(problem: Any, step: Any) -> Any:
     kept = simdrop.masks(seed=1, member=2, step=step, width=4, keep_prob=0.6)
     return kept[None] / problem.keep_prob
 
 
-def test_a_change_in_the_middle_of_blocks_and_calls():
+def test_a_change_in_the_middle_of_blocks_and_calls() -> None:
     problem = _problem()
     known = {"lr": LR, "steps": 50, "members": 7, "objective": {0: "dropout", 13: "L4", 31: "risk"}, "keep_theta": True}
     one = simdrop.simulate(problem, problem.init(), record=2, **known)
@@ -209,14 +211,14 @@ def test_a_change_in_the_middle_of_blocks_and_calls():
         ({"objective": {0: "dropout", 5: "risk"}, "svag": 2}, "svag needs"),
     ],
 )
-def test_refused(options, message):
+def test_refused(options: Any, message: Any) -> None:
     problem = _problem()
     with pytest.raises(InvalidInput, match=message):
         simdrop.simulate(problem, problem.init(), lr=LR, steps=10, members=2, **options)
 
 
 @pytest.mark.parametrize("backend", ["numba", "native"])
-def test_compiled_backends_say_what_they_do_not_train(backend):
+def test_compiled_backends_say_what_they_do_not_train(backend: Any) -> None:
     if reason := registry.load(backend).unavailable():
         pytest.skip(reason)
     problem = _problem()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ LR, KEPT, SEED = [0.01, 0.02, 0.04], [0.2, 0.7, 0.7], [5, 6, 9]
 DIFFERENT = {"lr": LR, "keep_prob": KEPT, "seed": SEED, "steps": 20, "record": 3}
 
 
-def test_what_differs_between_members_is_a_coordinate_and_in_the_file(tmp_path):
+def test_what_differs_between_members_is_a_coordinate_and_in_the_file(tmp_path: Path) -> None:
     runs = simdrop.simulate(PROBLEM, THETA, **DIFFERENT, keep_theta=[0, 2], out=tmp_path)
     for data in (runs, load(tmp_path / "results.zarr")):
         for name, values in (("lr", LR), ("keep_prob", KEPT), ("seed", SEED)):
@@ -35,14 +37,14 @@ def test_what_differs_between_members_is_a_coordinate_and_in_the_file(tmp_path):
         assert float(data["risk"].isel(member=1, time=0)["lr"]) == 0.02
 
 
-def test_equal_numbers_given_for_each_member_are_coordinates_too():
+def test_equal_numbers_given_for_each_member_are_coordinates_too() -> None:
     runs = simdrop.simulate(PROBLEM, THETA, lr=[0.01, 0.01], steps=2, record=2)
     assert runs["lr"].values.tolist() == [0.01, 0.01]
     assert "time" in runs.coords
     assert runs.attrs["lr"] == 0.01
 
 
-def test_one_number_is_one_coordinate_and_runs_concatenate_along_it():
+def test_one_number_is_one_coordinate_and_runs_concatenate_along_it() -> None:
     one, two = (simdrop.simulate(PROBLEM, THETA, lr=lr, steps=4, members=2, record=2) for lr in (0.01, 0.02))
     assert float(one["lr"]) == 0.01
     assert float(one["keep_prob"]) == 0.8
@@ -53,17 +55,17 @@ def test_one_number_is_one_coordinate_and_runs_concatenate_along_it():
 
 
 @pytest.mark.parametrize("name", ["lr", "keep_prob", "seed"])
-def test_a_checkpoint_knows_the_numbers_of_all_members(tmp_path, name):
+def test_a_checkpoint_knows_the_numbers_of_all_members(tmp_path: Path, name: Any) -> None:
     """The second differs within the range that attributes tell."""
 
-    def stop(stage, done, total):
+    def stop(stage: Any, done: Any, total: Any) -> None:
         if done == total:
             raise RuntimeError
 
     settings = {"checkpoint": tmp_path / "state", "checkpoint_seconds": 0.0}
     with pytest.raises(RuntimeError):
         simdrop.simulate(PROBLEM, THETA, **DIFFERENT, **settings, progress=stop)
-    first, _, last = DIFFERENT[name]
+    first, _, last = cast("list[Any]", DIFFERENT[name])
     other = DIFFERENT | {name: [first, 7 if name == "seed" else (first + last) / 2.3, last]}
     with pytest.raises(OtherRun, match="of_members was"):
         simdrop.simulate(PROBLEM, THETA, **other, **settings, resume=True)
@@ -92,12 +94,12 @@ ONE = {
 
 
 @pytest.fixture(scope="module")
-def runs():
+def runs() -> Any:
     return simdrop.simulate(PROBLEM, THETA, **DIFFERENT, keep_theta=True)
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_theory_takes_the_keep_prob_of_every_member_or_refuses(runs, name):
+def test_theory_takes_the_keep_prob_of_every_member_or_refuses(runs: Any, name: Any) -> None:
     function, theta = MANY[name], runs["theta"]
     alone = [function(replace(PROBLEM, keep_prob=p), theta.values[:, k]) for k, p in enumerate(KEPT)]
     expected = np.stack(alone, axis=1)
@@ -120,7 +122,7 @@ def test_theory_takes_the_keep_prob_of_every_member_or_refuses(runs, name):
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_theory_of_one_point_takes_its_keep_prob_or_refuses(runs, name):
+def test_theory_of_one_point_takes_its_keep_prob_or_refuses(runs: Any, name: Any) -> None:
     function, theta = ONE[name], runs["theta"][-1, 1]
     expected = function(replace(PROBLEM, keep_prob=0.7), theta.values)
     np.testing.assert_allclose(function(PROBLEM, theta, keep_prob=theta.keep_prob), expected, rtol=1e-13)
@@ -132,7 +134,7 @@ def test_theory_of_one_point_takes_its_keep_prob_or_refuses(runs, name):
             function(PROBLEM, theta, keep_prob=wrong)
 
 
-def test_kept_members_and_runs_of_one_other_keep_prob_are_told_apart():
+def test_kept_members_and_runs_of_one_other_keep_prob_are_told_apart() -> None:
     some = simdrop.simulate(PROBLEM, THETA, **DIFFERENT, keep_theta=[1, 2])
     with pytest.raises(InvalidInput, match=r"keep_prob=theta\.kept_keep_prob"):
         theory.r1(PROBLEM, some["theta"])
@@ -149,7 +151,7 @@ def test_kept_members_and_runs_of_one_other_keep_prob_are_told_apart():
             theory.mean_gradient(PROBLEM, theta)
 
 
-def test_r2_takes_the_lr_of_every_member(runs):
+def test_r2_takes_the_lr_of_every_member(runs: Any) -> None:
     theta = runs["theta"]
     expected = [
         theory.r2(replace(PROBLEM, keep_prob=p), theta.values[:, k], lr=lr)

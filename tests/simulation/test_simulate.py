@@ -314,7 +314,7 @@ def test_no_warning_where_all_goes_well() -> None:
 
 @pytest.mark.parametrize("backend", ["numpy", "numba", "native"])
 @pytest.mark.parametrize("changes", [{}, {"mask": "sample"}, {"batch_size": 3}, {"noise": NOISE}])
-def test_members_with_seeds_of_their_own_draw_what_runs_with_these_seeds_draw(backend, changes):
+def test_members_with_seeds_of_their_own_draw_what_runs_with_these_seeds_draw(backend: Any, changes: Any) -> None:
     """In one ensemble, whatever the order of the seeds; their low halves differ, the high ones need not be 0."""
     high = 5 << 32
     seeds, numbers = np.array([3, 0, 3, (1 << 32) - 1]) + high, np.array([0, 1, 1, 2])
@@ -340,7 +340,7 @@ def test_members_with_seeds_of_their_own_draw_what_runs_with_these_seeds_draw(ba
     [([1, 2], "seed must be the same for all or given for 3 members"), ([0, 1, 1 << 32], "same upper 32 bits"),
      ([0, 1, -1], "0 or more"), ([0.0, 1.0, 2.0], "whole number")],
 )  # fmt: skip
-def test_seeds_of_members_are_checked(seed, message):
+def test_seeds_of_members_are_checked(seed: Any, message: Any) -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=5)
     with pytest.raises(InvalidInput, match=message):
         simdrop.simulate(problem, problem.init(seed=1), lr=0.1, steps=2, members=3, seed=seed)

@@ -204,7 +204,7 @@ ALARM = 6
 @pytest.mark.parametrize("mask", ["step", "sample"])
 def test_one_step_has_the_law_of_theory(mask: str, law: Any) -> None:
     """One step of Euler-Maruyama from one point: normal, with mean -lr ∇L and covariance lr² Σ."""
-    problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7, mask=mask)  # type: ignore[arg-type]
+    problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7, mask=mask)
     noise, lr = Noise(law=law), 0.1
     paths = _sme(
         problem, lr=lr, times=[lr], scheme="euler", substeps=1, order=1, members=20000, noise=noise,
@@ -215,7 +215,7 @@ def test_one_step_has_the_law_of_theory(mask: str, law: Any) -> None:
     assert max(_distance(paths, mean, covariance)) < ALARM
     # what differs a little fails the same test: other masks, keep_prob off by 0.02
     other = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7, mask="sample" if mask == "step" else "step")
-    close = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.72, mask=mask)  # type: ignore[arg-type]
+    close = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.72, mask=mask)
     for wrong in (other, close):
         claimed = lr * lr * simdrop.theory.noise_covariance(wrong, THETA0, noise=noise)
         assert _distance(paths, mean, claimed)[1] > ALARM

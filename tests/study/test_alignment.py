@@ -1,5 +1,9 @@
 """Alignment of noise and curvature: planted spectra; the null model by its moments and SciPy; all masks; autograd."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -13,13 +17,13 @@ from simdrop.study.landscape import alignment, flatness
 EXACT = {"rtol": 1e-10, "atol": 1e-13}
 
 
-def turned(values, seed):
+def turned(values: Any, seed: Any) -> Any:
     """A symmetric matrix with these eigenvalues and random axes."""
     axes = stats.ortho_group.rvs(len(values), random_state=seed)
     return axes @ np.diag(values) @ axes.T
 
 
-def quadratic(factor_of=None):
+def quadratic(factor_of: Any = None) -> Any:
     """A linear model (output weights alone) off its minimum, its parameters and its Hessian (m, m)."""
     rng = np.random.default_rng(1)
     problem = simdrop.Problem(rng.standard_normal((20, 2)), rng.standard_normal(20), width=8, train="output")
@@ -31,14 +35,14 @@ def quadratic(factor_of=None):
     return problem, problem.join(best, w), gram
 
 
-def padded(problem, matrix):
+def padded(problem: Any, matrix: Any) -> Any:
     """A covariance of the trained parameters as one of all."""
     whole = np.zeros((problem.n_params,) * 2)
     whole[problem.trained, problem.trained] = matrix
     return whole
 
 
-def test_alignment_of_known_matrices():
+def test_alignment_of_known_matrices() -> None:
     values = np.array([3.0, 1.0, 0.5, 0.0])
     assert alignment.align(turned(values, 1), turned(values, 1)).value == pytest.approx(1)
     h, s = np.diag([1.0, 0, 0, 0]), np.diag([0.0, 2, 0, 0])
@@ -53,7 +57,7 @@ def test_alignment_of_known_matrices():
     assert np.isnan(unit.score)
 
 
-def test_null_model_by_its_moments():
+def test_null_model_by_its_moments() -> None:
     """Mean and variance of 4000 draws lie within 4.5 standard errors of the formulas: by chance not once in 70 000."""
     h, s = np.array([5.0, 2, 1, 0.5, 0, 0, -1]), np.array([1.0, 1, 0.1, 0, 0, 0, 0])
     null = alignment.null_sample(h, s, draws=4000, seed=3)
@@ -67,7 +71,7 @@ def test_null_model_by_its_moments():
     assert abs(squares.mean() - exact.null_std**2 * 54 / 49) > 4.5 * squares.std() / np.sqrt(4000)
 
 
-def test_null_model_by_scipys_orthogonal_group():
+def test_null_model_by_scipys_orthogonal_group() -> None:
     """Kolmogorov and Smirnov's test of 1500 draws against 1500 with SciPy's axes, false alarms 1e-4; and a control."""
     h, s = np.array([4.0, 1, 1, 0.2, 0, 0]), np.array([2.0, 0.3, 0, 0, 0, 0])
     null = alignment.null_sample(h, s, draws=1500, seed=4)
@@ -80,7 +84,7 @@ def test_null_model_by_scipys_orthogonal_group():
     assert stats.ks_2samp(null, leaning).pvalue < 1e-4
 
 
-def test_variances_under_the_null_model():
+def test_variances_under_the_null_model() -> None:
     """Their sum is the trace; each is the same on average, within 4.5 standard errors: by chance once in 20 000."""
     values = np.array([3.0, 1, 0.1, 0, 0])
     found = alignment.null_variances(values, draws=2000, seed=8)
@@ -89,7 +93,7 @@ def test_variances_under_the_null_model():
     assert (np.abs(found[:, :2].mean(axis=0) - values[:2]) > 4.5 * found[:, :2].std(axis=0) / np.sqrt(2000)).all()
 
 
-def test_p_values():
+def test_p_values() -> None:
     """Uniform where the null model holds (KS, false alarm 1e-3, 60 pairs), small where the axes are shared."""
     values = np.array([4.0, 2, 1, 0.5, 0.1])
     found = [alignment.align(turned(values, k), turned(values[::-1] ** 2, 99 + k), draws=99, seed=k) for k in range(60)]
@@ -104,7 +108,7 @@ def test_p_values():
 
 @pytest.mark.parametrize("train", ["both", "output"])
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_alignment_of_a_network_by_enumeration(mask, train):
+def test_alignment_of_a_network_by_enumeration(mask: Any, train: Any) -> None:
     drawn = enumeration.problem(mask=mask, width=3, samples=3)
     problem = simdrop.Problem(drawn.x, drawn.y, width=3, keep_prob=0.7, mask=mask, train=train)
     theta = problem.init(seed=1)
@@ -119,14 +123,14 @@ def test_alignment_of_a_network_by_enumeration(mask, train):
 
 
 @pytest.mark.peer
-def test_alignment_by_autograd():
+def test_alignment_by_autograd() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the independent autograd here")
     problem = enumeration.problem(width=4)
     start = problem.init(seed=7)
     x, y = torch.tensor(problem.inputs), torch.tensor(problem.y)
     masks, weight = enumeration.all_masks(4, problem.keep_prob)
 
-    def loss(theta, factor):
+    def loss(theta: Any, factor: Any) -> Any:
         a, w = theta[:4].reshape(1, 4), theta[4:].reshape(4, -1)
         return ((problem.scale * (torch.tanh(x @ w.T) * factor) @ a.T - y) ** 2).sum() / (2 * problem.n_samples)
 
@@ -138,7 +142,7 @@ def test_alignment_by_autograd():
     assert alignment.measure(problem, start).value == pytest.approx(expected, rel=1e-10)
 
 
-def test_along_a_run():
+def test_along_a_run() -> None:
     problem = enumeration.problem()
     theta = problem.init(seed=3, members=3)
     found = alignment.along(problem, theta, draws=20, seed=1)
@@ -155,7 +159,7 @@ def test_along_a_run():
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_sampled_covariance(mask):
+def test_sampled_covariance(mask: Any) -> None:
     """Trace of 4000 gradients within 4.5 standard errors of the exact one, by chance not once in 150 000."""
     problem = enumeration.problem(mask=mask)
     theta = problem.init(seed=4)
@@ -176,7 +180,7 @@ def test_sampled_covariance(mask):
 
 
 @pytest.mark.parametrize("gap", [1, 2])
-def test_covariance_of_a_trajectory(gap):
+def test_covariance_of_a_trajectory(gap: Any) -> None:
     """At small lr nothing but noise happens in a window: Σ of the start, to 4.5 standard errors of its trace."""
     problem = enumeration.problem()
     theta = problem.init(seed=5)
@@ -197,7 +201,7 @@ def test_covariance_of_a_trajectory(gap):
 
 
 @pytest.mark.parametrize("power", [1.0, 2.5, -0.5])
-def test_exponent_of_planted_powers(power):
+def test_exponent_of_planted_powers(power: Any) -> None:
     x = np.geomspace(1e-2, 10, 30)
     fit = alignment.exponent(x, 3 * x**power)
     assert (fit.value, fit.low, fit.high, fit.points) == pytest.approx(
@@ -209,7 +213,7 @@ def test_exponent_of_planted_powers(power):
     assert np.isnan(alignment.exponent(x[:4], x[:4]).value)
 
 
-def test_intervals_of_exponents_cover():
+def test_intervals_of_exponents_cover() -> None:
     """95 % intervals of 400 fits: outside 368 ... 392 hits by chance once in 180 (binomial); half as wide ones fail."""
     random = np.random.default_rng(7)
     x = np.geomspace(0.1, 10, 8)
@@ -219,7 +223,7 @@ def test_intervals_of_exponents_cover():
 
 
 @pytest.mark.parametrize("axes", ["hessian", "noise"])
-def test_directions_of_a_quadratic(axes):
+def test_directions_of_a_quadratic(axes: Any) -> None:
     """Σ = H^1.5 planted: variance ∝ curvature^1.5, width = 2 √(2 (factor - 1) L / curvature), so ∝ width^-3."""
     problem, theta, gram = quadratic()
     values, vectors = np.linalg.eigh(gram)
@@ -234,7 +238,7 @@ def test_directions_of_a_quadratic(axes):
     assert found.attrs["width_points"] == 8
 
 
-def test_width_is_that_of_the_nearest_crossing():
+def test_width_is_that_of_the_nearest_crossing() -> None:
     problem = enumeration.problem(width=2, samples=3)
     theta = problem.init(seed=2)
     found = alignment.by_direction(problem, theta, theory.noise_covariance(problem, theta), objective="risk+r1")
@@ -250,7 +254,7 @@ def test_width_is_that_of_the_nearest_crossing():
         np.testing.assert_allclose(found["width"][k], length, atol=3e-4)
 
 
-def test_widths_of_flat_directions_and_of_no_loss():
+def test_widths_of_flat_directions_and_of_no_loss() -> None:
     problem = enumeration.problem(activation="relu", width=2)
     a, _ = problem.split(problem.init(seed=1))
     dead = problem.join(a, np.tile([0.0, 0.0, -1.0], (2, 1)))
@@ -262,7 +266,7 @@ def test_widths_of_flat_directions_and_of_no_loss():
     assert np.isnan(alignment.by_direction(fitted, theta, np.eye(8))["width"]).all()
 
 
-def short_run(problem, **more):
+def short_run(problem: Any, **more: Any) -> Any:
     return simdrop.simulate(problem, problem.init(), lr=0.1, steps=4, backend="numpy", **({"members": 2} | more))
 
 
@@ -287,13 +291,13 @@ def short_run(problem, **more):
         (lambda p, t: alignment.trajectory_covariance(short_run(p, keep_theta=True, record=[1, 3])), "evenly spaced"),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Any, message: Any) -> None:
     problem = enumeration.problem()
     with pytest.raises(InvalidInput, match=message):
         call(problem, problem.init())
 
 
-def test_wide_networks_are_refused():
+def test_wide_networks_are_refused() -> None:
     problem = enumeration.problem(width=2000)
     with pytest.raises(InvalidInput, match="at most 5000 parameters"):
         alignment.measure(problem, problem.init())

@@ -26,11 +26,11 @@ def test_the_full_mode_covers_every_axis_for_both_masks() -> None:
 
 def test_rows_say_what_was_measured() -> None:
     found = benchmark(backends=["numpy"], repeats=3, seconds=0.001, threads=1)
-    found = found.summary
-    assert {row["axis"] for row in found["rows"]} == {"width", "keep_prob", "threads"}
-    for row in found["rows"]:
+    summary = found.summary
+    assert {row["axis"] for row in summary["rows"]} == {"width", "keep_prob", "threads"}
+    for row in summary["rows"]:
         assert 0 < row["least"] <= row["updates_per_second"] <= row["largest"]
-    assert found["roofline"][0]["multiply_adds"] > 1e8
+    assert summary["roofline"][0]["multiply_adds"] > 1e8
 
 
 def test_numpy_is_left_out_where_it_would_hold_too_much() -> None:
@@ -60,7 +60,7 @@ def test_operations_are_those_of_the_source(dtype: type) -> None:
     Counted.count = 0
     make_tanh(lambda function: function, dtype)(Counted())
     # Counted are products and sums apart: a fused multiply-add is one instruction and two of these.
-    terms = {np.float32: (4, 4), np.float64: (5, 4)}[dtype]
+    terms = (4, 4) if dtype is np.float32 else (5, 4)
     fused = sum(terms) + (3 if dtype is np.float64 else 0)  # p² + q² of the doublings
     tanh = Counted.count - fused
     counted = parallel.operations(Network(), np.dtype(dtype), 2, 1)

@@ -1,7 +1,11 @@
 """compare(): the whole chain from simulation to verdict, on problems whose answer is known exactly."""
 
+from __future__ import annotations
+
 import itertools
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +23,18 @@ from simdrop_kernels.reference import train as reference
 SMALL = {"backend": "numpy", "record": 5}
 
 
-def tiny(keep_prob=0.6, **changes):
+def tiny(keep_prob: Any = 0.6, **changes: Any) -> Any:
     x = np.linspace(-1, 1, 3)
     return simdrop.Problem(x, np.sin(3 * x), **({"width": 2, "keep_prob": keep_prob} | changes))
 
 
-def exact_prediction(problem, theta0, *, lr, steps, grid):
+def exact_prediction(problem: Any, theta0: Any, *, lr: Any, steps: Any, grid: Any) -> Any:
     """E theta, E f and E R_S at every step, by training once for each sequence of masks."""
     m, p = problem.width, problem.keep_prob
     masks = np.array(list(itertools.product([0, 1], repeat=m * steps))).reshape(-1, steps, m)
     chance = np.prod(np.where(masks, p, 1 - p), axis=(1, 2))
     paths = np.tile(theta0, (len(masks), 1))
-    found = {"theta": [], "f": [], "risk": []}
+    found: dict[str, list[Any]] = {"theta": [], "f": [], "risk": []}
     for step in range(steps + 1):
         f, at_data = problem.predict(paths, grid), problem.predict(paths)
         risk = np.square(at_data - problem.y).sum(axis=(1, 2)) / (2 * problem.n_samples)
@@ -44,14 +48,14 @@ def exact_prediction(problem, theta0, *, lr, steps, grid):
     return {"exact": Predicted(counts=np.ones((steps + 1, 1)), **means)}
 
 
-def z_scores(problem, prediction, runs):
+def z_scores(problem: Any, prediction: Any, runs: Any) -> Any:
     """D² of each quantity in its standard errors, at every time after the first."""
     found = squared_distances(runs, prediction)
     return np.array([e.value[1:] / e.error[1:] for e in found.values()])
 
 
 @pytest.fixture(scope="module")
-def enumerated():
+def enumerated() -> Any:
     problem, steps, lr = tiny(), 4, 0.3
     theta0 = problem.init(seed=1)
     grid = np.linspace(-1, 1, 7)
@@ -61,7 +65,7 @@ def enumerated():
     return problem, theta0, lr, steps, grid, runs
 
 
-def test_the_exact_mean_is_at_no_distance(enumerated):
+def test_the_exact_mean_is_at_no_distance(enumerated: Any) -> None:
     """Masks of all 2^8 sequences: the ensemble's distances from their exact mean are noise.
 
     D² over its overestimated error stays below 4 in all of 12 cases; each fails once in more than 1000 trials.
@@ -71,7 +75,7 @@ def test_the_exact_mean_is_at_no_distance(enumerated):
     assert (z_scores(problem, exact, runs) < 4).all()
 
 
-def test_a_slightly_wrong_theory_is_at_a_distance(enumerated):
+def test_a_slightly_wrong_theory_is_at_a_distance(enumerated: Any) -> None:
     """Negative control: the exact mean at keep_prob 0.5 in place of 0.6 fails the same test in every quantity."""
     problem, theta0, lr, steps, grid, runs = enumerated
     wrong = exact_prediction(tiny(0.5), theta0, lr=lr, steps=steps, grid=grid)
@@ -79,7 +83,7 @@ def test_a_slightly_wrong_theory_is_at_a_distance(enumerated):
 
 
 @pytest.fixture(scope="module")
-def small():
+def small() -> Any:
     """The problem on which orders are measured: 4 points of sin 3x, 5 neurons, keep_prob 0.7, to t = 1."""
     found = data.load("sin")
     problem = simdrop.Problem(found.x, found.y, width=5, keep_prob=0.7)
@@ -87,7 +91,7 @@ def small():
     return problem, theta0
 
 
-def test_distances_are_those_of_four_million_members(small):
+def test_distances_are_those_of_four_million_members(small: Any) -> None:
     """At lr = 0.1, 4·10⁶ members lie 0.9733, 0.2890 and 0.1976 from the three flows (± 2e-4); 20000 must agree."""
     problem, theta0 = small
     found = compare(problem, theta0, lr=0.1, steps=10, members=20_000, seed=5, **SMALL)
@@ -99,7 +103,7 @@ def test_distances_are_those_of_four_million_members(small):
     assert "closer to the mean parameters" in found.summary["verdict"][-1]
 
 
-def test_without_dropout_only_the_learning_rate_is_left(small):
+def test_without_dropout_only_the_learning_rate_is_left(small: Any) -> None:
     """keep_prob = 1: no noise; gradient = averaged, at a distance of order lr; the modified flow one of order lr²."""
     problem, theta0 = small
     problem = simdrop.Problem(problem.x, problem.y, width=5, keep_prob=1.0)
@@ -119,7 +123,7 @@ def test_without_dropout_only_the_learning_rate_is_left(small):
     found.figure()  # nothing in it needs noise
 
 
-def test_noise_is_what_sampling_alone_gives(small):
+def test_noise_is_what_sampling_alone_gives(small: Any) -> None:
     """The spread of the mean parameters over 40 ensembles of 50 networks is the stated noise (± 4 errors)."""
     problem, theta0 = small
     settings = {"lr": 0.1, "steps": 5, "members": 50, "kinds": ["gradient"], **SMALL}
@@ -130,7 +134,7 @@ def test_noise_is_what_sampling_alone_gives(small):
     assert abs(squares.mean() - np.mean(stated**2)) < 4 * squares.std() / np.sqrt(40)
 
 
-def test_several_inputs_and_outputs(tmp_path):
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     """Real shapes: the grid is the data, everything is written and reads back, the figure is drawn."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((8, 3))
@@ -153,14 +157,14 @@ def test_several_inputs_and_outputs(tmp_path):
     assert [told[0] for told in seen if told[1] == 0] == ["simulate", "flows", "distances"]
 
 
-def test_only_the_flows_asked_for(small):
+def test_only_the_flows_asked_for(small: Any) -> None:
     problem, theta0 = small
     found = compare(problem, theta0, lr=0.1, steps=5, members=10, kinds=["modified"], **SMALL)
     assert list(found.flows["kind"].values) == ["gradient", "modified"]
     assert "against two predictions" in found.table()
 
 
-def test_sizes_follow_the_definitions(small):
+def test_sizes_follow_the_definitions(small: Any) -> None:
     """R_2 and its gradient are proportional to lr; the gradient of R_S falls to the flow's own slope."""
     problem, theta0 = small
     slow, fast = (compare(problem, theta0, lr=lr, steps=2, members=10, **SMALL).distances for lr in (0.01, 0.02))
@@ -171,7 +175,7 @@ def test_sizes_follow_the_definitions(small):
 
 
 @pytest.mark.filterwarnings("ignore::simdrop.errors.DivergenceWarning")
-def test_divergence_is_part_of_the_verdict():
+def test_divergence_is_part_of_the_verdict() -> None:
     problem = tiny(0.5, activation="quadratic")
     settings = {"lr": 0.2, "steps": 60, "members": 40, "seed": 3, **SMALL}
     found = compare(problem, np.ones(6), **settings)
@@ -184,7 +188,7 @@ def test_divergence_is_part_of_the_verdict():
         compare(problem, np.ones(6), **settings)
 
 
-def test_all_diverged_is_an_error(tmp_path):
+def test_all_diverged_is_an_error(tmp_path: Path) -> None:
     problem = tiny(0.5, activation="quadratic")
     with pytest.raises(Diverged, match="all members diverged"):
         compare(problem, np.ones(6), lr=0.8, steps=60, members=10, out=tmp_path, **SMALL)
@@ -214,27 +218,27 @@ def test_all_diverged_is_an_error(tmp_path):
         ({"seed": -1}, r"seed must be a whole number of at least 0, got -1"),
     ],
 )
-def test_refused_before_any_work(small, monkeypatch, changes, message):
+def test_refused_before_any_work(small: Any, monkeypatch: pytest.MonkeyPatch, changes: Any, message: Any) -> None:
     problem, theta0 = small
     monkeypatch.setattr("simdrop.study.comparison.compare.train", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(InvalidInput, match=message):
         compare(**({"problem": problem, "theta0": theta0, "lr": 0.1, "steps": 5, "members": 10} | SMALL | changes))
 
 
-def test_a_number_of_grid_points_needs_one_input():
+def test_a_number_of_grid_points_needs_one_input() -> None:
     x = np.ones((3, 2))
     problem = simdrop.Problem(x, x[:, 0], width=2)
     with pytest.raises(InvalidInput, match=r"grid can be a number of points for 1-D data only"):
         compare(problem, lr=0.1, steps=5, members=10, grid=20, **SMALL)
 
 
-def test_interrupt_in_the_simulation_keeps_what_was_recorded(tmp_path, small):
+def test_interrupt_in_the_simulation_keeps_what_was_recorded(tmp_path: Path, small: Any) -> None:
     """The interrupt arrives through the progress callback; what `simulate` recorded is on disk."""
     import signal
 
     problem, theta0 = small
 
-    def stop(stage, done, total):
+    def stop(stage: Any, done: Any, total: Any) -> None:
         if stage == "simulate" and done > 0:
             signal.raise_signal(signal.SIGINT)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,11 +17,11 @@ X = np.linspace(-12, 12, 15)
 PLANTED = np.array([[1.0, -6.0], [1.0, 6.0], [-1.0, 6.0]])
 
 
-def problem(width=30, **changes):
+def problem(width: Any = 30, **changes: Any) -> Any:
     return simdrop.Problem(X, np.sin(X), width=width, **changes)
 
 
-def planted(centers=PLANTED, each=10, jitter=0.01, outputs=1, seed=0):
+def planted(centers: Any = PLANTED, each: Any = 10, jitter: Any = 0.01, outputs: Any = 1, seed: Any = 0) -> Any:
     """theta of `each` neurons within `jitter` radians of each center (2,), lengths and outgoing weights random."""
     random = np.random.default_rng(seed)
     angle = np.arctan2(centers[:, 1], centers[:, 0]).repeat(each)
@@ -30,7 +32,7 @@ def planted(centers=PLANTED, each=10, jitter=0.01, outputs=1, seed=0):
     return np.concatenate([a.ravel(), w.ravel()]), angle
 
 
-def test_orientations_and_amplitudes_are_those_that_were_planted():
+def test_orientations_and_amplitudes_are_those_that_were_planted() -> None:
     theta, angle = planted()
     here = problem()
     np.testing.assert_allclose(condensation.orientations(here, theta), angle, rtol=1e-12)
@@ -43,12 +45,12 @@ def test_orientations_and_amplitudes_are_those_that_were_planted():
     )
 
 
-def test_an_angle_of_pi_is_minus_pi():
+def test_an_angle_of_pi_is_minus_pi() -> None:
     theta = np.concatenate([np.ones(2), [-1.0, 0.0, 1.0, 0.0]])
     np.testing.assert_array_equal(condensation.orientations(problem(2), theta), [-np.pi, 0])
 
 
-def test_clusters_find_what_was_planted():
+def test_clusters_find_what_was_planted() -> None:
     theta, angle = planted()
     theta[29] = 1e-3  # an outgoing weight: this neuron falls below the threshold
     found = condensation.clusters(problem(), theta)
@@ -66,7 +68,7 @@ def test_clusters_find_what_was_planted():
     assert found.holding(found.weight[0] - 1e-9) == 1
 
 
-def test_directions_up_to_their_sign():
+def test_directions_up_to_their_sign() -> None:
     """(1, -6) and (-1, 6) are one line."""
     theta, _ = planted()
     found = condensation.clusters(problem(), theta, signed=False)
@@ -81,7 +83,7 @@ def test_directions_up_to_their_sign():
     )
 
 
-def test_no_cluster_is_wider_than_its_diameter():
+def test_no_cluster_is_wider_than_its_diameter() -> None:
     """A chain of near neighbours all the way round is no cluster."""
     angle = np.linspace(-np.pi, np.pi, 200, endpoint=False)
     theta = np.concatenate([np.ones(200), np.stack([np.cos(angle), np.sin(angle)], axis=1).ravel()])
@@ -92,7 +94,7 @@ def test_no_cluster_is_wider_than_its_diameter():
         assert np.abs(np.angle(members[:, None] / members)).max() <= 0.2 + 1e-9
 
 
-def test_similarity_orders_neurons_into_blocks():
+def test_similarity_orders_neurons_into_blocks() -> None:
     random = np.random.default_rng(3)
     theta, _ = planted(PLANTED[:2])
     shuffled = random.permutation(20)
@@ -105,7 +107,7 @@ def test_similarity_orders_neurons_into_blocks():
     np.testing.assert_allclose(found.matrix, ways @ ways.T, atol=1e-12)
 
 
-def test_the_effective_ratio_counts_a_greedy_cover():
+def test_the_effective_ratio_counts_a_greedy_cover() -> None:
     theta, _ = planted()
     assert condensation.effective_ratio(problem(), theta) == pytest.approx(3 / 30)
     # at 0, 15, 30, 45, 60 degrees a cosine of 0.95 reaches 18: the rule takes 15 (covers 0, 15, 30), then 45 (45, 60)
@@ -116,7 +118,7 @@ def test_the_effective_ratio_counts_a_greedy_cover():
     assert condensation.effective_ratio(problem(5), theta) == pytest.approx(3 / 5)
 
 
-def test_shares_of_small_and_of_dead_neurons():
+def test_shares_of_small_and_of_dead_neurons() -> None:
     here = problem(4, activation="relu")
     # relu(x - 13) is 0 on the data, relu(x + 13) is not, relu(0) is, relu(x) is not
     w = np.array([[1.0, -13.0], [1.0, 13.0], [0.0, 0.0], [1.0, 0.0]])
@@ -127,7 +129,7 @@ def test_shares_of_small_and_of_dead_neurons():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 5))
-def test_nothing_depends_on_the_order_of_neurons_or_on_scale(seed, factor):
+def test_nothing_depends_on_the_order_of_neurons_or_on_scale(seed: Any, factor: Any) -> None:
     random = np.random.default_rng(seed)
     x = random.standard_normal((6, 3))
     here = simdrop.Problem(x, x[:, :2], width=8)
@@ -142,7 +144,7 @@ def test_nothing_depends_on_the_order_of_neurons_or_on_scale(seed, factor):
     np.testing.assert_array_equal(one.count, two.count)
 
 
-def test_along_a_run():
+def test_along_a_run() -> None:
     here = problem(6, keep_prob=0.8)
     runs = simdrop.simulate(here, here.init(members=3), lr=0.01, steps=20, record=3, keep_theta=True)
     found = condensation.along(here, runs, teacher=PLANTED)
@@ -173,12 +175,12 @@ def test_along_a_run():
         (lambda p: condensation.clusters(p, p.init()).holding(0), "share"),
     ],
 )
-def test_refused(call, message):
+def test_refused(call: Any, message: Any) -> None:
     with pytest.raises(InvalidInput, match=message):
         call(problem(6))
 
 
-def test_one_neuron_and_no_angle():
+def test_one_neuron_and_no_angle() -> None:
     with pytest.raises(InvalidInput, match="two are needed"):
         condensation.clusters(problem(1), np.ones(3))
     with pytest.raises(InvalidInput, match="d = 1"):

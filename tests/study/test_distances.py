@@ -1,5 +1,9 @@
 """simdrop.study.distances: unbiased squared distances and their jackknife errors, against ensembles of known law."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +12,7 @@ from simdrop.study.distances import Estimate, root, share_removed, squared_dista
 REPEATS, GROUPS, SIZE, DIM = 2000, 20, 5, 30
 
 
-def draws(offset, seed=0, counts=None):
+def draws(offset: Any, seed: Any = 0, counts: Any = None) -> Any:
     """Group means (REPEATS as time, G, K) of unit normals whose mean is `offset` away from 0 in every coordinate."""
     counts = np.full((REPEATS, GROUPS), SIZE) if counts is None else counts
     noise = np.random.default_rng(seed).standard_normal((REPEATS, GROUPS, DIM))
@@ -16,7 +20,7 @@ def draws(offset, seed=0, counts=None):
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.05, 0.5])
-def test_squared_distance_has_no_bias(offset):
+def test_squared_distance_has_no_bias(offset: Any) -> None:
     means, counts = draws(offset)
     found = squared_distance(means, counts, np.zeros((REPEATS, DIM))).value
     # Two-sided 4 standard errors: false alarm once in 16000.
@@ -26,7 +30,7 @@ def test_squared_distance_has_no_bias(offset):
     assert naive.mean() - DIM * offset**2 == pytest.approx(bias, rel=0.1)  # what was to be removed
 
 
-def test_unequal_and_empty_groups_have_no_bias():
+def test_unequal_and_empty_groups_have_no_bias() -> None:
     counts = np.tile(np.arange(GROUPS), (REPEATS, 1))  # one group lost all members
     means, counts = draws(0.2, counts=counts)
     means[:, 0] = np.nan
@@ -36,7 +40,7 @@ def test_unequal_and_empty_groups_have_no_bias():
 
 
 @pytest.mark.parametrize(("offset", "low", "high"), [(0.5, 0.95, 1.05), (0.05, 0.95, 1.45), (0.0, 1.2, 1.5)])
-def test_jackknife_error_is_the_spread_over_repeats(offset, low, high):
+def test_jackknife_error_is_the_spread_over_repeats(offset: Any, low: Any, high: Any) -> None:
     """Right where the distance is resolved, up to √2 too large at distance 0, as documented; never too small."""
     means, counts = draws(offset, seed=1)
     found = squared_distance(means, counts, np.zeros((REPEATS, DIM)))
@@ -44,7 +48,7 @@ def test_jackknife_error_is_the_spread_over_repeats(offset, low, high):
     assert low < claimed / found.value.std() < high
 
 
-def test_replicates_are_the_statistic_without_one_group():
+def test_replicates_are_the_statistic_without_one_group() -> None:
     means, counts = draws(0.3)
     prediction = np.random.default_rng(5).standard_normal((REPEATS, DIM))
     counts = counts + np.arange(GROUPS)
@@ -55,12 +59,12 @@ def test_replicates_are_the_statistic_without_one_group():
         np.testing.assert_allclose(whole.replicates[group], expected, rtol=1e-12)
 
 
-def test_two_groups_are_too_few():
+def test_two_groups_are_too_few() -> None:
     means, counts = draws(0.3)
     assert np.isnan(squared_distance(means[:1, :2], counts[:1, :2], np.zeros((1, DIM))).value).all()
 
 
-def test_error_of_a_mean_is_its_standard_error():
+def test_error_of_a_mean_is_its_standard_error() -> None:
     """For a mean, the jackknife's error is the textbook one, to rounding."""
     sample = np.random.default_rng(2).standard_normal(50)
     left_out = (sample.sum() - sample) / 49
@@ -68,13 +72,13 @@ def test_error_of_a_mean_is_its_standard_error():
     assert estimate.error == pytest.approx(sample.std(ddof=1) / np.sqrt(50), rel=1e-12)
 
 
-def test_root_carries_errors():
+def test_root_carries_errors() -> None:
     value, error = root(np.array([4.0, 0.0, -1.0, -9.0]), np.array([0.04, 1.0, 4.0, 1.0]))
     np.testing.assert_allclose(value, [2, 0, 0, 0])
     np.testing.assert_allclose(error, [0.01, 0.5, 1, 0.5], rtol=1e-4)
 
 
-def test_share_removed_and_its_error():
+def test_share_removed_and_its_error() -> None:
     """Plain 1 away in each coordinate, the other flow 0.1: it removes 90 %; errors agree with the spread."""
     means, counts = draws(1.0, seed=3, counts=np.full((REPEATS, GROUPS), 20 * SIZE))
     plain, other = (squared_distance(means, counts, np.full((REPEATS, DIM), c)) for c in (0.0, 0.9))
@@ -83,13 +87,13 @@ def test_share_removed_and_its_error():
     assert np.sqrt(np.mean(error**2)) / share.std() == pytest.approx(1, abs=0.1)
 
 
-def test_share_is_unknown_where_plain_gradient_flow_is_not_wrong():
+def test_share_is_unknown_where_plain_gradient_flow_is_not_wrong() -> None:
     means, counts = draws(0.0, seed=4)
     plain, other = (squared_distance(means, counts, np.full((REPEATS, DIM), c)) for c in (0.0, 0.05))
     assert np.isnan(share_removed(other, plain)[0]).mean() > 0.9
 
 
-def test_time_weights_are_the_trapezoidal_rule():
+def test_time_weights_are_the_trapezoidal_rule() -> None:
     times = np.array([0.0, 1.0, 3.0, 7.0])
     np.testing.assert_allclose(time_weights(times) @ times**2, np.trapezoid(times**2, times) / 7)
     assert time_weights(np.array([2.0])) == 1

@@ -1,5 +1,9 @@
 """Flatness on quadratics with known answers; against dense matrices, autograd, Hutchinson's estimate, SLSQP."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -13,7 +17,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 OBJECTIVES = ["risk", "risk+r1"]
 
 
-def quadratic(width=6, samples=9, **more):
+def quadratic(width: Any = 6, samples: Any = 9, **more: Any) -> Any:
     """A linear model in the output weights: its loss is a quadratic, with a known Hessian and minimum."""
     rng = np.random.default_rng(5)
     problem = simdrop.Problem(
@@ -27,7 +31,7 @@ def quadratic(width=6, samples=9, **more):
     return problem, problem.join(best, w), gram
 
 
-def wide(activation="tanh", width=150, outputs=2):
+def wide(activation: Any = "tanh", width: Any = 150, outputs: Any = 2) -> Any:
     """More parameters than are treated densely."""
     return enumeration.problem(activation=activation, width=width, samples=6, outputs=outputs)
 
@@ -35,7 +39,7 @@ def wide(activation="tanh", width=150, outputs=2):
 @pytest.mark.parametrize("activation", ["tanh", "softplus", "relu"])
 @pytest.mark.parametrize("train", ["both", "output", "input"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_trace_is_that_of_the_matrix(activation, train, objective):
+def test_trace_is_that_of_the_matrix(activation: Any, train: Any, objective: Any) -> None:
     drawn = enumeration.problem(activation=activation, outputs=2)
     problem = simdrop.Problem(
         drawn.x, drawn.y, width=4, keep_prob=0.6, activation=activation, output_scale=0.8, train=train
@@ -46,7 +50,7 @@ def test_trace_is_that_of_the_matrix(activation, train, objective):
     assert theory.hessian_trace(problem, theta[0], objective=objective).shape == ()
 
 
-def test_trace_in_blocks_of_rows(monkeypatch):
+def test_trace_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = enumeration.problem()
     theta = problem.init(seed=2, members=7)
     whole = theory.hessian_trace(problem, theta.reshape(7, 1, -1))
@@ -54,7 +58,7 @@ def test_trace_in_blocks_of_rows(monkeypatch):
     np.testing.assert_array_equal(theory.hessian_trace(problem, theta), whole[:, 0])
 
 
-def test_trace_against_hutchinson():
+def test_trace_against_hutchinson() -> None:
     """An estimate from products alone, ± its standard error; 4.5 of them are passed by chance once in 150 000."""
     problem = wide()
     theta = problem.init(seed=3)
@@ -70,7 +74,7 @@ def test_trace_against_hutchinson():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("end", ["largest", "smallest"])
-def test_eigenvalues_by_lanczos(objective, end):
+def test_eigenvalues_by_lanczos(objective: Any, end: Any) -> None:
     problem = wide()
     theta = problem.init(seed=5)
     dense = flatness.top_eigenvalues(problem, theta, count=4, objective=objective, end=end, method="dense")
@@ -80,7 +84,7 @@ def test_eigenvalues_by_lanczos(objective, end):
     np.testing.assert_allclose(dense, spectrum[::-1][:4] if end == "largest" else spectrum[:4], **EXACT)
 
 
-def test_eigenvalues_of_few_parameters():
+def test_eigenvalues_of_few_parameters() -> None:
     problem, theta, gram = quadratic()
     expected = np.sort(np.linalg.eigvalsh(gram))[::-1]
     np.testing.assert_allclose(flatness.top_eigenvalues(problem, theta, count=3), expected[:3], **EXACT)
@@ -88,7 +92,7 @@ def test_eigenvalues_of_few_parameters():
     np.testing.assert_allclose(lanczos, expected[:3], rtol=1e-8)
 
 
-def test_eigenvalues_where_no_neuron_is_alive():
+def test_eigenvalues_where_no_neuron_is_alive() -> None:
     problem = wide("relu", outputs=1)
     a, _ = problem.split(problem.init(seed=6))
     dead = problem.join(a, np.tile([0.0, 0.0, -1.0], (problem.width, 1)))
@@ -98,13 +102,13 @@ def test_eigenvalues_where_no_neuron_is_alive():
 
 
 @pytest.mark.peer
-def test_curvature_by_autograd():
+def test_curvature_by_autograd() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the independent autograd here")
     problem = enumeration.problem(outputs=2, width=5)
     start = problem.init(seed=7)
     x, y, cut = torch.tensor(problem.inputs), torch.tensor(problem.y), 10
 
-    def risk(theta):
+    def risk(theta: Any) -> Any:
         a, w = theta[:cut].reshape(2, 5), theta[cut:].reshape(5, -1)
         return ((problem.scale * torch.tanh(x @ w.T) @ a.T - y) ** 2).sum() / (2 * problem.n_samples)
 
@@ -115,7 +119,7 @@ def test_curvature_by_autograd():
 
 
 @pytest.mark.parametrize("train", ["both", "input"])
-def test_random_directions_have_the_norms_of_the_filters(train):
+def test_random_directions_have_the_norms_of_the_filters(train: Any) -> None:
     drawn = enumeration.problem(outputs=2)
     problem = simdrop.Problem(drawn.x, drawn.y, width=4, train=train)
     a, w = problem.split(problem.init(seed=8))
@@ -132,7 +136,7 @@ def test_random_directions_have_the_norms_of_the_filters(train):
     np.testing.assert_allclose(np.linalg.norm(problem.split(layer)[1]), np.linalg.norm(expected), **EXACT)
 
 
-def test_filter_normalised_lines_do_not_see_the_scale_of_relu_neurons():
+def test_filter_normalised_lines_do_not_see_the_scale_of_relu_neurons() -> None:
     """w_j -> k w_j, a_j -> a_j / k leaves the network; the row a is one filter, so k is the same for all neurons."""
     problem = enumeration.problem(activation="relu", outputs=1)
     theta = problem.init(seed=9)
@@ -146,7 +150,7 @@ def test_filter_normalised_lines_do_not_see_the_scale_of_relu_neurons():
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_lines_and_planes_of_a_quadratic(objective):
+def test_lines_and_planes_of_a_quadratic(objective: Any) -> None:
     problem, theta, gram = quadratic(keep_prob=1.0)
     ways = flatness.random_directions(problem, theta, count=4, seed=2)
     low = theory.risk(problem, theta)
@@ -162,7 +166,7 @@ def test_lines_and_planes_of_a_quadratic(objective):
     assert flatness.plane(problem, theta, alphas=[0, 0.1]).sizes == {"alpha": 2, "beta": 2}
 
 
-def test_lines_in_blocks_of_points(monkeypatch):
+def test_lines_in_blocks_of_points(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = enumeration.problem()
     theta = problem.init(seed=2)
     whole = flatness.lines(problem, theta, count=2)["loss"].values
@@ -170,7 +174,7 @@ def test_lines_in_blocks_of_points(monkeypatch):
     np.testing.assert_array_equal(flatness.lines(problem, theta, count=2)["loss"].values, whole)
 
 
-def test_interpolation_between_minima():
+def test_interpolation_between_minima() -> None:
     problem, theta, gram = quadratic(keep_prob=1.0)
     away = problem.join(*[part + 1 for part in problem.split(theta)])
     away[6:] = theta[6:]
@@ -190,7 +194,7 @@ def test_interpolation_between_minima():
 
 
 @pytest.mark.parametrize("ball", ["l2", "adaptive"])
-def test_sharpness_of_a_quadratic_at_its_minimum(ball):
+def test_sharpness_of_a_quadratic_at_its_minimum(ball: Any) -> None:
     problem, theta, gram = quadratic(keep_prob=1.0)
     unit = np.abs(theta[:6]) if ball == "adaptive" else np.ones(6)
     top = np.linalg.eigvalsh(unit * gram * unit[:, None])[-1]
@@ -203,7 +207,7 @@ def test_sharpness_of_a_quadratic_at_its_minimum(ball):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_sharpness_of_a_network_against_scipy(objective):
+def test_sharpness_of_a_network_against_scipy(objective: Any) -> None:
     """The same maximum by another method: SLSQP from many starts, away from any minimum, far beyond the quadratic."""
     from scipy.optimize import minimize
 
@@ -228,7 +232,7 @@ def test_sharpness_of_a_network_against_scipy(objective):
     np.testing.assert_allclose(found.rise, rise, rtol=1e-12)
 
 
-def test_along_a_run():
+def test_along_a_run() -> None:
     problem = enumeration.problem(outputs=1)
     runs = simdrop.simulate(
         problem, problem.init(seed=1), lr=0.1, steps=20, members=3, record=[0, 10, 20], keep_theta=[0, 2],
@@ -273,7 +277,7 @@ def test_along_a_run():
         (lambda p, t: theory.hessian_trace(p, t, objective="r2"), "unknown objective 'r2'"),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Any, message: Any) -> None:
     problem = enumeration.problem()
     with pytest.raises(InvalidInput, match=message):
         call(problem, problem.init())

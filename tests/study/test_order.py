@@ -157,4 +157,4 @@ def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop
 )
 def test_bad_input_is_refused(problem: simdrop.Problem, changed: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        order(problem, **changed)  # type: ignore[arg-type]
+        order(problem, **changed)

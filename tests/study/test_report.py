@@ -1,6 +1,10 @@
 """simdrop.study.comparison.table: summary.json, and numbers with their uncertainty."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from simdrop.output.numbers import plus_minus
 from simdrop.output.storage import write_json
 
 
-def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path):
+def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
     values = {"a": np.float64(1.5), "b": np.arange(2), "c": [np.nan, np.inf, np.int64(3)], 4: {"d": np.bool_(True)}}
     write_json(values, tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
@@ -30,11 +34,11 @@ def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path):
         (1.0, np.nan, "-"),
     ],
 )
-def test_plus_minus_shows_two_figures_of_the_error(value, error, text):
+def test_plus_minus_shows_two_figures_of_the_error(value: Any, error: Any, text: Any) -> None:
     assert plus_minus(value, error) == text
 
 
-def test_one_of_a_kind_is_told_in_the_singular():
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
     problem = simdrop.Problem([0.5], [0.5], width=1, keep_prob=0.8)
     table = simdrop.compare(problem, lr=0.1, steps=1, members=4, kinds=[], grid=[0.5], backend="numpy").table()
     assert table.startswith("4 networks of 1 tanh neuron with dropout")

@@ -1,5 +1,9 @@
 """Models that are known exactly: by enumeration of all noise, and against simulated ensembles."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import noise_enumeration
@@ -30,7 +34,7 @@ CASES = [
 ]
 
 
-def _enumerate(problem, theta, noise, lr, steps):
+def _enumerate(problem: Any, theta: Any, noise: Any, lr: Any, steps: Any) -> Any:
     """Mean (c, m) and second moment (c, m, m) of the output weights over all sequences of noise."""
     leaves = [(1.0, theta)]
     for _ in range(steps):
@@ -48,7 +52,7 @@ def _enumerate(problem, theta, noise, lr, steps):
 
 @pytest.mark.parametrize(("knobs", "settings", "steps"), CASES, ids=[f"{k} {s}" for k, s, _ in CASES])
 @pytest.mark.parametrize("lr", [0.1, 3.0])
-def test_linear_moments_by_enumeration(knobs, settings, steps, lr):
+def test_linear_moments_by_enumeration(knobs: Any, settings: Any, steps: Any, lr: Any) -> None:
     problem, noise = noise_enumeration.problem(train="output", **settings), Noise(**knobs)
     theta = problem.init(seed=2)
     found = linear_moments(problem, theta, lr=lr, steps=steps, noise=noise)
@@ -62,7 +66,7 @@ def test_linear_moments_by_enumeration(knobs, settings, steps, lr):
     assert np.abs(covariance).max() > 1e-5
 
 
-def test_one_step_is_the_theory_of_the_step():
+def test_one_step_is_the_theory_of_the_step() -> None:
     """The covariance after one step from a point is lr² Cov G, for everything at once."""
     problem = noise_enumeration.problem(train="output", width=7, samples=5, outputs=2, inputs=3, mask="sample")
     noise = Noise(masks=3, law="gaussian", batch_size=3, replace=True, label=0.2, parameter=0.1)
@@ -79,12 +83,12 @@ MEMBERS = 30_000
 FALSE_ALARM = 1e-6
 
 
-def _frozen(mask, keep_prob=0.7):
+def _frozen(mask: Any, keep_prob: Any = 0.7) -> Any:
     x = np.linspace(-1, 1, 4)
     return simdrop.Problem(x, np.sin(3 * x), width=4, keep_prob=keep_prob, mask=mask, train="output")
 
 
-def _meets(theta, exact):
+def _meets(theta: Any, exact: Any) -> Any:
     """Whether mean and covariance of theta (time, member, m) are those of `exact` at every time, by Bonferroni's bound.
 
     The exact mean is known, so that each entry of the covariance is a mean over members too, with a standard error.
@@ -108,7 +112,7 @@ def _meets(theta, exact):
 @pytest.mark.parametrize(("lr", "steps"), [(0.1, [1, 2, 5, 10]), (0.5, [1, 2, 5, 10]), (1.5, [1, 2, 3])])
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])  # a minute to compile
-def test_frozen_ensemble_meets_the_exact_moments(backend, mask, lr, steps):
+def test_frozen_ensemble_meets_the_exact_moments(backend: Any, mask: Any, lr: Any, steps: Any) -> None:
     """At lr 1.5 the spread grows a hundredfold with every step. False alarm: 1e-6; a wrong model must be found."""
     problem = _frozen(mask)
     theta0 = problem.init(seed=5)
@@ -126,11 +130,11 @@ def test_frozen_ensemble_meets_the_exact_moments(backend, mask, lr, steps):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_quadratic_solves_its_equations(order):
+def test_quadratic_solves_its_equations(order: Any) -> None:
     model = Quadratic(lr=0.3, x0=-1.7)
     rate = 2 if order == 1 else 2 * (1 + model.lr)
 
-    def slope(t, moments):
+    def slope(t: Any, moments: Any) -> Any:
         return [-rate * moments[0], -2 * rate * moments[1] + 4 * model.lr]
 
     times = np.linspace(0, 2, 5)
@@ -139,7 +143,7 @@ def test_quadratic_solves_its_equations(order):
 
 
 @pytest.mark.parametrize("lr", [0.1, 0.5, 1.0, 1.2])
-def test_quadratic_by_enumeration_and_simulation(lr):
+def test_quadratic_by_enumeration_and_simulation(lr: Any) -> None:
     model = Quadratic(lr=lr, x0=0.4)
     leaves = np.array([model.x0])
     for k in range(6):
@@ -155,7 +159,7 @@ def test_quadratic_by_enumeration_and_simulation(lr):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_quadratic_has_the_weak_orders_of_its_equations(order):
+def test_quadratic_has_the_weak_orders_of_its_equations(order: Any) -> None:
     """Errors of E X and E X² at time 1 fall by 2^order for each halving of lr."""
     errors = []
     for lr in (1 / 128, 1 / 256, 1 / 512, 1 / 1024):
@@ -182,7 +186,7 @@ def test_quadratic_has_the_weak_orders_of_its_equations(order):
         (lambda p, t: Quadratic(lr=0.1).simulate(3, members=0), "members must be a whole number of at least 1"),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Any, message: Any) -> None:
     problem = _frozen("step")
     with pytest.raises(InvalidInput, match=message):
         call(problem, problem.init())

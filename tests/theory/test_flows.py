@@ -1,5 +1,9 @@
 """Flows against an independent integration, exact conservation laws, limits, and each other."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -14,21 +18,21 @@ KINDS = {"gradient": "risk", "averaged": "risk+r1", "modified": "risk+r1+r2"}
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_flows_by_enumerated_gradients(mask):
+def test_flows_by_enumerated_gradients(mask: Any) -> None:
     """Right-hand sides from all masks (R_2's by finite differences), fixed small steps: another road throughout."""
     problem = enumeration.problem(mask=mask, width=2, samples=3)
     theta0, lr = problem.init(seed=1), 0.4
 
-    def averaged(theta):
+    def averaged(theta: Any) -> Any:
         return -enumeration.moments(problem, theta)[1]
 
-    def modified(theta):
-        def r2(points):
+    def modified(theta: Any) -> Any:
+        def r2(points: Any) -> Any:
             return np.array([lr / 4 * enumeration.moments(problem, point)[2] for point in points])
 
         return averaged(theta) - enumeration.central_difference(r2, theta, step=1e-3)
 
-    def gradient(theta):
+    def gradient(theta: Any) -> Any:
         a, w = problem.split(theta)
         h = np.tanh(problem.inputs @ w.T)
         e = problem.scale * h @ a.T - problem.y
@@ -42,7 +46,7 @@ def test_flows_by_enumerated_gradients(mask):
         np.testing.assert_allclose(found.risk, theory.risk(problem, expected), atol=5e-6)
 
 
-def test_kinds_differ_and_the_right_loss_falls():
+def test_kinds_differ_and_the_right_loss_falls() -> None:
     problem = enumeration.problem(width=6)
     theta0 = problem.init(seed=2)
     times = np.linspace(0, 5, 21)
@@ -59,7 +63,7 @@ def test_kinds_differ_and_the_right_loss_falls():
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_without_dropout(mask):
+def test_without_dropout(mask: Any) -> None:
     """At keep_prob 1 averaging changes nothing; what R_2 leaves is gradient descent's own lr/4 |∇R_S|²."""
     problem = enumeration.problem(mask=mask, keep_prob=1.0)
     theta0 = problem.init(seed=3)
@@ -68,7 +72,7 @@ def test_without_dropout(mask):
     )
     np.testing.assert_array_equal(gradient, averaged)
 
-    def slope(theta):
+    def slope(theta: Any) -> Any:
         first = theory.gradient(problem, theta, objective="risk")
         return -first - 0.15 * theory.hessian_product(problem, theta, first, objective="risk")
 
@@ -87,7 +91,7 @@ def test_without_dropout(mask):
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
-def test_balance_is_conserved(activation):
+def test_balance_is_conserved(activation: Any) -> None:
     """For homogeneous activations a_j² - |w_j|² is constant along the flows of R_S and of R_S + R_1, not of R_2."""
     problem = enumeration.problem(activation=activation, width=5)
     theta0 = problem.init(seed=4)
@@ -104,7 +108,7 @@ def test_balance_is_conserved(activation):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_methods_agree(kind, outputs):
+def test_methods_agree(kind: Any, outputs: Any) -> None:
     problem = enumeration.problem(width=7, outputs=outputs)
     theta0 = problem.init(seed=5)
     options = {"lr": 0.2, "times": np.linspace(0, 3, 7), "kind": kind}
@@ -117,12 +121,12 @@ def test_methods_agree(kind, outputs):
         assert looser.attrs["nfev"] < other.attrs["nfev"]
 
 
-def condensation(width):
+def condensation(width: Any) -> Any:
     x = np.linspace(-12, 12, 15)
     return simdrop.Problem(x, np.tanh(x - 6) + np.tanh(x + 6), width=width)
 
 
-def test_wide_networks_are_stiff_and_cheap():
+def test_wide_networks_are_stiff_and_cheap() -> None:
     """Width 1000 to time 100 by a method that takes few evaluations at any width."""
     problem = condensation(1000)
     theta0 = problem.init(gamma=0.2)
@@ -135,7 +139,7 @@ def test_wide_networks_are_stiff_and_cheap():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bdf_has_the_jacobian_of_its_flow(kind):
+def test_bdf_has_the_jacobian_of_its_flow(kind: Any) -> None:
     """Exact for R_S and R_S + R_1; with R_2 it captures most of the stiff part."""
     from simdrop.theory.flows.stiff import Jacobian
 
@@ -153,7 +157,7 @@ def test_bdf_has_the_jacobian_of_its_flow(kind):
     assert error < (0.05 if kind == "modified" else 1e-8)
 
 
-def test_result_says_what_was_done():
+def test_result_says_what_was_done() -> None:
     problem = enumeration.problem()
     path = theory.flow(problem, problem.init(), lr=0.1, times=TIMES, kind="modified", rtol=1e-6)
     assert path.theta.dims == ("time", "param")
@@ -183,14 +187,14 @@ def test_result_says_what_was_done():
         ({"theta0": np.zeros((2, 16))}, "theta0 must be one vector"),
     ],
 )
-def test_bad_input(changes, message):
+def test_bad_input(changes: Any, message: Any) -> None:
     problem = enumeration.problem()
     options = {"theta0": problem.init(), "lr": 0.1, "times": TIMES} | changes
     with pytest.raises(InvalidInput, match=message):
         theory.flow(problem, options.pop("theta0"), **options)
 
 
-def test_bdf_refuses_what_it_does_not_suit():
+def test_bdf_refuses_what_it_does_not_suit() -> None:
     problem = enumeration.problem(samples=2001, width=2)
     with pytest.raises(InvalidInput, match=r"method 'BDF' does not suit this problem: .* 2001 outputs"):
         theory.flow(problem, problem.init(), lr=0.1, times=1.0, method="BDF")
@@ -198,7 +202,7 @@ def test_bdf_refuses_what_it_does_not_suit():
 
 
 @pytest.mark.parametrize("method", ["auto", "BDF"])
-def test_failure_is_an_error(method):
+def test_failure_is_an_error(method: Any) -> None:
     problem = enumeration.problem(activation="quadratic")
     with pytest.raises(FlowFailed, match="no finite derivative at time 0 of 1"):
         theory.flow(problem, 1e150 * problem.init(), lr=0.1, times=[0.0, 1.0], kind="averaged", method=method)
@@ -206,14 +210,14 @@ def test_failure_is_an_error(method):
 
 @pytest.mark.parametrize("kind", ["modified", "mean-covariance", "pathwise"])
 @pytest.mark.parametrize("method", ["auto", "DOP853", "RK45"])
-def test_an_lr_beyond_all_bounds_ends_in_one_line(kind, method):
+def test_an_lr_beyond_all_bounds_ends_in_one_line(kind: Any, method: Any) -> None:
     """Errors of steps that underflow to 0 are divided by, under warnings that are errors here."""
     problem = simdrop.Problem(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5), width=3, keep_prob=0.8)
     with pytest.raises(FlowFailed, match=r"^the flow (could not be followed beyond|has no finite derivative at) time"):
         theory.flow(problem, problem.init(), lr=1e300, times=1e300, kind=kind, method=method)
 
 
-def test_finite_time_blow_up_is_an_error():
+def test_finite_time_blow_up_is_an_error() -> None:
     with pytest.raises(FlowFailed, match=r"(beyond|infinite at about) time (0\.99\d*|1) of 2"):
         integrate(lambda _, y: y**2, np.ones(1), np.linspace(0, 2, 201), rtol=1e-6, atol=1e-9, method="DOP853")
 
@@ -228,12 +232,12 @@ def test_finite_time_blow_up_is_an_error():
     ],
 )
 @pytest.mark.parametrize("method", ["DOP853", "RK45"])
-def test_growth_that_stays_finite_is_followed(slope, end, expected, method):
+def test_growth_that_stays_finite_is_followed(slope: Any, end: Any, expected: Any, method: Any) -> None:
     found, _ = integrate(slope, np.ones(1), np.array([end]), rtol=1e-9, atol=1e-9, method=method)
     np.testing.assert_allclose(found[-1], expected, rtol=1e-2)
 
 
-def test_a_solver_that_gives_up_before_the_first_time_is_an_error():
+def test_a_solver_that_gives_up_before_the_first_time_is_an_error() -> None:
     """SciPy then returns lists; it gives up where the step that it needs is below the spacing of numbers."""
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, np.sin(3 * x), width=4, keep_prob=0.5)

@@ -1,5 +1,9 @@
 """The mean-covariance flow: its equations by finite differences, exact cases, low rank against dense, its order."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -16,7 +20,7 @@ from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 MASKS = ["step", "sample"]
 
 
-def table_problem(**changes):
+def table_problem(**changes: Any) -> Any:
     """Five neurons, four samples: sin 3x, from one fixed start."""
     rng = np.random.default_rng(3)
     x = np.linspace(-1, 1, 4)
@@ -24,14 +28,14 @@ def table_problem(**changes):
     return problem, np.concatenate([rng.standard_normal(5), rng.standard_normal(10)])
 
 
-def random_covariance(params, seed=0):
+def random_covariance(params: Any, seed: Any = 0) -> Any:
     root = np.random.default_rng(seed).standard_normal((params, params))
     return root @ root.T / params
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_gradient_of_the_trace(activation, outputs):
+def test_gradient_of_the_trace(activation: Any, outputs: Any) -> None:
     """∇ tr(H C) against differences of the Hessian: third derivatives of the activation enter."""
     problem = enumeration.problem(activation=activation, outputs=outputs)
     theta = problem.init(seed=1)
@@ -40,7 +44,7 @@ def test_gradient_of_the_trace(activation, outputs):
     blocks = covariance[own[:, :, None], own[:, None, :]]
     for objective in ("risk", "risk+r1"):
 
-        def trace(points, objective=objective):
+        def trace(points: Any, objective: Any = objective) -> Any:
             return np.array([(theory.hessian(problem, p, objective=objective) * covariance).sum() for p in points])
 
         curvature = Curvature.at(problem, theta, objective=objective, order=3)
@@ -51,22 +55,22 @@ def test_gradient_of_the_trace(activation, outputs):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_equations_by_enumeration(mask):
+def test_equations_by_enumeration(mask: Any) -> None:
     """A few Runge-Kutta steps along right-hand sides from all masks and finite differences."""
     problem, lr = enumeration.problem(mask=mask, width=2, samples=2, activation="gelu"), 0.3
     theta0, start = problem.init(seed=2), random_covariance(problem.n_params) / 20
     params = theta0.size
 
-    def gradient(points):
+    def gradient(points: Any) -> Any:
         return np.array([enumeration.moments(problem, p)[1] for p in points])
 
-    def hessian(point):
+    def hessian(point: Any) -> Any:
         return enumeration.central_difference(gradient, point, step=2e-3)
 
-    def slope(state):
+    def slope(state: Any) -> Any:
         mean, covariance = state[:params], state[params:].reshape(params, params)
 
-        def potential(points):
+        def potential(points: Any) -> Any:
             values = []
             for p in points:
                 force = gradient(p[None])[0]
@@ -89,7 +93,7 @@ def test_equations_by_enumeration(mask):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_mean_of_the_ensemble_to_second_order(mask):
+def test_mean_of_the_ensemble_to_second_order(mask: Any) -> None:
     """Against simulated ensembles: halving lr divides the error by about 4, where the averaged flow's is halved.
 
     Each error is at least 15 standard errors of the ensemble's mean, so that one deviation moves a slope by 0.1.
@@ -113,7 +117,7 @@ def test_mean_of_the_ensemble_to_second_order(mask):
     assert averaged < 1.5
 
 
-def test_a_linear_model_is_exact_but_for_the_steps():
+def test_a_linear_model_is_exact_but_for_the_steps() -> None:
     """For a linear network with w fixed the loss is quadratic; with one neuron and w = 0 it stays so.
 
     Then m' and C' have constant coefficients in a: the flow must meet the discrete recursion to O(lr).
@@ -138,7 +142,7 @@ def test_a_linear_model_is_exact_but_for_the_steps():
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_low_rank_converges_to_dense(mask, outputs, monkeypatch):
+def test_low_rank_converges_to_dense(mask: Any, outputs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = enumeration.problem(mask=mask, width=8, outputs=outputs, samples=3, keep_prob=0.8)
     theta0, params = problem.init(seed=3, scale=0.7), problem.n_params
     start = 0.01 if outputs == 1 else random_covariance(params) / 100
@@ -166,7 +170,7 @@ def test_low_rank_converges_to_dense(mask, outputs, monkeypatch):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_parts_of_the_covariance_add_up(mask):
+def test_parts_of_the_covariance_add_up(mask: Any) -> None:
     """N + K is H, Σ_D + Σ_X is Σ: a frozen step solves the Lyapunov equation of H and Σ."""
     problem = enumeration.problem(mask=mask, width=5, outputs=2, samples=3)
     theta, lr = problem.init(seed=4), 0.2
@@ -180,7 +184,7 @@ def test_parts_of_the_covariance_add_up(mask):
     hessian, noise = theory.hessian(problem, theta), theory.noise_covariance(problem, theta)
     from scipy.integrate import solve_ivp
 
-    def slope(_, c):
+    def slope(_: Any, c: Any) -> Any:
         c = c.reshape(hessian.shape)
         return (lr * noise - hessian @ c - c @ hessian).ravel()
 
@@ -196,7 +200,7 @@ def test_parts_of_the_covariance_add_up(mask):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_mean_output_to_second_order(outputs):
+def test_mean_output_to_second_order(outputs: Any) -> None:
     """Against the mean over a small Gaussian cloud, by its own symmetric quadrature."""
     problem = enumeration.problem(outputs=outputs, activation="tanh")
     theta, covariance = problem.init(seed=5), 1e-4 * random_covariance(problem.n_params)
@@ -210,7 +214,7 @@ def test_mean_output_to_second_order(outputs):
     assert np.abs(found - expected).max() < 0.02 * np.abs(plain - expected).max()
 
 
-def test_width_1000():
+def test_width_1000() -> None:
     """A few steps at 3000 parameters; what the low rank loses is reported and small."""
     x = np.linspace(-12, 12, 15)
     problem = simdrop.Problem(x, np.tanh(x - 6) + np.tanh(x + 6), width=1000, output_scale="1/sqrt(m)")
@@ -234,21 +238,21 @@ def test_width_1000():
         ({"kind": "modified", "covariance0": 1.0}, "covariance0 is an option of kind 'mean-covariance'"),
     ],
 )
-def test_bad_input(changes, message):
+def test_bad_input(changes: Any, message: Any) -> None:
     problem, theta0 = table_problem()
     with pytest.raises(InvalidInput, match=message):
         simdrop.flow(problem, theta0, **{"lr": 0.1, "times": 1.0, "kind": "mean-covariance", **changes})
 
 
 @pytest.mark.parametrize("rank", [None, 4])
-def test_failure_is_an_error(rank):
+def test_failure_is_an_error(rank: Any) -> None:
     problem, theta0 = table_problem(activation="quadratic")
     with pytest.raises(FlowFailed, match="time 0"):
         simdrop.flow(problem, 1e150 * theta0, lr=0.1, times=1.0, kind="mean-covariance", rank=rank)
 
 
 @pytest.mark.parametrize("rank", [None, pytest.param(6, marks=pytest.mark.slow)])
-def test_blow_up_of_the_closure_is_an_error(rank):
+def test_blow_up_of_the_closure_is_an_error(rank: Any) -> None:
     """Far outside its reach (a spread as large as theta, negative curvature) C becomes infinite in finite time."""
     problem, theta0 = table_problem(keep_prob=0.5)
     with pytest.raises(FlowFailed, match=r"could not be followed beyond time|becomes infinite"):
@@ -257,7 +261,7 @@ def test_blow_up_of_the_closure_is_an_error(rank):
         )
 
 
-def test_a_spread_that_becomes_infinite_is_given_up_early():
+def test_a_spread_that_becomes_infinite_is_given_up_early() -> None:
     """Far beyond the closure: without a look at the growth this took ten times as many evaluations."""
     x = np.linspace(-3, 3, 6)
     problem = simdrop.Problem(x, np.tanh(x - 1) + np.tanh(x + 1), width=4, keep_prob=0.5)

@@ -1,5 +1,9 @@
 """How fast each flow's error falls with the learning rate, against large ensembles: its order, measured."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +16,7 @@ KINDS = ("gradient", "averaged", "modified", "mean-covariance")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_orders_of_the_flows(mask):
+def test_orders_of_the_flows(mask: Any) -> None:
     """Slopes between learning rates, of the distance from the mean parameters at time 1.
 
     Every error counted is at least 4 standard errors of the ensemble's mean, in any direction: such a slope is off by

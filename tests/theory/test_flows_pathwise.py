@@ -1,5 +1,9 @@
 """The pathwise flow: an independent integration under the same masks, and its order against simulated members."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration
@@ -10,7 +14,7 @@ from simdrop.errors import FlowFailed, InvalidInput
 MASKS = ["step", "sample"]
 
 
-def table_problem(**changes):
+def table_problem(**changes: Any) -> Any:
     """Five neurons, four samples: sin 3x, from one fixed start."""
     rng = np.random.default_rng(3)
     x = np.linspace(-1, 1, 4)
@@ -20,7 +24,7 @@ def table_problem(**changes):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("corrected", [False, True])
-def test_right_hand_side_by_finite_differences(mask, corrected):
+def test_right_hand_side_by_finite_differences(mask: Any, corrected: Any) -> None:
     """Runge-Kutta steps along differences of a loss that knows only what a mask is."""
     problem, lr = enumeration.problem(mask=mask, outputs=2, width=2, samples=3), 0.2
     theta0 = problem.init(seed=1)
@@ -30,8 +34,8 @@ def test_right_hand_side_by_finite_differences(mask, corrected):
         kept = simdrop.masks(seed=9, member=4, step=step, width=2, keep_prob=problem.keep_prob, samples=samples)
         kept = np.broadcast_to(kept, (problem.n_samples, 2))[None]
 
-        def slope(point, kept=kept):
-            def loss(points):
+        def slope(point: Any, kept: Any = kept) -> Any:
+            def loss(points: Any) -> Any:
                 values = [enumeration.per_mask(problem, p, kept) for p in points]
                 return np.array([r[0] + corrected * lr / 4 * (g[0] ** 2).sum() for r, g in values])
 
@@ -48,10 +52,10 @@ def test_right_hand_side_by_finite_differences(mask, corrected):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_order_against_simulated_members(mask):
+def test_order_against_simulated_members(mask: Any) -> None:
     """Plain: first order in lr; corrected: second. Same seed and member, same masks, at every step."""
     problem, theta0 = table_problem(mask=mask)
-    errors = []
+    errors: list[Any] = []
     for lr in (0.05, 0.025):
         steps = round(1 / lr)
         runs = simdrop.simulate(
@@ -72,7 +76,7 @@ def test_order_against_simulated_members(mask):
     assert 1.7 < corrected < 2.3
 
 
-def test_times_within_and_between_steps():
+def test_times_within_and_between_steps() -> None:
     problem, theta0 = table_problem()
     options = {"lr": 0.1, "kind": "pathwise", "seed": 1}
     times = np.array([0.0, 0.03, 0.1, 0.25, 0.3, 0.7])
@@ -85,7 +89,7 @@ def test_times_within_and_between_steps():
     assert simdrop.flow(problem, theta0, times=0.7, **options).attrs["nfev"] < 8 * 60
 
 
-def test_without_dropout_it_is_the_gradient_flow():
+def test_without_dropout_it_is_the_gradient_flow() -> None:
     problem, theta0 = table_problem(keep_prob=1.0)
     plain = simdrop.flow(problem, theta0, lr=0.1, times=1.0, kind="pathwise", corrected=False)
     np.testing.assert_allclose(plain.theta, simdrop.flow(problem, theta0, lr=0.1, times=1.0).theta, atol=1e-7)
@@ -94,7 +98,7 @@ def test_without_dropout_it_is_the_gradient_flow():
     np.testing.assert_allclose(corrected.theta, modified.theta, atol=1e-7)
 
 
-def test_result_says_whose_masks():
+def test_result_says_whose_masks() -> None:
     problem, theta0 = table_problem()
     path = simdrop.flow(problem, theta0, lr=0.1, times=[0, 0.5], kind="pathwise", seed=3, member=2, method="RK45")
     assert [path.attrs[name] for name in ("seed", "member", "corrected", "method")] == [3, 2, 1, "RK45"]
@@ -113,13 +117,13 @@ def test_result_says_whose_masks():
         ({"rank": 3}, "rank is an option of kind 'mean-covariance', not of 'pathwise'"),
     ],
 )
-def test_bad_input(changes, message):
+def test_bad_input(changes: Any, message: Any) -> None:
     problem, theta0 = table_problem()
     with pytest.raises(InvalidInput, match=message):
         simdrop.flow(problem, theta0, **{"lr": 0.1, "times": 1.0, "kind": "pathwise", **changes})
 
 
-def test_failure_is_an_error():
+def test_failure_is_an_error() -> None:
     problem, theta0 = table_problem(activation="quadratic")
     with pytest.raises(FlowFailed, match="no finite derivative at time 0"):
         simdrop.flow(problem, 1e150 * theta0, lr=0.1, times=1.0, kind="pathwise")

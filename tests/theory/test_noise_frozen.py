@@ -1,5 +1,9 @@
 """Frozen weights in theory: gradients, Hessians and flows move the trained parameters alone."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import enumeration, noise_enumeration
@@ -14,7 +18,7 @@ from simdrop.theory.exact import linear_moments
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
 
 
-def _trained(problem):
+def _trained(problem: Any) -> Any:
     cut = problem.n_outputs * problem.width
     kept = np.ones(problem.n_params)
     kept[slice(cut, None) if problem.train == "output" else slice(cut)] = 0
@@ -24,7 +28,7 @@ def _trained(problem):
 @pytest.mark.parametrize("train", ["output", "input"])
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize(("width", "samples", "outputs"), [(2, 4, 2), (5, 2, 1)], ids=["few neurons", "many"])
-def test_gradients_and_hessians(train, mask, width, samples, outputs):
+def test_gradients_and_hessians(train: Any, mask: Any, width: Any, samples: Any, outputs: Any) -> None:
     """Both forms of the sum over pairs of neurons (`pairs` where they are few) leave out the frozen components."""
     problem = noise_enumeration.problem(train=train, mask=mask, width=width, samples=samples, outputs=outputs)
     theta, kept = problem.init(seed=1), _trained(problem)
@@ -48,7 +52,7 @@ def test_gradients_and_hessians(train, mask, width, samples, outputs):
 
 @pytest.mark.parametrize("train", ["output", "input"])
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_moments_by_enumeration(train, mask):
+def test_moments_by_enumeration(train: Any, mask: Any) -> None:
     problem = noise_enumeration.problem(train=train, mask=mask, width=3, samples=2, outputs=2)
     theta = problem.init(seed=1)
     loss, mean, covariance = noise_enumeration.moments(problem, theta, Noise())
@@ -62,7 +66,7 @@ def test_moments_by_enumeration(train, mask):
     assert (gradient != 0).any()
 
 
-def _problem(train="output", width=6):
+def _problem(train: Any = "output", width: Any = 6) -> Any:
     x = np.linspace(-1, 1, 4)
     return simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.7, train=train)
 
@@ -81,7 +85,7 @@ FLOWS = [
 
 @pytest.mark.parametrize("train", ["output", "input"])
 @pytest.mark.parametrize("options", FLOWS, ids=str)
-def test_flows_leave_frozen_weights(options, train):
+def test_flows_leave_frozen_weights(options: Any, train: Any) -> None:
     problem = _problem(train)
     theta0, kept = problem.init(seed=5), _trained(problem)
     path = simdrop.flow(problem, theta0, lr=0.1, times=[0.5, 1.0], **options)
@@ -93,7 +97,7 @@ def test_flows_leave_frozen_weights(options, train):
         assert (path.theta_std.values[:, kept == 1] > 1e-4).all()
 
 
-def test_averaged_flow_of_the_linear_model():
+def test_averaged_flow_of_the_linear_model() -> None:
     """a' = -(M a - b) has a solution by the exponential of M."""
     problem = _problem()
     theta0 = problem.init(seed=5)
@@ -108,7 +112,7 @@ def test_averaged_flow_of_the_linear_model():
     np.testing.assert_allclose(path.theta.values[:, :6], wanted, rtol=1e-8)
 
 
-def test_mean_covariance_flow_of_the_linear_model():
+def test_mean_covariance_flow_of_the_linear_model() -> None:
     """Against the exact moments its errors fall by four with each halving of lr; dense and low rank agree."""
     problem, errors = _problem(), []
     theta0 = problem.init(seed=5)
@@ -126,7 +130,7 @@ def test_mean_covariance_flow_of_the_linear_model():
 
 
 @pytest.mark.parametrize("covariance0", [0.1, np.full(18, 0.1), 0.1 * np.eye(18)])
-def test_an_initial_spread_of_frozen_weights_is_refused(covariance0):
+def test_an_initial_spread_of_frozen_weights_is_refused(covariance0: Any) -> None:
     problem = _problem()
     with pytest.raises(InvalidInput, match="covariance0 must be zero for the parameters that are not trained"):
         simdrop.flow(

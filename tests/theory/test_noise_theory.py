@@ -1,5 +1,9 @@
 """Mean, second moment and covariance of a step under every noise, against the enumeration of all of it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from oracles import noise_enumeration
@@ -45,7 +49,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("knobs", "settings"), CASES, ids=[f"{k} {s}" for k, s in CASES])
-def test_by_enumeration(knobs, settings):
+def test_by_enumeration(knobs: Any, settings: Any) -> None:
     problem, noise = noise_enumeration.problem(**settings), Noise(**knobs)
     theta = problem.init(seed=4)
     loss, mean, covariance = noise_enumeration.moments(problem, theta, noise)

@@ -1,5 +1,9 @@
 """Losses, noise and curvature against all masks, finite differences and PyTorch."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import mpmath
 import numpy as np
 import pytest
@@ -16,13 +20,13 @@ EXACT = {"rtol": 1e-11, "atol": 1e-13}
 MASKS = ["step", "sample"]
 
 
-def by_enumeration(problem, theta):
+def by_enumeration(problem: Any, theta: Any) -> Any:
     oracle = enumeration.moments if problem.mask == "step" else enumeration.moments_by_sample
     return oracle(problem, theta)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_derivatives_of_activations_by_mpmath(name):
+def test_derivatives_of_activations_by_mpmath(name: Any) -> None:
     z = np.array([-4.0, -1.3, -0.2, 0.3, 1.1, 2.9])
     found = ACTIVATIONS[name].derivatives(z, 3)
     for order, values in enumerate(found):
@@ -33,7 +37,7 @@ def test_derivatives_of_activations_by_mpmath(name):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_losses_and_their_gradients(mask, outputs):
+def test_losses_and_their_gradients(mask: Any, outputs: Any) -> None:
     problem = enumeration.problem(mask=mask, outputs=outputs)
     theta = problem.init(seed=1)
     loss, mean, moment, _ = by_enumeration(problem, theta)
@@ -58,7 +62,7 @@ def test_losses_and_their_gradients(mask, outputs):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("activation", ["tanh", "softplus"])
-def test_covariance_by_enumeration(mask, outputs, activation):
+def test_covariance_by_enumeration(mask: Any, outputs: Any, activation: Any) -> None:
     problem = enumeration.problem(activation=activation, mask=mask, outputs=outputs, width=6)
     theta = problem.init(seed=2)
     _, mean, moment, covariance = by_enumeration(problem, theta)
@@ -74,7 +78,7 @@ def test_covariance_by_enumeration(mask, outputs, activation):
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_draws_have_the_covariance(mask, outputs):
+def test_draws_have_the_covariance(mask: Any, outputs: Any) -> None:
     """A draw is linear in its normals: feeding unit vectors gives a square root of the covariance, exactly."""
     problem = enumeration.problem(mask=mask, outputs=outputs)
     theta = problem.init(seed=3)
@@ -93,7 +97,7 @@ def test_draws_have_the_covariance(mask, outputs):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_dropout_gradient_under_given_masks(outputs):
+def test_dropout_gradient_under_given_masks(outputs: Any) -> None:
     problem = enumeration.problem(outputs=outputs)
     theta = problem.init(seed=4)
     kept = np.random.default_rng(1).random((problem.n_samples, problem.width)) < 0.6
@@ -107,7 +111,7 @@ def test_dropout_gradient_under_given_masks(outputs):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_hessians_by_finite_differences(activation, outputs):
+def test_hessians_by_finite_differences(activation: Any, outputs: Any) -> None:
     problem = enumeration.problem(activation=activation, outputs=outputs)
     theta = problem.init(seed=5)
     for objective in ("risk", "risk+r1"):
@@ -126,7 +130,7 @@ def test_hessians_by_finite_differences(activation, outputs):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_gradients_and_hessian_by_autograd(outputs):
+def test_gradients_and_hessian_by_autograd(outputs: Any) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the independent autograd here")
     problem = enumeration.problem(outputs=outputs)
     start = problem.init(seed=6)
@@ -134,15 +138,15 @@ def test_gradients_and_hessian_by_autograd(outputs):
     n, m, p = problem.n_samples, problem.width, problem.keep_prob
     cut = outputs * m
 
-    def network(theta, kept):
+    def network(theta: Any, kept: Any) -> Any:
         a, w = theta[:cut].reshape(outputs, m), theta[cut:].reshape(m, -1)
         return torch.tanh(x @ w.T) * kept, problem.scale * a
 
-    def r_drop(theta, kept):
+    def r_drop(theta: Any, kept: Any) -> Any:
         hidden, a = network(theta, kept / p)
         return ((hidden @ a.T - y) ** 2).sum() / (2 * n)
 
-    def averaged(theta):
+    def averaged(theta: Any) -> Any:
         hidden, a = network(theta, 1.0)
         r1 = (1 - p) / p * ((hidden**2) @ (a**2).T).sum() / (2 * n)
         return r_drop(theta, p) + r1
@@ -158,7 +162,7 @@ def test_gradients_and_hessian_by_autograd(outputs):
         np.testing.assert_allclose(theory.dropout_gradient(problem, start, kept), one.numpy(), **EXACT)
 
 
-def test_wide_inputs_choose_the_cheaper_order():
+def test_wide_inputs_choose_the_cheaper_order() -> None:
     """More outputs on the data than neurons, and fewer: the same covariance product."""
     for samples, width in ((12, 3), (3, 12)):
         problem = enumeration.problem(samples=samples, width=width, outputs=2)
@@ -184,7 +188,7 @@ def test_wide_inputs_choose_the_cheaper_order():
         (lambda p, t: theory.dropout_gradient(p, t, np.ones((3, 4), dtype=bool)), r"\(4,\) or \(4, 4\)"),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Any, message: Any) -> None:
     problem = enumeration.problem()
     with pytest.raises(InvalidInput, match=message):
         call(problem, problem.init())
