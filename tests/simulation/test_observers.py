@@ -126,7 +126,7 @@ def test_an_error_in_a_function_keeps_what_was_recorded(argument: str, name: str
     given: Any = fail if argument == "stop" else {"mine": fail}
     with pytest.raises(InvalidInput if argument == "stop" else ZeroDivisionError) as caught:
         _run(**{argument: given})
-    partial = caught.value.partial  # type: ignore[attr-defined]
+    partial = caught.value.partial
     recorded = 4 if argument == "stop" else 2
     np.testing.assert_array_equal(np.isfinite(partial["risk_mean"].values[:recorded]), True)
     assert partial.attrs["interrupted"] == 1
