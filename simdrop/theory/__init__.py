@@ -4,7 +4,9 @@ from .curvature import hessian, hessian_operator, hessian_product, hessian_trace
 from .exact import Quadratic, linear_moments
 from .flows.closure import mean_output
 from .flows.flow import flow
+from .limit_point import limit_point
 from .losses import gradient, loss, modified_loss, r1, r2, risk
+from .manifold_paths import manifold_paths
 from .noise.operator import NoiseOperator, dropout_gradient
 from .noise.step import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
 
@@ -20,8 +22,10 @@ __all__ = [
     "hessian_operator",
     "hessian_product",
     "hessian_trace",
+    "limit_point",
     "linear_moments",
     "loss",
+    "manifold_paths",
     "mean_gradient",
     "mean_output",
     "modified_loss",

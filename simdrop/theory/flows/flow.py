@@ -6,6 +6,7 @@ kind "gradient"   θ' = -∇R_S                    training without dropout
      "mean-covariance"   mean and covariance of the ensemble, to second order in lr (`mean_covariance`)
      "pathwise"          the flow under the masks that one simulated member drew (`pathwise`)
      "pathwise-plain"    the same without its term of order lr
+     "manifold"          the slow drift along the zero-loss manifold, in a time of its own (`manifold`)
 
 Time is t = lr · step. Wide networks are stiff: "auto" takes the explicit DOP853, unless its steps would be limited by
 the largest eigenvalue of the Hessian more than by accuracy, and then BDF with structured linear algebra (`stiff`).
@@ -25,7 +26,7 @@ from ...checks.numbers import check_count, check_finite, check_flag, check_lr
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
-from ...problem import Problem
+from ...problem import Noise, Problem
 from .._input import Array, check_point
 from ..losses import r1, r2, risk
 from .integration import Path, check_tolerances, workplace
@@ -53,6 +54,7 @@ def flow(
     seed: int | None = None,
     member: int | None = None,
     corrected: bool | None = None,
+    noise: Noise | None = None,
     max_evaluations: int | None = None,
 ) -> xr.Dataset:
     """Follow a flow that predicts an ensemble with dropout, and report it at `times`.
@@ -66,8 +68,9 @@ def flow(
     lr : float
         Learning rate ε of the dropout run that the flow stands for. R_2 is proportional to it.
     times : float or array_like, shape (T,)
-        Increasing times, 0 or more; compare with a simulation at lr · step.
-    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain"}
+        Increasing times, 0 or more; compare with a simulation at lr · step. Those of "manifold" are slow times τ, see
+        Notes.
+    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain", "manifold"}
         Which flow; see Notes.
     method : {"auto", "DOP853", "RK45", "LSODA", "BDF"}
         Integrator. "BDF" is for stiff flows, with the exact Jacobian except that of R_2. "auto" takes "DOP853" unless
@@ -83,8 +86,10 @@ def flow(
     seed, member : int, optional
         Of "pathwise" and "pathwise-plain": the simulated member whose masks are replayed, both 0 by default.
     corrected : bool, optional
-        Of "pathwise": whether the term of order lr is included, as it is by default; "pathwise-plain" is the flow
-        without it.
+        Of "pathwise" and "manifold": whether the term of order lr is included, as it is by default; "pathwise-plain"
+        is the pathwise flow without it.
+    noise : Noise, optional
+        Of "manifold": further noise of a step, or another law of dropout; not DropConnect.
     max_evaluations : int, optional
         Largest number of evaluations of the right-hand side; unbounded by default. Not for pathwise flows, nor for
         "mean-covariance" with a rank.
@@ -94,7 +99,8 @@ def flow(
     xarray.Dataset
         theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta. "mean-covariance" adds
         theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
-        in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. Coordinates: time,
+        in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. "manifold" adds
+        training_time (time), the t of each τ, residual (time, sample, output) and risk_mean (time). Coordinates: time,
         lr, keep_prob. Attributes: kind, method and why, tolerances, evaluations, seconds, versions.
 
     Raises
@@ -113,6 +119,12 @@ def flow(
         "modified"          θ' = -∇(L + R_2) (arXiv:2207.05952, lemma 2)
         "mean-covariance"   m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H C),  C' = -(H C + C H) + ε Σ(m)
         "pathwise"          θ' = -∇(R_drop + (ε/4)|∇R_drop|²) under the masks of one simulated member
+        "manifold"          dΘ/dτ = -P_T ∇(R_1/v) + (ε/2v) P_T D²Φ[Σ], Θ(0) = `limit_point` of theta0
+
+    "manifold" is the limit of ε → 0 and v = (1-p)/p → 0 in the slow time τ = v t, with the first correction in ε to the
+    drift (arXiv:2404.12293); P_T projects on the zero-loss manifold. The networks have residuals of O(v), given as
+    `residual`, and means move by a further O(ε) from fluctuations along the manifold, which `theory.manifold_paths`
+    has. Without dropout, keep_prob = 1, and with noise on the targets of standard deviation s, τ is ε s² t.
 
     The mean of the ensemble differs from "averaged" and "modified" by O(ε), from "mean-covariance" by O(ε²), and a
     member from its "pathwise" flow by O(ε²), without the correction by O(ε).
@@ -139,6 +151,7 @@ def flow(
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
+    given["noise"] = noise
     if corrected is not None:
         check_flag("corrected", corrected)
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
