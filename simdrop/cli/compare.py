@@ -42,6 +42,12 @@ class CompareSettings(ProblemSettings):
 
     keep_prob: float = in_example(ProblemSettings, "keep_prob", 0.5)
     output_scale: float | str = in_example(ProblemSettings, "output_scale", "1/sqrt(m)")
+    start: str = in_training(
+        "initial",
+        "train from the initial parameters, or from the limit-point of gradient flow without dropout from them, where"
+        " R_S is 0, as --kinds manifold needs",
+        choices=":initial,limit-point",
+    )
     lr: float = in_training(0.01, "learning rate", bounds={"above": 0})
     steps: int = in_training(5000, "training steps of each member; time is lr x step", bounds=STEPS)
     members: int | None = in_training(
@@ -94,6 +100,7 @@ def compare(context: click.Context, /, **given: Any) -> int:
     simdrop compare
     simdrop compare --keep-prob 0.5 --lr 0.002 --out half
     simdrop compare --width 10 --kinds averaged --kinds mean-covariance --kinds sme2
+    simdrop compare --keep-prob 0.95 --start limit-point --kinds averaged --kinds manifold
     simdrop compare --data table.csv --target price --standardize --standardize-targets
     simdrop compare --config half/settings.toml --set seed=1 --out again
 
@@ -131,9 +138,14 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
     from ..study.comparison.compare import Plan
     from ..study.predictions import FLOWS
 
+    theta0 = start_of(problem, settings)
+    if settings.start == "limit-point":
+        from ..theory import limit_point
+
+        theta0 = limit_point(problem, theta0)
     return Plan.check(
         problem,
-        start_of(problem, settings),
+        theta0,
         lr=settings.lr,
         steps=settings.steps,
         members=settings.members if settings.members is not None else _members(problem, settings.steps),

@@ -27,6 +27,8 @@ QUANTITIES = ("parameters", "function", "risk")
 #: added to the seed of the simulation, so that the noise of an equation is not the masks'
 OTHER_SEED = 1_000_003
 SEEDS = 1 << 64
+#: the most that R_S may be beside R_1 for a network to be near zero loss
+NEAR = 0.1
 #: what a prediction may raise where it says nothing
 FAILURES = (FlowFailed, Diverged)
 #: grid points taken between the ends of one-dimensional data, and data points taken at most otherwise
@@ -189,6 +191,32 @@ def along_flow(kind: str, case: Case) -> Predicted:
     """A flow that stands for the mean itself. Raises FlowFailed."""
     found = _flow(kind, case)
     return _without_spread(found, case.problem.predict(found["theta"].values, case.points), found["risk"].values)
+
+
+def along_manifold(case: Case) -> Predicted:
+    """The slow flow along the zero-loss manifold, at the times of training. Raises FlowFailed."""
+    if why := far_from_zero_loss(case.problem, case.theta0):
+        raise FlowFailed(why)
+    slow = case.problem.variance * np.atleast_1d(np.asarray(case.where, dtype=np.float64))
+    found = theory.flow(
+        case.problem, case.theta0, lr=case.lr, times=slow, kind="manifold", noise=case.noise, rtol=case.rtol,
+        atol=case.atol, max_evaluations=case.max_evaluations,
+    )  # fmt: skip
+    f = case.problem.predict(found["theta"].values, case.points)
+    return _without_spread(found, f, found["risk_mean"].values)
+
+
+def far_from_zero_loss(problem: Problem, theta0: Array) -> str | None:
+    """Why the slow flow along the zero-loss manifold does not describe training from theta0 (P,), or None."""
+    if not problem.variance:
+        return "keep_prob is 1, so that dropout moves nothing"
+    risk, r1 = float(theory.risk(problem, theta0)), float(theory.r1(problem, theta0))
+    if risk <= NEAR * r1:
+        return None
+    return (
+        f"R_S must be near zero at theta0, at most {NEAR:g} of R_1, and is {risk:.3g} where R_1 is {r1:.3g}; start at"
+        " theory.limit_point(problem, theta0), where it is 0"
+    )
 
 
 def along_moments(kind: str, case: Case) -> Predicted:

@@ -16,6 +16,7 @@ from ..errors import InvalidInput, RenamedWarning
 from ..output.style import INK
 
 if TYPE_CHECKING:
+    from ..problem import Problem
     from .case import Case, Means, Predicted
     from .distances import Array
 
@@ -67,6 +68,9 @@ class Prediction:
         From a `Case` and the number of a member that member's parameters (P,) at the end; raises FlowFailed.
     equation : int or None
         The order of the stochastic modified equation whose paths it is, None where it is not sampled.
+    refusal : callable or None
+        From a problem and a start (P,) why it says nothing there, in one line, or None. None for a prediction that
+        holds from any start: only those are taken by default.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Prediction:
     mean: Callable[[Case], Predicted] | None = None
     member: Callable[[Case, int], Array] | None = None
     equation: int | None = None
+    refusal: Callable[[Problem, Array], str | None] | None = None
 
     @property
     def label(self) -> str:
@@ -148,11 +153,19 @@ PREDICTIONS = _table(
         sentence="The corrected pathwise flow adds to it the effect of a finite learning rate.",
         look=Look(INK, "-", 1.2, "+"), member=_of_case("member_along", "pathwise"),
     ),
+    Prediction(
+        name="manifold", title="flow along zero loss", formula="R_1", words="the flow along the zero-loss manifold",
+        order=0, sentence="The flow along the zero-loss manifold descends R_1 among the networks without error.",
+        look=Look("#8C564B", (0, (5, 1, 1, 1, 1, 1)), 1.6, "p"), mean=_of_case("along_manifold"),
+        refusal=_of_case("far_from_zero_loss"),
+    ),
 )  # fmt: skip
 #: what `compare` takes by default: the flows of a loss
 FLOWS = ("gradient", "averaged", "modified")
 #: what predicts the means of an ensemble
 OF_MEANS = tuple(name for name, one in PREDICTIONS.items() if one.mean)
+#: what holds from any start
+ANYWHERE = tuple(name for name, one in PREDICTIONS.items() if one.refusal is None)
 
 
 def predict(name: str, case: Case) -> Means:
@@ -179,6 +192,14 @@ def check_kinds(kinds: object, *, where: str = "") -> tuple[str, ...]:
         if isinstance(name, str) and name in PREDICTIONS and name not in OF_MEANS:
             raise InvalidInput(f"kind {name!r} predicts single members, and {where} compares means: use order for it")
     return check_names("kind", kinds, OF_MEANS)
+
+
+def check_start_of(kinds: Iterable[str], problem: Problem, theta0: Array) -> None:
+    """Raise InvalidInput where one of `kinds` says nothing of networks that start at theta0 (P,)."""
+    for kind in kinds:
+        refusal = PREDICTIONS[kind].refusal
+        if refusal is not None and (why := refusal(problem, theta0)):
+            raise InvalidInput(f"kind {kind!r} does not serve here: {why}")
 
 
 def renamed(kinds: Sequence[str] | None, theories: Sequence[str] | None) -> Sequence[str] | None:

@@ -178,13 +178,13 @@ class ZeroLoss:
         a, w = self.problem.split(self.problem.freeze(vectors))  # (B, k, c, m), (B, k, m, D)
         net = self.net
         slopes = net.h1[:, None] * (net.x @ w.swapaxes(-1, -2))  # (B, k, n, m)
-        found = 0.0
+        found = np.zeros_like(slopes)
         for o in range(net.b.shape[1]):
             gamma = net.scale * net.h[:, None] * a[:, :, o, None, :] + net.b[:, None, o, None, :] * slopes
             others = gamma.sum(axis=-1, keepdims=True) - (law == "bernoulli") * gamma
-            found = found + (net.h * net.b[:, o, None, :])[:, None] * others
-        found = np.asarray(found) / self.problem.n_samples
-        return found.sum(axis=-2, keepdims=True) if step else found
+            found += (net.h * net.b[:, o, None, :])[:, None] * others
+        found /= self.problem.n_samples
+        return np.asarray(found.sum(axis=-2, keepdims=True)) if step else found
 
     def _dropped(self, xi: Array, law: Law) -> Array:
         """Σ_k ξ_k A_k (B, k, P) of numbers (B, k, 1 or n, m)."""

@@ -44,7 +44,7 @@ TIMES: dict[str, Any] = {
 
 AXES: dict[str, Sequence[Any]] = {
     "activation": tuple(ACTIVATIONS),
-    "kind": tuple(flows()),
+    "kind": tuple(kind for kind in flows() if kind != "manifold"),  # whose start is another: tests/theory/test_manifold
     "form": tuple(FORMS),
     "theta": tuple(name for name, (lead, _) in THETAS.items() if not lead),
     "times": tuple(TIMES),
@@ -189,7 +189,7 @@ def test_pathwise_flows_follow_sgd_under_its_masks() -> None:
     assert told >= 5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in flows() if kind != "gradient"])
+@pytest.mark.parametrize("kind", [kind for kind in AXES["kind"] if kind != "gradient"])
 def test_the_comparison_tells_every_kind_from_plain_gradient_flow(kind: str) -> None:
     chosen: Configuration = {name: levels[0] for name, levels in AXES.items()}
     case = _case(chosen | {"kind": kind, "width": 16, "samples": 7, "keep_prob": 0.3, "lr": 0.1})

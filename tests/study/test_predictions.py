@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import simdrop
-from simdrop import data, scale
+from simdrop import data, scale, theory
 from simdrop.cli import run
 from simdrop.errors import InvalidInput, RenamedWarning
 from simdrop.output.storage import write_json
@@ -32,7 +32,9 @@ def problem() -> simdrop.Problem:
 
 @pytest.mark.parametrize("name", OF_MEANS)
 def test_compare_takes_every_prediction_of_means(problem: simdrop.Problem, name: str) -> None:
-    found, one = compare(problem, kinds=[name], **SMALL), PREDICTIONS[name]
+    one = PREDICTIONS[name]
+    theta0 = theory.limit_point(problem, problem.init(seed=3)) if one.refusal else None
+    found = compare(problem, theta0, kinds=[name], **SMALL)
     assert list(found.flows["kind"].values) == list(dict.fromkeys(["gradient", name]))
     assert np.isfinite(found.distances["distance"]).all()
     assert any(line.startswith(one.title) for line in found.table().splitlines())
@@ -156,5 +158,5 @@ def test_plain_pathwise_flows_have_a_name(problem: simdrop.Problem) -> None:
     plain = simdrop.flow(problem, problem.init(), kind="pathwise-plain", **given)
     named = simdrop.flow(problem, problem.init(), kind="pathwise", corrected=False, **given)
     assert np.array_equal(plain["theta"], named["theta"])
-    with pytest.raises(InvalidInput, match="corrected is an option of kind 'pathwise'"):
+    with pytest.raises(InvalidInput, match="corrected is an option of kind 'manifold' or 'pathwise'"):
         simdrop.flow(problem, problem.init(), kind="pathwise-plain", corrected=True, **given)

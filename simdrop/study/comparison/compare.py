@@ -25,7 +25,7 @@ from ...simulation.run import with_partial
 from ...simulation.simulate import train
 from ..case import Case, grid_points
 from ..distances import Array
-from ..predictions import FLOWS, PREDICTIONS, check_kinds, equations
+from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_start_of, equations
 from ..result import Result
 from .measure import as_dataset, follow_all, over_time, sizes, squared_distances
 from .summary import summarize
@@ -120,8 +120,8 @@ def compare(
     lr, steps, members, seed, record, spacing, risk_limit, backend, dtype, threads, memory
         As in `simulate`, with one learning rate for all members.
     kinds : sequence of str
-        The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1" and "sme2". "gradient",
-        in whose distance the others are measured, is always among them.
+        The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
+        near zero at theta0, "manifold". "gradient", in whose distance the others are measured, is always among them.
     sme_members : int, optional
         Paths of a stochastic modified equation, rounded to whole pairs in each group; by default as many as members.
     grid : int or array_like, shape (k,) or (k, d), optional
@@ -206,6 +206,7 @@ class Plan:
             **training,
         )  # fmt: skip
         kinds = _check_kinds(kinds)
+        check_start_of(kinds, problem, theta0)
         if sme_members is not None:
             check_count("sme_members", sme_members, least=2, most=1 << 32)
         if orders := equations(kinds):

@@ -31,7 +31,7 @@ from ...theory.flows.mean_covariance import DENSE
 from ..case import FAILURES, QUANTITIES, Case, distance, grid_points, group_means, still
 from ..comparison.compare import check_start
 from ..distances import Array, root
-from ..predictions import OF_MEANS, check_kinds, predict, renamed
+from ..predictions import ANYWHERE, OF_MEANS, check_kinds, predict, renamed
 from ..result import Result
 from .table import heat_map_table
 
@@ -177,8 +177,8 @@ def heat_map(
     kinds = renamed(kinds, theories)
     cells = _Cells.check(
         problem, theta0, lrs=lrs, keep_probs=keep_probs, time=time, members=members, sme_members=sme_members,
-        kinds=OF_MEANS if kinds is None else kinds, groups=groups, seed=seed, grid=grid, risk_limit=risk_limit,
-        backend=backend, threads=threads,
+        kinds=[kind for kind in OF_MEANS if kind in ANYWHERE] if kinds is None else kinds, groups=groups, seed=seed,
+        grid=grid, risk_limit=risk_limit, backend=backend, threads=threads,
     )  # fmt: skip
     with telling(progress) as tell:
         return cells.measure(tell)

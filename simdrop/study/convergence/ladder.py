@@ -43,7 +43,7 @@ from ...simulation.simulate import train
 from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
-from ..predictions import PREDICTIONS, Prediction, check_kinds, predict, renamed
+from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
 from .fit import MARGIN, RESOLVED, WIDEST, WINDOW, fit_slope
@@ -133,8 +133,8 @@ def order(
     paths : int
         Members that pathwise flows follow.
     kinds : sequence of str, optional
-        The predictions, by default all: "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2",
-        "pathwise-plain" and "pathwise".
+        The predictions, by default "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2",
+        "pathwise-plain" and "pathwise"; "manifold" where R_S is near zero at theta0.
     seed : int
         Of the masks at the largest learning rate; the next ones take the numbers that follow.
     grid
@@ -161,7 +161,7 @@ def order(
     """
     kinds = renamed(kinds, theories)
     ladder = _Ladder(
-        problem, check_kinds(PREDICTIONS if kinds is None else kinds), paths,
+        problem, check_kinds(ANYWHERE if kinds is None else kinds), paths,
         check_cases(
             problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
             grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
@@ -171,6 +171,7 @@ def order(
             "risk_limit": risk_limit, "seed": seed,
         },
     )  # fmt: skip
+    check_start_of(ladder.kinds, problem, ladder.cases[0].theta0)
     with raising(), telling(progress) as tell:
         return ladder.climb(tell)
 

@@ -150,8 +150,14 @@ def flow(
     check_choice("kind", kind, flows())
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
-    given = {"covariance0": covariance0, "rank": rank, "seed": seed, "member": member, "corrected": corrected}
-    given["noise"] = noise
+    given: dict[str, Any] = {
+        "covariance0": covariance0,
+        "rank": rank,
+        "seed": seed,
+        "member": member,
+        "corrected": corrected,
+    }
+    given |= {"noise": noise}
     if corrected is not None:
         check_flag("corrected", corrected)
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)

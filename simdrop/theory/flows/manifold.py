@@ -34,6 +34,8 @@ def slow_rate(problem: Problem, noise: Noise, lr: float) -> float:
     """
     if noise.connect < 1:
         raise InvalidInput("kind 'manifold' does not know DropConnect: noise must have connect=1")
+    if noise.place != "both":
+        raise InvalidInput(f"kind 'manifold' needs noise with place 'both', got {noise.place!r}")
     if problem.variance and noise.part != "noise":
         return problem.variance
     if noise.label and noise.part != "drift":
@@ -94,7 +96,9 @@ def follow(
     try:
         theta, work = integrate(slope, start, times, rtol=rtol, atol=atol, method=chosen, limit=max_evaluations)
         theta = to_manifold(problem, theta)
-        return Path(theta, {"method": chosen, "method_reason": "explicit"} | work, _around(problem, noise, lr, theta, times))
+        return Path(
+            theta, {"method": chosen, "method_reason": "explicit"} | work, _around(problem, noise, lr, theta, times)
+        )
     except np.linalg.LinAlgError as error:
         raise FlowFailed("the features of the network became infinite") from error
 
