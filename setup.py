@@ -26,7 +26,8 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 CLANG_CL = ["/std:c11", *(f"/clang:{flag}" for flag in FLAGS[1:6])]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-HEADERS = "activation coefficients dtype entry fused gemm general isa kept lanes panels philox sine space step task"
+HEADERS = "activation coefficients dtype entry fused gemm general isa kept lanes panels philox sine space step task "
+HEADERS += "group_backward group_draws group_forward group_space group_train"
 
 
 class BuildNative(build_ext):

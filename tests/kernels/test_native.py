@@ -1,4 +1,4 @@
-"""Backend "native" against backend "numpy", on every instruction set of this processor."""
+"""Backend "native" against backend "numpy", on every instruction set of this processor, in both layouts."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ TOLERANCE = {np.float64: 1e-12, np.float32: 2e-5}
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("SIMDROP_ISA", request.param)
     return request.param
+
+
+@pytest.fixture(params=native.WRITTEN["layout"])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SIMDROP_LAYOUT", request.param)
+    return str(request.param)
 
 
 def setting(
@@ -72,7 +78,7 @@ def distance(one: Any, other: Any) -> Any:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("activation", native.WRITTEN["activation"])
-def test_equals_numpy(isa: Any, activation: Any, dtype: Any) -> None:
+def test_equals_numpy(isa: Any, layout: Any, activation: Any, dtype: Any) -> None:
     for shape, mask, objective in itertools.product(SHAPES, ("step", "sample"), COMPILED):
         if activation == "quadratic" and shape[1] > 4:
             continue  # diverges within the steps: rounding differences become large ones
@@ -87,7 +93,7 @@ def test_equals_numpy(isa: Any, activation: Any, dtype: Any) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize(("batch_size", "replace"), [(None, False), (3, False), (3, True), (8, False), (12, True)])
 def test_optimizers_and_minibatches_equal_numpy_after_100_steps(
-    isa: Any, optimizer: Any, batch_size: Any, replace: Any
+    isa: Any, layout: Any, optimizer: Any, batch_size: Any, replace: Any
 ) -> None:
     for mask, shape in itertools.product(("step", "sample"), [(8, 2, 1, 19), (8, 6, 3, 37)]):
         step = steps.make(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
@@ -110,7 +116,7 @@ def test_evaluate_equals_numpy(isa: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_keeping_all_is_the_risk_bit_for_bit(isa: Any, mask: Any, dtype: Any) -> None:
+def test_keeping_all_is_the_risk_bit_for_bit(isa: Any, layout: Any, mask: Any, dtype: Any) -> None:
     for shape, activation in itertools.product(SHAPES, ("tanh", "gelu")):
         x, y, start = setting(shape, dtype=dtype, keep_prob=1.0)
         dropout = trained(native, steps.make(activation=activation, mask=mask), x, y, start())
@@ -121,7 +127,9 @@ def test_keeping_all_is_the_risk_bit_for_bit(isa: Any, mask: Any, dtype: Any) ->
 @pytest.mark.parametrize(
     "step", [Step(), steps.make(mask="sample", batch_size=3, optimizer="adam")], ids=["step", "adam"]
 )
-def test_threads_blocks_and_pauses_change_nothing(isa: Any, step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_blocks_and_pauses_change_nothing(
+    isa: Any, layout: Any, step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y, start = setting((6, 2, 1, 40), members=23, moments=step.optimizer.moments)
     once = trained(native, step, x, y, start(), steps=12)
     monkeypatch.setattr(native, "_WORK_PER_CALL", 1e4)  # many calls for one run
@@ -144,7 +152,7 @@ def test_threads_blocks_and_pauses_change_nothing(isa: Any, step: Any, monkeypat
 
 @pytest.mark.parametrize("objective", COMPILED)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_diverging_member_trains_no_more(isa: Any, objective: Any, dtype: Any) -> None:
+def test_a_diverging_member_trains_no_more(isa: Any, layout: Any, objective: Any, dtype: Any) -> None:
     step = steps.make(activation="linear", objective=objective)
     x, y, start = setting((5, 2, 1, 40), dtype=dtype)
     ensemble = start()
@@ -191,6 +199,10 @@ def test_refusals_name_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match=r"SIMDROP_ISA=avx1024: unknown; this build has .*baseline"):
         registry.choose("native", Step(), np.dtype(np.float64))
     monkeypatch.setenv("SIMDROP_ISA", RUNNING[0])
+    monkeypatch.setenv("SIMDROP_LAYOUT", "samples")
+    with pytest.raises(BackendError, match="SIMDROP_LAYOUT=samples: unknown; there are neurons, members"):
+        registry.choose("native", Step(), np.dtype(np.float64))
+    monkeypatch.delenv("SIMDROP_LAYOUT")
     monkeypatch.setattr(native._native, "instruction_sets", lambda: ((RUNNING[0], False), ("baseline", True)))
     with pytest.raises(BackendError, match="this processor lacks it; it has baseline"):
         registry.choose("native", Step(), np.dtype(np.float64))

@@ -18,7 +18,7 @@ from simdrop_kernels import native
 from simdrop_kernels.contract.network import Network
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "kernels" / "native"
+SOURCES = ROOT / "kernels" / "simdrop_kernels" / "native"
 GCC = shutil.which("gcc")
 CLANG = shutil.which("clang")
 
@@ -71,7 +71,7 @@ def test_operations_are_those_of_the_compiled_tanh(tmp_path: Path, dtype: Any) -
     """Arithmetic instructions that the compiler makes of tanh, beside the seven of the rest of an update."""
     lines = ["#include <math.h>", '#include "isa.h"', '#include "task.h"', '#include "coefficients.h"']
     lines += [f"#define REAL_IS_FLOAT {int(dtype == 'float32')}", '#include "lanes.h"', '#include "activation.h"']
-    (tmp_path / "tanh.c").write_text("\n".join([*lines, "vec tanh_of(vec z) { return N(act_tanh)(z); }"]))
+    (tmp_path / "tanh.c").write_text("\n".join([*lines, "vec compiled(vec z) { return N(tanh_of)(z); }"]))
     run([GCC, "-std=gnu11", "-O3", *AVX512, f"-I{SOURCES}", "-S", "tanh.c", "-o", "tanh.s"], cwd=tmp_path)
     arithmetic = re.findall(r"^\s+v(?:add|sub|mul|div|min|max|fn?m\w+)p[sd]\b", (tmp_path / "tanh.s").read_text(), re.M)
     assert native.operations(Network(), np.dtype(dtype), 2, 1) == len(arithmetic) + 7
@@ -81,7 +81,7 @@ def test_operations_are_those_of_the_compiled_tanh(tmp_path: Path, dtype: Any) -
 def test_clean_under_sanitizers(tmp_path: Path) -> None:
     """The suite of kernels and glue, run in a process whose extension carries ASan and UBSan."""
     package = tmp_path / "simdrop_kernels"
-    shutil.copytree(ROOT / "kernels", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(SOURCES.parent, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     flags = ["-std=gnu11", "-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     objects = []
     for name, own in FLAGS.items():
@@ -99,7 +99,7 @@ def test_clean_under_sanitizers(tmp_path: Path) -> None:
     }
     shown = run([sys.executable, "-c", "import simdrop_kernels; print(simdrop_kernels.__file__)"], env=environment)
     assert str(package) in shown
-    suite = [str(ROOT / "tests" / name) for name in ("test_native.py", "test_native_glue.py")]
+    suite = [str(ROOT / "tests" / "kernels" / f"{name}.py") for name in ("test_native", "test_native_glue")]
     # the memory that ASan keeps for itself grows: the leak loop is for the plain build
     run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not leak and not interrupts", *suite],

@@ -31,8 +31,8 @@ def arrays(**changed: Any) -> Any:
     return list((sound | changed).values())
 
 
-def advance(values: Any, config: Any = CONFIG, first_step: Any = 0, steps: Any = 2) -> None:
-    native._native.advance(native.instruction_set(), config, *values, first_step, steps)
+def advance(values: Any, config: Any = CONFIG, first_step: Any = 0, steps: Any = 2, layout: Any = 0) -> None:
+    native._native.advance(native.instruction_set(), config, *values, first_step, steps, layout)
 
 
 def read_only(array: Any) -> Any:
@@ -94,8 +94,11 @@ def test_unsound_numbers_are_refused_by_name(position: Any, value: Any, name: An
 def test_steps_and_instruction_sets_are_checked() -> None:
     with pytest.raises(ValueError, match="number of steps: out of range"):
         advance(arrays(), first_step=2**32 - 1)
+    for layout in (-1, 2):
+        with pytest.raises(ValueError, match="layout: out of range"):
+            advance(arrays(), layout=layout)
     with pytest.raises(ValueError, match="unknown instruction set sse9"):
-        native._native.advance("sse9", CONFIG, *arrays(), 0, 1)
+        native._native.advance("sse9", CONFIG, *arrays(), 0, 1, 0)
     with pytest.raises(ValueError, match="out: shape must be"):
         native._native.evaluate(
             native.instruction_set(), 0, 1.0, np.ones((3, 2)), np.ones((2, 15)), np.empty((2, 4, 1))
@@ -115,6 +118,7 @@ def test_ten_thousand_calls_leak_nothing() -> None:
     def rounds(count: Any) -> None:
         for _ in range(count):
             advance(sound, steps=1)
+            advance(sound, steps=1, layout=1)
             native._native.evaluate(native.instruction_set(), 0, 1.0, sound[0], sound[2], out)
             with pytest.raises(ValueError, match="diverged"):
                 advance(broken)

@@ -1,8 +1,9 @@
 """Backend "native": the step as one C kernel, compiled for several instruction sets, chosen when it runs.
 
 SIMDROP_ISA names the instruction set (avx512, avx2, baseline); without it the best that the processor
-has is taken. Members are cut into blocks for a pool of threads; one call into C is bounded to a fraction
-of a second, so that Ctrl-C is heard.
+has is taken. SIMDROP_LAYOUT names what lies in the lanes of its vectors (neurons, members); without it `layouts`
+chooses by the size of the networks. Members are cut into blocks for a pool of threads; one call into C is bounded to a
+fraction of a second, so that Ctrl-C is heard.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..contract.network import Network
 from ..contract.optimizers import Optimizer
 from ..contract.step import Ensemble, Sizes, Step
 from ..mathematics.activations.table import find
+from . import layouts
 
 _native: Any = None
 try:
@@ -30,7 +32,7 @@ except ModuleNotFoundError:
     _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
     _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
-if _native is not None and not hasattr(_native, "activations"):
+if _native is not None and not hasattr(_native, "layouts"):
     _native, _missing = None, "was built from older sources: reinstall simdrop"
 
 Array = NDArray[np.floating]
@@ -42,7 +44,7 @@ expected = True
 
 #: what a step asks for -> the names that C has for it; their places are their numbers there
 WRITTEN: dict[str, tuple[str, ...]] = {
-    what: getattr(_native, f"{what}s", ()) for what in ("activation", "mask", "objective", "optimizer")
+    what: getattr(_native, f"{what}s", ()) for what in ("activation", "mask", "objective", "optimizer", "layout")
 }
 
 #: input weights of a network from which the BLAS of backend "numba" is faster
@@ -67,6 +69,9 @@ def unavailable() -> str | None:
     if chosen and not runs[chosen]:
         has = ", ".join(isa for isa, here in runs.items() if here)
         return f"SIMDROP_ISA={chosen}: this processor lacks it; it has {has}"
+    layout = os.environ.get("SIMDROP_LAYOUT")
+    if layout and layout not in WRITTEN["layout"]:
+        return f"SIMDROP_LAYOUT={layout}: unknown; there are {', '.join(WRITTEN['layout'])}"
     return None
 
 
@@ -130,6 +135,9 @@ def advance(
         seed,
     )
     isa = instruction_set()
+    layout = layouts.chosen(step, Sizes(noise.batch_size or samples, width, inputs, outputs))
+    group = layouts.lanes(isa, ensemble.theta.dtype) if layout == "members" else 1
+    number = WRITTEN["layout"].index(layout)
     work = (noise.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
     members = len(ensemble.theta)
 
@@ -147,9 +155,9 @@ def advance(
         for begin in range(first_step, first_step + steps, at_once):
             if stop.is_set():
                 raise _Stopped
-            _native.advance(isa, config, x, y, *arrays, begin, min(at_once, first_step + steps - begin))
+            _native.advance(isa, config, x, y, *arrays, begin, min(at_once, first_step + steps - begin), number)
 
-    _share(train, members, work * steps, threads)
+    _share(train, members, work * steps, threads, group)
 
 
 def _options(kind: Optimizer) -> tuple[float, ...]:
@@ -192,20 +200,27 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="simdrop")
 
 
-def _blocks(members: int, work: float, threads: int) -> Iterable[tuple[int, int]]:
-    """Members first, ..., last - 1 for each task: several tasks a thread, none longer than a call may be."""
+def _blocks(members: int, work: float, threads: int, group: int) -> Iterable[tuple[int, int]]:
+    """Members first, ..., last - 1 for each task: several tasks a thread, whole groups, few enough for one call."""
     size = max(1, min(-(-members // (threads * 8)), int(_WORK_PER_CALL / max(work, 1.0))))
+    size = -(-size // group) * group
     return ((first, min(first + size, members)) for first in range(0, members, size))
 
 
-def _share(run: Callable[[int, int, threading.Event], Any], members: int, work: float, threads: int) -> None:
-    """Call run(first, last, stop) for blocks of all members, each of which takes `work`, on a pool of threads."""
+def _share(
+    run: Callable[[int, int, threading.Event], Any], members: int, work: float, threads: int, group: int = 1
+) -> None:
+    """Call run(first, last, stop) for blocks of all members, each of which takes `work`, on a pool of threads.
+
+    group: members that are trained side by side, and not cut apart
+    """
     stop = threading.Event()
     if threads <= 1 or members <= 1:
-        for first, last in _blocks(members, work, 1):
+        for first, last in _blocks(members, work, 1, group):
             run(first, last, stop)
         return
-    futures = [_pool(threads, os.getpid()).submit(run, *block, stop) for block in _blocks(members, work, threads)]
+    blocks = _blocks(members, work, threads, group)
+    futures = [_pool(threads, os.getpid()).submit(run, *block, stop) for block in blocks]
     try:
         running = set(futures)
         while running:  # woken now and then, for a signal that came to another thread

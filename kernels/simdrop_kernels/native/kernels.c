@@ -25,7 +25,7 @@
 extern const simdrop_kernels JOIN(simdrop_kernels_, SIMDROP_NAME);
 const simdrop_kernels JOIN(simdrop_kernels_, SIMDROP_NAME) = {
     TEXT(SIMDROP_NAME),
-    {advance_f32, advance_f64},
+    {{advance_f32, advance_f64}, {advance_groups_f32, advance_groups_f64}},
     {evaluate_f32, evaluate_f64},
     {activate_f32, activate_f64},
 };

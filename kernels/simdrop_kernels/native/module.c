@@ -178,10 +178,11 @@ static int check_sizes(const simdrop_task *t) {
 }
 
 PyDoc_STRVAR(advance_doc,
-             "advance(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps)\n\n"
+             "advance(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps,\n"
+             "        layout)\n\n"
              "Train all members in place; config is (activation, mask, objective, optimizer, batch or 0, replace,\n"
              "output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers: their places in the\n"
-             "module's tuples activations, masks, objectives and optimizers.");
+             "module's tuples activations, masks, objectives and optimizers; layout likewise.");
 
 static PyObject *advance(PyObject *module, PyObject *args) {
     (void)module;
@@ -191,10 +192,11 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     PyObject *arrays[MOST_ARRAYS];
     long long batch, first_step, steps;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "s(iiiiLpdddddK)OOOOOOOOLL:advance", &isa, &t.activation, &t.mask, &t.objective,
+    int layout;
+    if (!PyArg_ParseTuple(args, "s(iiiiLpdddddK)OOOOOOOOLLi:advance", &isa, &t.activation, &t.mask, &t.objective,
                           &t.optimizer, &batch, &t.replace, &t.output_scale, &t.momentum, &t.beta1, &t.beta2,
                           &t.epsilon, &seed, &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
-                          &arrays[6], &arrays[7], &first_step, &steps)) {
+                          &arrays[6], &arrays[7], &first_step, &steps, &layout)) {
         return NULL;
     }
     const simdrop_kernels *kernels = find_kernels(isa);
@@ -224,6 +226,10 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         {t.members, 0, 0}, {t.members, 0, 0},
     };
     int failed = check_sizes(&t);
+    if (!failed && (layout < 0 || layout >= LAYOUTS)) {
+        failed = -1;
+        PyErr_SetString(PyExc_ValueError, "layout: out of range");
+    }
     for (int i = 0; i < MOST_ARRAYS && !failed; i++) {
         for (int axis = 0; axis < rules[i].ndim && !failed; axis++) {
             if (views[i].shape[axis] == lengths[i][axis]) continue;
@@ -242,7 +248,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         t.member = views[6].buf;
         t.diverged = views[7].buf;
         Py_BEGIN_ALLOW_THREADS
-        failed = kernels->advance[kind == 'd'](&t);
+        failed = kernels->advance[layout][kind == 'd'](&t);
         Py_END_ALLOW_THREADS
         if (failed) PyErr_NoMemory();
     }
@@ -377,10 +383,11 @@ static int add_all_names(PyObject *module) {
 #define NAME(NUMBER, name) #name,
     static const char *const activations[] = {SIMDROP_ACTIVATIONS(NAME)}, *const masks[] = {SIMDROP_MASKS(NAME)};
     static const char *const objectives[] = {SIMDROP_OBJECTIVES(NAME)}, *const optimizers[] = {SIMDROP_OPTIMIZERS(NAME)};
+    static const char *const layouts[] = {SIMDROP_LAYOUTS(NAME)};
 #undef NAME
     return add_names(module, "activations", activations, ACTS) || add_names(module, "masks", masks, MASKS) ||
                    add_names(module, "objectives", objectives, OBJECTIVES) ||
-                   add_names(module, "optimizers", optimizers, OPTIMIZERS)
+                   add_names(module, "optimizers", optimizers, OPTIMIZERS) || add_names(module, "layouts", layouts, LAYOUTS)
                ? -1
                : 0;
 }

@@ -24,6 +24,12 @@ static N(member) N(member_of)(const simdrop_task *t, int64_t number) {
     return one;
 }
 
+/* What multiplies a h in the gradient of R_1, where that is trained, and 0 elsewhere. */
+static REAL N(r1_of)(const simdrop_task *t, const N(member) * one, int64_t n) {
+    if (t->objective != OBJECTIVE_RISK_R1) return 0;
+    return (REAL)((1 - one->keep_prob) / one->keep_prob * t->output_scale * t->output_scale / (double)n);
+}
+
 /* The samples of a minibatch, and what gemm.h reads of them. */
 static void N(take_samples)(const simdrop_task *t, N(space) * s, const int64_t *chosen, int64_t first) {
     const REAL *x = t->x, *y = t->y;
@@ -58,7 +64,7 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     one->place.step = (uint32_t)number;
     *choice = N(ALL);
     if (t->minibatch) {
-        philox_batch(&one->place, t->samples, t->batch, t->replace, s->order, s->swapped, s->chosen);
+        philox_batch(&one->place, t->samples, t->batch, t->replace, s->batch_words, s->order, s->swapped, s->chosen);
         N(take_samples)(t, s, s->chosen, 0);
     }
     if (one->draws && t->mask == MASK_STEP) {
@@ -75,10 +81,7 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     const REAL gain = (REAL)t->output_scale * inverse_keep;
     N(forward)(t->activation, *choice == N(MASKED), s, p, vectors);
     N(residuals)(s, gain, gain / (REAL)s->n);
-    REAL r1 = 0;
-    if (t->objective == OBJECTIVE_RISK_R1) {
-        r1 = (REAL)((1 - one->keep_prob) / one->keep_prob * t->output_scale * t->output_scale / (double)s->n);
-    }
+    const REAL r1 = N(r1_of)(t, one, s->n);
     N(backward)(t->activation, *choice == N(MASKED), s, p, vectors, r1);
 }
 

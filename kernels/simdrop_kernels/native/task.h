@@ -10,19 +10,24 @@
 #define SIMDROP_MASKS(X) X(STEP, step) X(SAMPLE, sample)
 #define SIMDROP_OBJECTIVES(X) X(DROPOUT, dropout) X(RISK, risk) X(RISK_R1, risk+r1)
 #define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(ADAM, adam)
+/* What is in the lanes of a vector while members are trained: neurons of one member, or members. */
+#define SIMDROP_LAYOUTS(X) X(NEURONS, neurons) X(MEMBERS, members)
 
 #define ACT(NUMBER, name) ACT_##NUMBER,
 #define MASK(NUMBER, name) MASK_##NUMBER,
 #define OBJECTIVE(NUMBER, name) OBJECTIVE_##NUMBER,
 #define OPTIMIZER(NUMBER, name) OPTIMIZER_##NUMBER,
+#define LAYOUT(NUMBER, name) LAYOUT_##NUMBER,
 enum { SIMDROP_ACTIVATIONS(ACT) ACTS };
 enum { SIMDROP_MASKS(MASK) MASKS };
 enum { SIMDROP_OBJECTIVES(OBJECTIVE) OBJECTIVES };
 enum { SIMDROP_OPTIMIZERS(OPTIMIZER) OPTIMIZERS };
+enum { SIMDROP_LAYOUTS(LAYOUT) LAYOUTS };
 #undef ACT
 #undef MASK
 #undef OBJECTIVE
 #undef OPTIMIZER
+#undef LAYOUT
 
 /* n samples, D inputs, c outputs, m neurons, P = m (c + D); arrays in the dtype of the kernel, C-contiguous.
    The same field names as in contract/step.py, where each is explained. */
@@ -48,7 +53,7 @@ typedef struct {
 /* Each function returns 0, or -1 where memory for its workspace cannot be had. */
 typedef struct {
     const char *name;
-    int (*advance[2])(const simdrop_task *); /* by dtype: float32, float64 */
+    int (*advance[LAYOUTS][2])(const simdrop_task *); /* by dtype: float32, float64 */
     int (*evaluate[2])(const simdrop_task *);
     /* value and first derivative of an activation over an array, for tests */
     void (*activate[2])(int activation, int64_t count, const void *z, void *value, void *slope);

@@ -1,0 +1,112 @@
+"""Members in the lanes of vectors, as backend "native" trains small networks: through `simulate`, in both layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simdrop
+from simdrop.errors import DivergenceWarning
+from simdrop_kernels import native
+from simdrop_kernels.contract.step import Sizes, Step
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+
+RUNNING = [name for name, here in native._native.instruction_sets() if here] if native._native else []
+MEMBERS = 37  # whole vectors of every instruction set, and some more
+
+
+@pytest.fixture(params=[(isa, layout) for isa in RUNNING for layout in native.WRITTEN["layout"]], ids="-".join)
+def inside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The instruction set and the layout in force."""
+    for name, value in zip(("SIMDROP_ISA", "SIMDROP_LAYOUT"), request.param, strict=True):
+        monkeypatch.setenv(name, value)
+    return request.param
+
+
+def _small(
+    *, samples: int = 4, width: int = 5, mask: Any = "step", activation: str = "tanh", keep_prob: float = 0.4
+) -> simdrop.Problem:
+    x = np.linspace(-1, 1, samples)
+    return simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=keep_prob, mask=mask, activation=activation)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("mask", ["step", "sample"])
+def test_a_neuron_moves_where_its_mask_keeps_it(inside: Any, mask: str, dtype: str) -> None:
+    problem = _small(samples=2, width=7, mask=mask)
+    theta0 = problem.init(seed=3)
+    seeds = 2**40 + np.arange(MEMBERS) * 1000
+    runs = simdrop.simulate(
+        problem, theta0, lr=1e-3, steps=20, members=MEMBERS, seed=seeds, dtype=dtype, record=np.arange(21),
+        keep_theta=True, backend="native", threads=1,
+    )  # fmt: skip
+    moved = (np.diff(runs.theta.transpose("time", "member", "param").values, axis=0) != 0)[..., : problem.width]
+    for k in range(MEMBERS):
+        for step in range(20):
+            kept = simdrop.masks(
+                seed=int(seeds[k]), member=k, step=step, width=7, keep_prob=0.4, samples=2 if mask == "sample" else None
+            )
+            np.testing.assert_array_equal(moved[step, k], kept if mask == "step" else kept.any(axis=0))
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "batch_size": 3}], ids=["sgd", "adam"])
+def test_members_blocks_and_threads_change_no_bit(inside: Any, options: dict[str, Any]) -> None:
+    problem = _small(mask="sample" if options else "step")
+    theta0 = problem.init(seed=1, members=MEMBERS)
+    known: dict[str, Any] = {
+        "lr": 0.05,
+        "steps": 30,
+        "seed": 9,
+        "backend": "native",
+        "keep_theta": True,
+        "record": 3,
+    } | options
+    whole = simdrop.simulate(problem, theta0, members=MEMBERS, threads=1, **known)
+    for members, block, threads in ((MEMBERS, 5, 2), (MEMBERS, 1, 1), (17, None, 2), (1, None, 1)):
+        part = simdrop.simulate(
+            problem, theta0[:members], members=members, block_size=block, threads=threads, **known
+        )  # fmt: skip
+        np.testing.assert_array_equal(part.theta, whole.theta.isel(member=slice(members)))
+
+
+def test_hundreds_of_steps_stay_at_numpys_numbers(inside: Any) -> None:
+    problem = _small(samples=8, width=8, keep_prob=0.8)
+    theta0 = problem.init(seed=2)
+    known: dict[str, Any] = {
+        "lr": np.linspace(0.001, 0.02, MEMBERS),
+        "steps": 400,
+        "members": MEMBERS,
+        "keep_theta": True,
+        "record": 2,
+    }
+    ours, theirs = (simdrop.simulate(problem, theta0, backend=name, **known).theta for name in ("native", "numpy"))
+    assert abs(ours - theirs).max() < 1e-12 * abs(theirs).max()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_member_that_diverges_leaves_its_neighbours_alone(inside: Any, optimizer: str) -> None:
+    problem = _small(activation="quadratic", keep_prob=0.9)
+    rates = np.where(np.arange(MEMBERS) % 5 == 2, 30.0 if optimizer == "sgd" else 1e160, 0.01)
+    known: dict[str, Any] = {"steps": 60, "optimizer": optimizer, "keep_theta": True, "record": 4, "risk_limit": None}
+    theta0 = problem.init(seed=2)
+    with pytest.warns(DivergenceWarning, match="7 of 37 members diverged"):
+        ours, theirs = (
+            simdrop.simulate(problem, theta0, lr=rates, members=MEMBERS, backend=name, **known)
+            for name in ("native", "numpy")
+        )
+    np.testing.assert_array_equal(ours.diverged, theirs.diverged)
+    gone = rates > 0.01
+    np.testing.assert_array_equal(ours.diverged >= 0, gone)
+    quiet = simdrop.simulate(problem, theta0, lr=0.01, members=MEMBERS, backend="native", **known)
+    np.testing.assert_array_equal(ours.theta[:, ~gone], quiet.theta[:, ~gone])
+
+
+def test_small_networks_and_no_others_are_trained_by_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIMDROP_LAYOUT", raising=False)
+    for samples, width in ((4, 5), (4, 16), (8, 8), (32, 8)):
+        assert native.layouts.chosen(Step(), Sizes(samples, width, 2, 1)) == "members", (samples, width)
+    for samples, width, inputs in ((32, 1000, 2), (256, 128, 2), (32, 64, 100)):
+        assert native.layouts.chosen(Step(), Sizes(samples, width, inputs, 1)) == "neurons", (samples, width)
