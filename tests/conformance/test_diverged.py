@@ -10,6 +10,7 @@ import pytest
 
 import simdrop
 from simdrop.errors import Diverged, DivergenceWarning
+from simdrop_kernels import registry
 from simdrop_kernels.registry import Backend
 
 STEPS = 300
@@ -53,8 +54,18 @@ def _diverged(backend: str, record: Any, case: dict[str, Any]) -> list[int]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_diverged_depends_neither_on_the_backend_nor_on_recording(backend: Backend, case: str) -> None:
-    if backend.name == "numba" and case in ("quadratic", "relu", "momentum"):
-        pytest.skip("the check is the same code as in the other cases; compiling takes a while")
+    if backend.name == "numba" and case not in ("thin", "noise"):
+        pytest.skip("the check is the same code as in the other cases; the slow tier compiles more")
+    _assert_equal(backend, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["wide", "risk+r1", "adam", "sample"])
+def test_diverged_on_further_kernels_of_numba(case: str) -> None:
+    _assert_equal(registry.load("numba"), case)
+
+
+def _assert_equal(backend: Backend, case: str) -> None:
     settings = dict(CASES[case])
     if backend.name in ("native", "cuda") and "noise" in settings:
         pytest.skip("runs without further noise alone")

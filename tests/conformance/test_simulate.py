@@ -46,13 +46,16 @@ def test_native_agrees_with_numpy(chunk: int) -> None:
 HANDFUL: list[Configuration] = [
     {"inputs": 2, "outputs": 1, "form": "read-only"},
     {"inputs": 1, "outputs": 2, "form": "list", "bias": False},
-    {"inputs": 5, "outputs": 3, "form": "pandas", "dtype": "float32", "mask": "sample", "batch": "half"},
     {"inputs": 1, "outputs": 1, "form": "xarray", "noise": "several"},
+]
+#: those whose kernels no other test of the fast tier compiles
+FURTHER: list[Configuration] = [
+    {"inputs": 5, "outputs": 3, "form": "pandas", "dtype": "float32", "mask": "sample", "batch": "half"},
     {"inputs": 1, "outputs": 1, "form": "integer", "optimizer": "adam", "bias": False},
 ]
 
 
-@pytest.mark.parametrize("changes", HANDFUL)
+@pytest.mark.parametrize("changes", [*HANDFUL, *(pytest.param(one, marks=pytest.mark.slow) for one in FURTHER)])
 def test_numba_agrees_with_numpy(changes: Configuration) -> None:
     chosen: Configuration = {name: levels[0] for name, levels in space.AXES.items()}
     _assert_agree([chosen | {"samples": 7, "width": 16} | changes], "numba")

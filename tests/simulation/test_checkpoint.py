@@ -122,13 +122,13 @@ def test_a_torn_file_never_takes_the_place_of_the_one_before_it(
         ({"steps": 41, "record": [1, 5]}, "steps was 40, is 41"),
         ({"optimizer": "adam"}, "optimizer"),
         ({"keep_theta": [0]}, "recorded"),
-        ({"backend": "numpy"}, "backend"),
+        ({"backend": "numba"}, "backend"),
         ({"numbers": range(7)}, "numbers"),
     ],
 )
 def test_another_run_is_refused_with_the_difference(tmp_path: Path, changes: Any, named: Any) -> None:
     path = tmp_path / "run.checkpoint"
-    _stopped(path, 100, backend="numba" if changes.get("backend") else "auto")
+    _stopped(path, 100, backend="numpy" if changes.get("backend") else "auto")
     with pytest.raises(InvalidInput, match=named):
         _run(path, resume=True, **changes)
     assert path.exists()

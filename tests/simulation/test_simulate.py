@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -312,8 +313,17 @@ def test_no_warning_where_all_goes_well() -> None:
         _run()
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba", "native"])
-@pytest.mark.parametrize("changes", [{}, {"mask": "sample"}, {"batch_size": 3}, {"noise": NOISE}])
+SEEDED: list[dict[str, Any]] = [{}, {"noise": NOISE}, {"mask": "sample"}, {"batch_size": 3}]
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes"),
+    [
+        *itertools.product(("numpy", "native"), SEEDED),
+        *(("numba", changes) for changes in SEEDED[:2]),
+        *(pytest.param("numba", changes, marks=pytest.mark.slow) for changes in SEEDED[2:]),
+    ],
+)
 def test_members_with_seeds_of_their_own_draw_what_runs_with_these_seeds_draw(backend: Any, changes: Any) -> None:
     """In one ensemble, whatever the order of the seeds; their low halves differ, the high ones need not be 0."""
     high = 5 << 32

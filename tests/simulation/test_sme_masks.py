@@ -66,6 +66,7 @@ def test_increments_have_the_covariance_of_theory(kind: str, mask: str) -> None:
     assert np.abs(cubes.mean(axis=0) / (cubes.std(axis=0) / np.sqrt(PATHS))).max() < BOUND
 
 
+@pytest.mark.slow  # a minute to compile
 @pytest.mark.parametrize("mask", ["step", "sample"])
 @pytest.mark.parametrize("kind", NOISES)
 def test_numba_agrees_with_numpy(kind: str, mask: str) -> None:
