@@ -166,8 +166,8 @@ class Run:
         if np.isinf(self.wanted.risk_limit):
             return np.full(len(theta), np.inf)
         starts = theta[:1] if (theta == theta[0]).all() else theta
-        y = self.mover.y
-        zero = risks(self.mover.loss, np.zeros((1, *y.shape), dtype=y.dtype), y)[0]
+        y = self.mover.y.astype(np.float64)  # squares of large targets overflow in single precision
+        zero = risks(self.mover.loss, np.zeros((1, *y.shape)), y)[0]
         with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
             unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
             limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
