@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.step import for_kernels
+from simdrop_kernels.mathematics.losses.table import find as find_loss
 
 from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_whole, is_one
 from ..checks.sizes import check_memory
@@ -38,7 +39,7 @@ class Wanted:
     consecutive, equally large groups of members whose means are kept (0: none); norms: whether the 2-norm
     of every member's theta is; risk_limit as in `simdrop.simulate`, infinite for none; test: samples x (k, D)
     and y (k, c) whose risk is recorded too, or None; observers: functions of the user's; keep_risk: whether
-    the risks of members are kept next to their means.
+    the risks of members are kept next to their means; classes: whether the loss has some, so that there is accuracy.
     """
 
     steps: NDArray[np.int64]
@@ -52,6 +53,7 @@ class Wanted:
     test: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     observers: tuple[Observer, ...] = ()
     keep_risk: bool = True
+    classes: bool = False
 
     @property
     def risk_limit_told(self) -> float | str:
@@ -99,6 +101,11 @@ class Wanted:
             parts[f"the test risks of members={members} at {len(steps)} record times"] = (
                 float(dtype.itemsize) * len(steps) * members
             )
+        if classes := find_loss(problem.loss).probabilities is not None:
+            sets = 1 + (tested is not None)
+            parts[f"the accuracies of members={members} at {len(steps)} record times"] = (
+                8.0 * sets * len(steps) * members
+            )
         for one in observers:
             each = float(one.dtype.itemsize) * math.prod(one.shape)
             parts[f"observe[{one.name!r}] of members={members} at {len(steps)} record times"] = (
@@ -117,6 +124,7 @@ class Wanted:
             test=tested,
             observers=observers,
             keep_risk=check_flag("keep_risk", keep_risk),
+            classes=classes,
         )
 
 
@@ -281,13 +289,15 @@ class Recorder:
         self._group_start = np.arange(wanted.groups + 1) * members // max(wanted.groups, 1)
         self.test = None if wanted.test is None else tuple(for_kernels(array, dtype) for array in wanted.test)
         self.test_risk = np.full((times, members if self.test else 0), np.nan, dtype=dtype)
+        self.accuracy = np.full((times, members if wanted.classes else 0), np.nan)
+        self.test_accuracy = np.full((times, members if self.test and wanted.classes else 0), np.nan)
         self.observations = Observations(wanted.observers, times, members)
 
     def part(self, times: slice) -> Recorder:
         """What was recorded at some times, views of it."""
         found = copy.copy(self)
         found.wanted = replace(self.wanted, steps=self.wanted.steps[times])
-        for name in ("risk", "norm", "kept", "test_risk"):
+        for name in ("risk", "norm", "kept", "test_risk", "accuracy", "test_accuracy"):
             setattr(found, name, getattr(self, name)[times])
         for name in ("theta", "values", "products", "observations"):
             setattr(found, name, getattr(self, name).part(times))
@@ -303,6 +313,10 @@ class Recorder:
             self.norm[time, first:last] = np.where(alive, seen.norms(), np.nan)
         if self.test is not None:
             self.test_risk[time, first:last] = np.where(alive, seen.risk_at(*self.test), np.nan)
+        if self.wanted.classes:
+            self.accuracy[time, first:last] = np.where(alive, seen.accuracy, np.nan)
+        if self.wanted.classes and self.test is not None:
+            self.test_accuracy[time, first:last] = np.where(alive, seen.accuracy_at(*self.test), np.nan)
         sums: list[tuple[What, Moments, list[Moments]]]
         sums = [("theta", self.theta, self.group_theta), ("values", self.values, self.group_values)]
         for what, running, groups in sums if self.wanted.points is not None else sums[:1]:
@@ -326,6 +340,8 @@ class Recorder:
         found |= {"norm": self.norm, "blown_up": self.blown_up}
         if self.test is not None:
             found["test_risk"] = self.test_risk
+        if self.wanted.classes:
+            found |= {"accuracy": self.accuracy, "test_accuracy": self.test_accuracy}
         found |= {f"observed.{name}": values for name, values in self.observations.values.items()}
         sums: list[tuple[str, Moments | Products]] = [("theta", self.theta), ("values", self.values)]
         sums += [("products", self.products)]
@@ -343,6 +359,11 @@ class Recorder:
         variables: dict[str, Any] = self._summary("risk", "risk R_S of a member, without dropout", self.risk)
         if self.test is not None:
             variables |= self._summary("test_risk", "risk of a member on the test set, without dropout", self.test_risk)
+        if self.wanted.classes:
+            variables |= self._summary("accuracy", "share of the samples that a member classifies right", self.accuracy)
+        if self.wanted.classes and self.test is not None:
+            about = "share of the test set that a member classifies right"
+            variables |= self._summary("test_accuracy", about, self.test_accuracy)
         variables |= {
             "theta_mean": (("time", "param"), self.theta.means()),
             "theta_std": (("time", "param"), self.theta.deviations()),

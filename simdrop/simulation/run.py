@@ -24,7 +24,7 @@ from ..checks.numbers import check_count
 from ..errors import Diverged, DivergenceWarning, InvalidInput
 from .interrupt import Interruptible, stop
 from .recording import Recorder, Wanted
-from .seen import Here, Seen
+from .seen import Here, Scores, Seen
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -169,7 +169,9 @@ class Run:
         y = self.mover.y.astype(np.float64)  # squares of large targets overflow in single precision
         zero = risks(self.mover.loss, np.zeros((1, *y.shape)), y)[0]
         with np.errstate(over="ignore", invalid="ignore"):  # a start on its way to infinity
-            unit = np.maximum(np.concatenate([_risk(self.mover, starts[part]) for part in _slices(starts)]), zero)
+            unit = np.maximum(
+                np.concatenate([_scores(self.mover, starts[part]).risk for part in _slices(starts)]), zero
+            )
             limits = np.where(unit > 0, self.wanted.risk_limit * unit, np.inf)
         return np.broadcast_to(limits, len(theta))
 
@@ -196,14 +198,20 @@ def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterato
     for part in _slices(ensemble.theta):
         theta = ensemble.theta[part]
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
-            risk = _risk(mover, theta)
+            scores = _scores(mover, theta)
             values = None if points is None else mover.evaluate(points, theta)
-        yield part.start, Here(theta, risk, values, partial(_risk_at, mover))
+        yield part.start, Here(theta, scores, values, partial(_scores_at, mover))
 
 
-def _risk(mover: Mover, theta: Array) -> NDArray[np.float64]:
-    """R_S (B,) of the networks theta (B, P) on the data of the run."""
-    return risks(mover.loss, mover.evaluate(mover.x, theta), mover.y)
+def _scores(mover: Mover, theta: Array) -> Scores:
+    """Those of the networks theta (B, P) on the data of the run."""
+    return _scored(mover.loss, mover.evaluate(mover.x, theta), mover.y)
+
+
+def _scored(loss: Loss, f: Array, y: Array) -> Scores:
+    """Those of outputs f (B, k, c) against targets y (k, c)."""
+    right = np.zeros((0, 1)) if loss.probabilities is None else loss.right(f, y)
+    return Scores(risks(loss, f, y), right.mean(axis=1))
 
 
 def risks(loss: Loss, f: Array, y: Array) -> NDArray[np.float64]:
@@ -214,12 +222,13 @@ def risks(loss: Loss, f: Array, y: Array) -> NDArray[np.float64]:
     return np.asarray(loss.value(f, y).mean(axis=1, dtype=np.float64))
 
 
-def _risk_at(mover: Mover, theta: Array, x: Array, y: Array) -> NDArray[np.float64]:
-    """R_S (B,) of the networks theta (B, P) on other samples x (k, D), y (k, c), few members at a time."""
+def _scores_at(mover: Mover, theta: Array, x: Array, y: Array) -> Scores:
+    """Those of the networks theta (B, P) on other samples x (k, D), y (k, c), few members at a time."""
     with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
         some = max(1, TEST_NUMBERS // (len(x) * (theta.shape[1] // (x.shape[1] + y.shape[1]) + y.shape[1])))
         parts = (theta[start : start + some] for start in range(0, len(theta), some))
-        return np.concatenate([risks(mover.loss, mover.evaluate(x, part), y) for part in parts])
+        found = [_scored(mover.loss, mover.evaluate(x, part), y) for part in parts]
+        return Scores(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
 def _slices(theta: Array) -> Iterator[slice]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,15 @@ class Seen(Protocol):
         """R_S (B,) on other samples x (k, D), y (k, c), in the dtype of the run."""
         ...
 
+    @property
+    def accuracy(self) -> NDArray[np.floating]:
+        """Share (B,) of the samples that are put into their classes, where the loss has classes."""
+        ...
+
+    def accuracy_at(self, x: Array, y: Array) -> NDArray[np.floating]:
+        """The same on other samples."""
+        ...
+
     def add(
         self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,
         m2: Array,
@@ -57,17 +66,25 @@ class Seen(Protocol):
         ...
 
 
+class Scores(NamedTuple):
+    """How members do on some samples: R_S (B,), and the share (B,) of right classes, empty where there are none."""
+
+    risk: NDArray[np.floating]
+    accuracy: NDArray[np.floating]
+
+
 @dataclass(frozen=True)
 class Here:
-    """Members whose parameters lie here: theta (B, P), risk (B,), outputs at the grid (B, k, c) or None.
+    """Members whose parameters lie here: theta (B, P), their scores, outputs at the grid (B, k, c) or None.
 
-    risk_of: R_S (B,) of parameters (B, P) on samples x (k, D), y (k, c)
+    scores_of: those of parameters (B, P) on samples x (k, D), y (k, c)
     """
 
     parameters: Array
-    risk: NDArray[np.floating]
+    scores: Scores
     values: Array | None
-    risk_of: Callable[[Array, Array, Array], NDArray[np.floating]]
+    scores_of: Callable[[Array, Array, Array], Scores]
+    _others: dict[int, Scores] = field(default_factory=dict)  # by the identity of the samples
 
     @property
     def members(self) -> int:
@@ -85,7 +102,26 @@ class Here:
 
     def risk_at(self, x: Array, y: Array) -> NDArray[np.floating]:
         """See `Seen`."""
-        return self.risk_of(self.parameters, x, y)
+        return self._at(x, y).risk
+
+    @property
+    def risk(self) -> NDArray[np.floating]:
+        """See `Seen`."""
+        return self.scores.risk
+
+    @property
+    def accuracy(self) -> NDArray[np.floating]:
+        """See `Seen`."""
+        return self.scores.accuracy
+
+    def accuracy_at(self, x: Array, y: Array) -> NDArray[np.floating]:
+        """See `Seen`."""
+        return self._at(x, y).accuracy
+
+    def _at(self, x: Array, y: Array) -> Scores:
+        if id(x) not in self._others:
+            self._others[id(x)] = self.scores_of(self.parameters, x, y)
+        return self._others[id(x)]
 
     def add(
         self, what: What, rows: slice, alive: Alive, count: NDArray[np.int64], mean: Array,

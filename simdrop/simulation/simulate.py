@@ -200,6 +200,10 @@ def simulate(
             With `keep_theta`: parameters of members, over kept where only some are.
         theta_cov (time, param_i, param_j)
             With `covariance`: covariance over members.
+        accuracy (time, member), accuracy_mean, accuracy_std (time), accuracy_quantile (time, quantile)
+            With a loss that has classes: share of the samples that a member classifies right.
+        test_accuracy (time, member), test_accuracy_mean, ...
+            With such a loss and `test`: the same on the test set.
         test_risk (time, member), test_risk_mean, test_risk_std (time), test_risk_quantile (time, quantile)
             With `test`: the same of the risk on the test set.
         NAME (time, member, ...)

@@ -12,7 +12,7 @@ from simdrop_kernels import native
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 
-CONFIG = (0, 0, 0, 0, 0, False, 1.0, 0.9, 0.9, 0.999, 1e-8, 7)
+CONFIG = (0, 0, 0, 0, 0, 0, 0, False, 1.0, 0.9, 0.9, 0.999, 1e-8, 7)
 NAMES = ("x", "y", "theta", "moments", "lr", "keep_prob", "member", "diverged")
 
 
@@ -81,8 +81,10 @@ def test_unsound_arrays_are_refused_by_name(changed: Any, error: Any, message: A
         (1, -1, "mask"),
         (2, 3, "objective"),
         (3, 7, "optimizer"),
-        (4, 4, "batch"),
-        (4, -2, "batch"),
+        (4, 9, "loss"),
+        (5, 2, "place"),
+        (6, 4, "batch"),
+        (6, -2, "batch"),
     ],
 )
 def test_unsound_numbers_are_refused_by_name(position: Any, value: Any, name: Any) -> None:

@@ -32,7 +32,7 @@ except ModuleNotFoundError:
     _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
     _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
-if _native is not None and not hasattr(_native, "layouts"):
+if _native is not None and not hasattr(_native, "losses"):
     _native, _missing = None, "was built from older sources: reinstall simdrop"
 
 Array = NDArray[np.floating]
@@ -44,8 +44,12 @@ expected = True
 
 #: what a step asks for -> the names that C has for it; their places are their numbers there
 WRITTEN: dict[str, tuple[str, ...]] = {
-    what: getattr(_native, f"{what}s", ()) for what in ("activation", "mask", "objective", "optimizer", "layout")
-}
+    what: getattr(_native, plural, ())
+    for what, plural in (
+        ("activation", "activations"), ("mask", "masks"), ("objective", "objectives"), ("optimizer", "optimizers"),
+        ("loss", "losses"), ("place", "places"), ("layout", "layouts"),
+    )
+}  # fmt: skip
 
 #: input weights of a network from which the BLAS of backend "numba" is faster
 _LARGE_MATRIX = 500_000
@@ -88,15 +92,18 @@ def _asked(step: Step) -> dict[str, str]:
         "mask": network.mask,
         "objective": step.objective,
         "optimizer": step.optimizer.name,
+        "loss": network.loss,
+        "place": step.noise.place,
     }
 
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.network.loss != "squared":
-        return f"loss {step.network.loss!r} is not written for it"
-    if step.further:
-        return f"{', '.join(step.further)} other than the default is not written for it"
+    further = [name for name in step.further if name != "place"]
+    if further:
+        return f"{', '.join(further)} other than the default is not written for it"
+    if step.noise.place != "both" and step.network.mask == "sample":
+        return f"place {step.noise.place!r} is not written for sample masks"
     if find(step.network.activation).identity:  # a user's own, which is known where the extension is missing too
         return f"no C function is written for activation {step.network.activation!r}"
     for what, value in _asked(step).items():

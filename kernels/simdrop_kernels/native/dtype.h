@@ -7,6 +7,7 @@
 #include "general.h"
 #include "fused.h"
 #include "kept.h"
+#include "loss.h"
 #include "step.h"
 #include "group_space.h"
 #include "group_draws.h"

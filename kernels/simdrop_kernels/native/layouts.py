@@ -27,7 +27,12 @@ def lanes(isa: str, dtype: np.dtype) -> int:
 
 
 def chosen(step: Step, sizes: Sizes) -> str:
-    """The layout for a step on `sizes`: SIMDROP_LAYOUT, or the one that was measured to be faster."""
+    """The layout for a step on `sizes`: SIMDROP_LAYOUT, or the one that was measured to be faster.
+
+    Other losses than the squared one, and masks on the update alone, are written for "neurons".
+    """
+    if step.network.loss != "squared" or step.noise.place != "both":
+        return "neurons"
     if forced := os.environ.get("SIMDROP_LAYOUT"):
         return forced
     small = sizes.samples * sizes.width * (sizes.inputs + sizes.outputs) <= _SMALL

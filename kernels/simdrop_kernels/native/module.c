@@ -166,6 +166,8 @@ static int check_sizes(const simdrop_task *t) {
     else if (t->mask < 0 || t->mask >= MASKS) bad = "mask";
     else if (t->objective < 0 || t->objective >= OBJECTIVES) bad = "objective";
     else if (t->optimizer < 0 || t->optimizer >= OPTIMIZERS) bad = "optimizer";
+    else if (t->loss < 0 || t->loss >= LOSSES) bad = "loss";
+    else if (t->place < 0 || t->place >= PLACES || (t->place != PLACE_BOTH && t->mask != MASK_STEP)) bad = "place";
     else if (t->samples < 1 || t->samples > most) bad = "number of samples";
     else if (t->inputs < 1 || t->inputs > most) bad = "number of inputs";
     else if (t->outputs < 1 || t->outputs > most) bad = "number of outputs";
@@ -180,9 +182,9 @@ static int check_sizes(const simdrop_task *t) {
 PyDoc_STRVAR(advance_doc,
              "advance(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps,\n"
              "        layout)\n\n"
-             "Train all members in place; config is (activation, mask, objective, optimizer, batch or 0, replace,\n"
-             "output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers: their places in the\n"
-             "module's tuples activations, masks, objectives and optimizers; layout likewise.");
+             "Train all members in place; config is (activation, mask, objective, optimizer, loss, place,\n"
+             "batch or 0, replace, output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers:\n"
+             "their places in the module's tuples activations, masks, objectives, optimizers, losses and places; layout likewise.");
 
 static PyObject *advance(PyObject *module, PyObject *args) {
     (void)module;
@@ -193,8 +195,8 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     long long batch, first_step, steps;
     unsigned long long seed;
     int layout;
-    if (!PyArg_ParseTuple(args, "s(iiiiLpdddddK)OOOOOOOOLLi:advance", &isa, &t.activation, &t.mask, &t.objective,
-                          &t.optimizer, &batch, &t.replace, &t.output_scale, &t.momentum, &t.beta1, &t.beta2,
+    if (!PyArg_ParseTuple(args, "s(iiiiiiLpdddddK)OOOOOOOOLLi:advance", &isa, &t.activation, &t.mask, &t.objective,
+                          &t.optimizer, &t.loss, &t.place, &batch, &t.replace, &t.output_scale, &t.momentum, &t.beta1, &t.beta2,
                           &t.epsilon, &seed, &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
                           &arrays[6], &arrays[7], &first_step, &steps, &layout)) {
         return NULL;
@@ -226,7 +228,8 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         {t.members, 0, 0}, {t.members, 0, 0},
     };
     int failed = check_sizes(&t);
-    if (!failed && (layout < 0 || layout >= LAYOUTS)) {
+    const int members_alone = layout == LAYOUT_MEMBERS && (t.loss != LOSS_SQUARED || t.place != PLACE_BOTH);
+    if (!failed && (layout < 0 || layout >= LAYOUTS || members_alone)) {
         failed = -1;
         PyErr_SetString(PyExc_ValueError, "layout: out of range");
     }
@@ -383,11 +386,13 @@ static int add_all_names(PyObject *module) {
 #define NAME(NUMBER, name) #name,
     static const char *const activations[] = {SIMDROP_ACTIVATIONS(NAME)}, *const masks[] = {SIMDROP_MASKS(NAME)};
     static const char *const objectives[] = {SIMDROP_OBJECTIVES(NAME)}, *const optimizers[] = {SIMDROP_OPTIMIZERS(NAME)};
+    static const char *const losses[] = {SIMDROP_LOSSES(NAME)}, *const places[] = {SIMDROP_PLACES(NAME)};
     static const char *const layouts[] = {SIMDROP_LAYOUTS(NAME)};
 #undef NAME
     return add_names(module, "activations", activations, ACTS) || add_names(module, "masks", masks, MASKS) ||
                    add_names(module, "objectives", objectives, OBJECTIVES) ||
-                   add_names(module, "optimizers", optimizers, OPTIMIZERS) || add_names(module, "layouts", layouts, LAYOUTS)
+                   add_names(module, "optimizers", optimizers, OPTIMIZERS) || add_names(module, "losses", losses, LOSSES) ||
+                   add_names(module, "places", places, PLACES) || add_names(module, "layouts", layouts, LAYOUTS)
                ? -1
                : 0;
 }

@@ -51,10 +51,32 @@ static void N(residuals)(N(space) * s, REAL gain, REAL scale) {
     }
 }
 
+/* Residuals of any loss: the squared one's in vectors, of the others the outputs, which loss.h turns into residuals. */
+static void N(find_residuals)(const simdrop_task *t, N(space) * s, REAL gain, REAL scale) {
+    if (t->loss == LOSS_SQUARED) {
+        N(residuals)(s, gain, scale);
+        return;
+    }
+    const int64_t count = s->n * s->outputs;
+    for (int64_t q = 0; q < count; q += VL) N(store)(s->e + q, gain * N(sums_of_rows)(s->sums + q * VL));
+    N(residuals_of)(t->loss, s, scale);
+}
+
 /* The bits of the neurons that there are: all of a mask without dropout. */
 INLINE uint32_t N(valid_bits)(const N(space) * s, int64_t v) {
     const int64_t rest = s->width - v * VL;
     return (uint32_t)((UINT64_C(1) << (rest < VL ? rest : VL)) - 1);
+}
+
+/* The step's mask on the update alone: the gradients of the neurons that it keeps times 1/p, those of the others 0. */
+static void N(mask_update)(N(space) * s, N(member) * one) {
+    philox_masks(&one->place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
+    for (int64_t r = 0; r < s->rows; r++) {
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            REAL *grad = s->grad + r * s->row + v * VL;
+            N(store)(grad, N(keep_lanes)(N(bits_of)(s->bits, v), N(load)(grad) * one->inverse_keep));
+        }
+    }
 }
 
 /* The gradient; `choice` tells which neurons grad holds. */
@@ -67,22 +89,24 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
         philox_batch(&one->place, t->samples, t->batch, t->replace, s->batch_words, s->order, s->swapped, s->chosen);
         N(take_samples)(t, s, s->chosen, 0);
     }
-    if (one->draws && t->mask == MASK_STEP) {
+    const int on_update = t->place == PLACE_UPDATE;
+    if (one->draws && t->mask == MASK_STEP && !on_update) {
         *choice = N(KEPT);
         kept = philox_masks(&one->place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
         N(pack_kept)(s, kept);
-    } else if (one->draws) {
+    } else if (one->draws && !on_update) {
         *choice = N(MASKED);
         philox_masks(&one->place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
     }
     const REAL *p = *choice == N(KEPT) ? s->packed : s->theta;
     const int64_t vectors = N(round_up)(*choice == N(KEPT) ? kept : s->width, VL) / VL;
-    const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT ? one->inverse_keep : 1;
+    const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT && !on_update ? one->inverse_keep : 1;
     const REAL gain = (REAL)t->output_scale * inverse_keep;
     N(forward)(t->activation, *choice == N(MASKED), s, p, vectors);
-    N(residuals)(s, gain, gain / (REAL)s->n);
+    N(find_residuals)(t, s, gain, gain / (REAL)s->n);
     const REAL r1 = N(r1_of)(t, one, s->n);
     N(backward)(t->activation, *choice == N(MASKED), s, p, vectors, r1);
+    if (on_update && one->draws) N(mask_update)(s, one);
 }
 
 /* theta -= lr g for the neurons that grad holds. */

@@ -9,6 +9,8 @@
 /* What can be asked for by its number, and what Python calls it: the module hands these names on. */
 #define SIMDROP_MASKS(X) X(STEP, step) X(SAMPLE, sample)
 #define SIMDROP_OBJECTIVES(X) X(DROPOUT, dropout) X(RISK, risk) X(RISK_R1, risk+r1)
+#define SIMDROP_LOSSES(X) X(SQUARED, squared) X(LOGISTIC, logistic) X(SOFTMAX, softmax) X(SQUARED_SOFTMAX, squared-softmax)
+#define SIMDROP_PLACES(X) X(BOTH, both) X(UPDATE, update)
 #define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(ADAM, adam)
 /* What is in the lanes of a vector while members are trained: neurons of one member, or members. */
 #define SIMDROP_LAYOUTS(X) X(NEURONS, neurons) X(MEMBERS, members)
@@ -18,21 +20,27 @@
 #define OBJECTIVE(NUMBER, name) OBJECTIVE_##NUMBER,
 #define OPTIMIZER(NUMBER, name) OPTIMIZER_##NUMBER,
 #define LAYOUT(NUMBER, name) LAYOUT_##NUMBER,
+#define LOSS(NUMBER, name) LOSS_##NUMBER,
+#define PLACE(NUMBER, name) PLACE_##NUMBER,
 enum { SIMDROP_ACTIVATIONS(ACT) ACTS };
 enum { SIMDROP_MASKS(MASK) MASKS };
 enum { SIMDROP_OBJECTIVES(OBJECTIVE) OBJECTIVES };
 enum { SIMDROP_OPTIMIZERS(OPTIMIZER) OPTIMIZERS };
 enum { SIMDROP_LAYOUTS(LAYOUT) LAYOUTS };
+enum { SIMDROP_LOSSES(LOSS) LOSSES };
+enum { SIMDROP_PLACES(PLACE) PLACES };
 #undef ACT
 #undef MASK
 #undef OBJECTIVE
 #undef OPTIMIZER
 #undef LAYOUT
+#undef LOSS
+#undef PLACE
 
 /* n samples, D inputs, c outputs, m neurons, P = m (c + D); arrays in the dtype of the kernel, C-contiguous.
    The same field names as in contract/step.py, where each is explained. */
 typedef struct {
-    int activation, mask, objective, optimizer;
+    int activation, mask, objective, optimizer, loss, place;
     int minibatch, replace; /* whether samples are drawn at every step, and with replacement */
     int64_t samples, inputs, outputs, width, batch; /* batch: samples of a step */
     double output_scale, momentum, beta1, beta2, epsilon;

@@ -81,7 +81,7 @@ def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, membe
     take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing.replace, number, member, drawing.key)
     share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
     for r in range(knobs.masks):
-        draw_factors(batch, knobs, chance, number * knobs.masks + r, member, drawing.key)
+        draw_factors(batch, batch.factors, knobs, chance, number * knobs.masks + r, member, drawing.key, False)
         for s in range(batch.chosen.size):
             add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
 

@@ -22,7 +22,7 @@ Array = NDArray[np.floating]
 name = "numba"
 
 #: what kernel `general` has besides dropout and minibatches: names of `Step.further`
-FURTHER = ("law", "masks", "label", "parameter", "connect", "part", "svag", "train")
+FURTHER = ("law", "masks", "label", "parameter", "connect", "part", "place", "svag", "train")
 #: inputs of a neuron, the bias included, up to which networks of one output take the thin kernel
 THIN_INPUTS = 2
 
@@ -38,8 +38,6 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.network.loss != "squared":
-        return f"loss {step.network.loss!r} is not written for it"
     unknown = [name for name in step.further if name not in FURTHER]
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
@@ -63,7 +61,7 @@ def advance(
 
         knobs = general.Knobs.of(step, x, y, ensemble.theta)
         with one_thread_each(threads):
-            general.build(step.network.activation, step.optimizer.name, real)(
+            general.build(step.network.activation, step.network.loss, step.optimizer.name, real)(
                 ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, y), knobs, run
             )
         return
@@ -74,7 +72,8 @@ def advance(
 
 def _kernel(step: Step, x: Array, y: Array, real: Any, *, over: str) -> tuple[Any, Array]:
     """The compiled kernel for this step and data, with the targets in the shape it takes."""
-    configuration = (step.network.activation, step.network.mask, step.objective, step.optimizer.name)
+    network = step.network
+    configuration = (network.activation, network.loss, network.mask, step.objective, step.optimizer.name)
     if x.shape[1] <= THIN_INPUTS and y.shape[1] == 1:
         from . import fused
 

@@ -22,6 +22,7 @@ from ...contract.step import limits
 from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
+from ...mathematics.losses import table as losses
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -179,6 +180,25 @@ def residuals(f, y, samples, gain, share):
         f[i] = 0
 
 
+def _make_residuals(loss: str, real: type) -> Any:
+    """`residuals` for any loss."""
+    if loss == "squared":
+        return residuals
+    of_sample = losses.residual(loss, inner, real)
+
+    @inner
+    def residuals_of(f, y, samples, gain, share):
+        for i in range(samples):
+            e = f[i : i + 1]
+            e[0] *= gain
+            of_sample(e, y[i : i + 1], e)
+            e[0] *= gain * share
+        for i in range(samples, f.size):
+            f[i] = 0
+
+    return residuals_of
+
+
 @inner
 def load(theta, moments, inputs, state):
     """Put theta (P,) and moments (k, P) of m neurons into the rows of `state`."""
@@ -287,7 +307,7 @@ def fill_factors(room, width, mask):
 
 
 @cache
-def build(activation: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
+def build(activation: str, loss: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
     """The kernel of one configuration: `train(theta, moments, diverged, members, data, run)`.
 
     theta (M, P), moments (M, k, P), diverged (M,): as in `contract.step.Ensemble`, changed in place. members,
@@ -298,6 +318,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
     kinds = 3 if sample else (1 if act.from_value else 2)
     forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")
     apply, adam = _make_apply(optimizers.optimizer(optimizer, scalar), sgd), optimizer == "adam"
+    residuals_of = _make_residuals(loss, real)
     limit, largest = limits(real)
 
     @inner
@@ -336,7 +357,7 @@ def build(activation: str, mask: str, objective: str, optimizer: str, minibatch:
                 inside = min(TILE, count - first)
                 gather(room.state, room.kept, first, inside, room.tiles, first // TILE)
                 forward(room.tiles, first // TILE, padded(inside), room.x0, room.x1, room.rows, room.f)
-            residuals(room.f, room.y, batch_size, gain, share)
+            residuals_of(room.f, room.y, batch_size, gain, share)
             for first in range(0, count, TILE):
                 inside = padded(min(TILE, count - first))
                 backward(room.tiles, first // TILE, inside, room.f, room.x0, room.x1, room.rows, room.penalty)

@@ -22,6 +22,7 @@ from ...contract.step import Step, limits, svag_weights
 from ...mathematics import optimizers, rng
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
+from ...mathematics.losses import table as losses
 from ..compile import inlined, inner, kernel, leaf, scalar
 from ..draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
 from ..limits import within
@@ -33,6 +34,10 @@ _STEP_MASK = np.uint64(rng.STREAM_STEP_MASK << 28)
 _SAMPLE_MASK = np.uint64(rng.STREAM_SAMPLE_MASK << 28)
 _STEP_NORMAL = np.uint64(rng.STREAM_STEP_NORMAL << 28)
 _SAMPLE_NORMAL = np.uint64(rng.STREAM_SAMPLE_NORMAL << 28)
+_STEP_BACKWARD = np.uint64(rng.STREAM_STEP_BACKWARD << 28)
+_SAMPLE_BACKWARD = np.uint64(rng.STREAM_SAMPLE_BACKWARD << 28)
+_STEP_BACKWARD_NORMAL = np.uint64(rng.STREAM_STEP_BACKWARD_NORMAL << 28)
+_SAMPLE_BACKWARD_NORMAL = np.uint64(rng.STREAM_SAMPLE_BACKWARD_NORMAL << 28)
 _LABEL = np.uint64(rng.STREAM_LABEL << 28)
 _PARAMETER = np.uint64(rng.STREAM_PARAMETER << 28)
 _CONNECT = np.uint64(rng.STREAM_CONNECT << 28)
@@ -44,6 +49,9 @@ class Knobs(NamedTuple):
     sample: bool  # a mask for each sample
     gaussian: bool
     masked: bool  # dropout at all
+    placed: bool  # other factors in the backward pass than in the forward pass
+    independent: bool  # drawn for it
+    on_update: bool  # instead of the forward pass
     averaged: bool  # R_1 in the place of masks
     masks: int
     label: float
@@ -69,6 +77,9 @@ class Knobs(NamedTuple):
             sample=network.mask == "sample",
             gaussian=noise.gaussian,
             masked=step.objective == "dropout",
+            placed=noise.place != "both",
+            independent=noise.place == "independent",
+            on_update=noise.place == "update",
             averaged=step.objective == "risk+r1",
             masks=noise.masks,
             label=float(noise.label),
@@ -99,6 +110,7 @@ class Room(NamedTuple):
     by_z: Any  # (B, m)
     masked: Any  # (B, m) h under a mask
     factors: Any
+    backward: Any  # of the backward pass, where they are others
     e: Any
     f: Any
     by_a: Any
@@ -132,6 +144,7 @@ def make_room(theta, x, y, batch_size):
         np.empty(square, real),
         np.empty(square, real),
         np.empty(square, real),
+        np.ones(square, real),
         np.ones(square, real),
         np.empty((batch_size, outputs), real),
         np.empty((batch_size, outputs), real),
@@ -189,29 +202,49 @@ def drop_inputs(room, w, knobs, number, member, key):
 
 
 @inlined
-def draw_factors(room, knobs, chances, number, member, key):
-    """Fill the factors (B, m) of dropout mask `number`, the same in all rows for step masks."""
+def draw_factors(room, factors, knobs, chances, number, member, key, backward):
+    """Fill factors (B, m) of dropout mask `number`, the same in all rows for step masks.
+
+    backward: those of the backward pass, where it has masks of its own
+    """
     real = room.h.dtype.type
-    samples, width = room.factors.shape
+    samples, width = factors.shape
     rows = samples if knobs.sample else 1
     if knobs.gaussian:
         stream = _SAMPLE_NORMAL if knobs.sample else _STEP_NORMAL
+        if backward:
+            stream = _SAMPLE_BACKWARD_NORMAL if knobs.sample else _STEP_BACKWARD_NORMAL
         columns = draw_normals(
             room.normal, room.drawn, room.words, room.lanes, rows, width, stream, number, member, key
         )
         for i in range(rows):
             for j in range(width):
-                room.factors[i, j] = real(1 + chances.deviation * room.normal[i * columns + j])
+                factors[i, j] = real(1 + chances.deviation * room.normal[i * columns + j])
     else:
         threshold, factor = chances.threshold, chances.factor
         stream = _SAMPLE_MASK if knobs.sample else _STEP_MASK
+        if backward:
+            stream = _SAMPLE_BACKWARD if knobs.sample else _STEP_BACKWARD
         columns = draw_rows(room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
         for i in range(rows):
             for j in range(width):
-                room.factors[i, j] = factor if room.drawn[i * columns + j] <= threshold else real(0)
+                factors[i, j] = factor if room.drawn[i * columns + j] <= threshold else real(0)
     for i in range(rows, samples):
         for j in range(width):
-            room.factors[i, j] = room.factors[0, j]
+            factors[i, j] = factors[0, j]
+
+
+@leaf
+def place_factors(room, knobs, chances, number, member, key):
+    """The factors of forward and backward pass where they differ; those of dropout are in the room."""
+    if knobs.independent:
+        draw_factors(room, room.backward, knobs, chances, number, member, key, True)
+        return
+    one = room.h.dtype.type(1)
+    for i in range(room.factors.shape[0]):
+        for j in range(room.factors.shape[1]):
+            room.backward[i, j] = room.factors[i, j] if knobs.on_update else one
+            room.factors[i, j] = one if knobs.on_update else room.factors[i, j]
 
 
 @leaf
@@ -223,28 +256,64 @@ def draw_parameter(room, knobs, weight, number, member, key):
         room.gradient[k] += weight * real(knobs.parameter * room.normal[k])
 
 
-@inlined
-def add_mask(room, a, scale):
-    """Add the gradients of one mask, whose factors are in the room, to by_a and by_z."""
-    h, s, masked, factors = room.h, room.s, room.masked, room.factors
-    for i in range(h.shape[0]):
-        for j in range(h.shape[1]):
-            masked[i, j] = h[i, j] * factors[i, j]
-    by_rows(masked, a, room.f)
-    residuals(room.f, room.y, room.e, scale)
-    multiply(room.e, a, room.by_h)
-    by_columns(room.e, masked, room.part_a)
-    for o in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            room.by_a[o, j] += room.part_a[o, j]
-    for i in range(h.shape[0]):
-        for j in range(h.shape[1]):
-            room.by_z[i, j] += room.by_h[i, j] * s[i, j] * factors[i, j]
+def _make_residuals(loss: str, real: type) -> Any:
+    """`general_mean.residuals` for any loss."""
+    if loss == "squared":
+        return residuals
+    of_sample = losses.residual(loss, leaf, real)
+
+    @leaf
+    def residuals_of(f, y, e, scale):
+        share = scale / f.dtype.type(f.shape[0])
+        for i in range(f.shape[0]):
+            for o in range(f.shape[1]):
+                e[i, o] = scale * f[i, o]
+            of_sample(e[i], y[i], e[i])
+            for o in range(f.shape[1]):
+                e[i, o] *= share
+
+    return residuals_of
 
 
-def make_gradient(act: Scalars) -> Any:
+def _make_add_mask(loss: str, real: type) -> Any:
+    residuals_of = _make_residuals(loss, real)
+
+    @inlined
+    def add_mask(room, a, scale, backward, placed):
+        """Add the gradients of one mask, whose factors are in the room, to by_a and by_z.
+
+        backward (B, m): the factors of the backward pass; placed: whether they are others than the forward pass has
+        """
+        h, s, masked, factors = room.h, room.s, room.masked, room.factors
+        for i in range(h.shape[0]):
+            for j in range(h.shape[1]):
+                masked[i, j] = h[i, j] * factors[i, j]
+        by_rows(masked, a, room.f)
+        residuals_of(room.f, room.y, room.e, scale)
+        multiply(room.e, a, room.by_h)
+        if placed:
+            for i in range(h.shape[0]):
+                for j in range(h.shape[1]):
+                    masked[i, j] = h[i, j] * backward[i, j]
+        by_columns(room.e, masked, room.part_a)
+        for o in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                room.by_a[o, j] += room.part_a[o, j]
+        for i in range(h.shape[0]):
+            for j in range(h.shape[1]):
+                room.by_z[i, j] += room.by_h[i, j] * s[i, j] * backward[i, j]
+
+    @leaf
+    def add_placed_mask(room, a, scale):
+        add_mask(room, a, scale, room.backward, True)
+
+    return add_mask, add_placed_mask
+
+
+def make_gradient(act: Scalars, loss: str = "squared", real: type = np.float64) -> Any:
     """The functions that add the gradient under one draw of all noise, and the mean gradient."""
     value, slope = act.value, act.slope
+    add_mask, add_placed_mask = _make_add_mask(loss, real)
 
     @leaf
     def pass_on(x, w, h, s):
@@ -280,8 +349,12 @@ def make_gradient(act: Scalars) -> Any:
             for r in range(knobs.masks):
                 if knobs.masked:
                     which = number * knobs.masks + r
-                    draw_factors(room, knobs, chances, which, member, key)
-                add_mask(room, a, scale)
+                    draw_factors(room, room.factors, knobs, chances, which, member, key, False)
+                if knobs.placed:
+                    place_factors(room, knobs, chances, number * knobs.masks + r, member, key)
+                    add_placed_mask(room, a, scale)
+                else:
+                    add_mask(room, a, scale, room.factors, False)
         collect(room, weight / real(knobs.masks), knobs.connected)
         if knobs.parameter > 0:
             draw_parameter(room, knobs, weight, number, member, key)
@@ -310,12 +383,12 @@ def _make_apply(update: Any, vectors: int, real: type) -> Any:
 
 
 @cache
-def build(activation: str, optimizer: str, real: type) -> Any:
+def build(activation: str, loss: str, optimizer: str, real: type) -> Any:
     """The kernel: `train(theta, moments, diverged, members, data, knobs, run)`.
 
     Arguments as `tiled.build`'s, and `Knobs`.
     """
-    add_draw, add_mean = make_gradient(scalars(activation, scalar, real))
+    add_draw, add_mean = make_gradient(scalars(activation, scalar, real), loss, real)
     apply = _make_apply(optimizers.optimizer(optimizer, scalar), OPTIMIZERS[optimizer].moments, real)
 
     @inner
@@ -335,7 +408,8 @@ def build(activation: str, optimizer: str, real: type) -> Any:
                     add_draw(room, a, w, weight, data, knobs, chances, number, member, run)
             if knobs.centred:
                 sign = real(-1 if knobs.random else 1)
-                add_mean(full, room.gradient, a, w, sign, data, knobs, run.scale, chances.variance)
+                variance = 0 * chances.variance if knobs.placed else chances.variance  # there is no R_1 then
+                add_mean(full, room.gradient, a, w, sign, data, knobs, run.scale, variance)
             room.gradient[knobs.frozen_from : knobs.frozen_to] = 0
             if not apply(theta, moments, room.gradient, lr, run.constants[t]):
                 return run.first_step + t

@@ -20,6 +20,7 @@ from ...contract.step import limits
 from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
+from ...mathematics.losses import table as losses
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -158,6 +159,27 @@ def residuals(parts, count, y, e, gain, share):
             e[i, o] = (gain * total - y[i, o]) * gain * share
 
 
+def _make_residuals(loss: str, real: type) -> Any:
+    """`residuals` for any loss."""
+    if loss == "squared":
+        return residuals
+    of_sample = losses.residual(loss, inner, real)
+
+    @inner
+    def residuals_of(parts, count, y, e, gain, share):
+        for i in range(e.shape[0]):
+            for o in range(e.shape[1]):
+                total = 0 * gain
+                for tile in range(count):
+                    total += parts[tile, i, o]
+                e[i, o] = gain * total
+            of_sample(e[i], y[i], e[i])
+            for o in range(e.shape[1]):
+                e[i, o] *= gain * share
+
+    return residuals_of
+
+
 class Room(NamedTuple):
     """The arrays that one member's training works in; the first axis of the larger ones is the tile."""
 
@@ -260,11 +282,12 @@ def _make_tile_passes(act: Scalars, sample: bool, apply: Any) -> Any:
     return forward_tile, backward_tile
 
 
-def _make_train_member(act: Scalars, mask: str, objective: str, optimizer: str, real: type) -> Any:
+def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optimizer: str, real: type) -> Any:
     """The plain function that trains one member; compiled by `build` in one of two ways."""
     sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
     apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd)
     forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
+    residuals_of = _make_residuals(loss, real)
     (limit, largest), adam = limits(real), optimizer == "adam"
 
     @inner
@@ -299,7 +322,7 @@ def _make_train_member(act: Scalars, mask: str, objective: str, optimizer: str, 
             for tile in numba.prange(tiles):
                 mask = MaskDraw(threshold, factor if draws else real(1), not always, step, member, key)
                 forward_tile(fields, tile, count, a_all, w_all, mask)
-            residuals(room.parts, tiles, room.y, room.e, gain, share)
+            residuals_of(room.parts, tiles, room.y, room.e, gain, share)
             for tile in numba.prange(tiles):
                 backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
             finish(theta, room.gradient, moments, lr, run.constants[t])
@@ -311,13 +334,13 @@ def _make_train_member(act: Scalars, mask: str, objective: str, optimizer: str, 
 
 
 @cache
-def build(activation: str, mask: str, objective: str, optimizer: str, real: type, over: str) -> Any:
+def build(activation: str, loss: str, mask: str, objective: str, optimizer: str, real: type, over: str) -> Any:
     """The kernel of one configuration, parallel over "members" or over "tiles"; arguments as `fused.build`'s.
 
     data: x (n, D) and y (n, c).
     """
     act = scalars(activation, scalar, real)
-    plain = _make_train_member(act, mask, objective, optimizer, real)
+    plain = _make_train_member(act, loss, mask, objective, optimizer, real)
     train_member = kernel("training")(plain) if over == "tiles" else inner(plain)
     many = numba.prange if over == "members" else range
 
