@@ -5,10 +5,12 @@ from .exact import Quadratic, linear_moments
 from .flows.closure import mean_output
 from .flows.flow import flow
 from .limit_point import limit_point
+from .linear_optimum import linear_optimum
 from .losses import gradient, loss, modified_loss, r1, r2, risk
 from .manifold_paths import manifold_paths
 from .noise.operator import NoiseOperator, dropout_gradient
 from .noise.step import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
+from .stability import stability_threshold, stationary_moments
 
 __all__ = [
     "NoiseOperator",
@@ -24,6 +26,7 @@ __all__ = [
     "hessian_trace",
     "limit_point",
     "linear_moments",
+    "linear_optimum",
     "loss",
     "manifold_paths",
     "mean_gradient",
@@ -34,4 +37,6 @@ __all__ = [
     "r2",
     "risk",
     "second_moment",
+    "stability_threshold",
+    "stationary_moments",
 ]

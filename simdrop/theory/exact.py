@@ -19,7 +19,7 @@ masks a step and noise on targets and gradients join as in `step_noise`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -105,25 +105,31 @@ def linear_moments(
     >>> moments.steps.tolist(), moments.mean.shape, moments.covariance.shape
     ([0, 1, 2], (3, 1, 3), (3, 1, 3, 3))
     """
-    if check_problem(problem).train != "output":
-        raise InvalidInput(f"problem must have train='output' (frozen input weights), got {problem.train!r}")
     theta0, lr, noise = check_point(problem, theta0, "theta0"), check_lr(lr), checked(problem, noise)
-    if noise.connect < 1:
-        raise InvalidInput(f"noise with connect={noise.connect} makes the features random: the model is not linear")
+    models = linear_models(problem, theta0, noise)
     wanted = _check_steps(steps)
     c, m = problem.n_outputs, problem.width
     spread = check_finite("covariance0", np.zeros((c, m, m)) if covariance0 is None else covariance0)
     if spread.shape != (c, m, m):
         raise InvalidInput(f"covariance0 must have shape ({c}, {m}, {m}), got {spread.shape}")
-    a, w = problem.split(theta0)
-    features: Array = problem.scale * problem.sigma.value(problem.inputs @ w.T).astype(np.float64)
+    a, _ = problem.split(theta0)
     means, covariances = [], []
-    for o in range(c):
-        model = _Linear.of(problem, features, problem.y[:, o], noise)
+    for o, model in enumerate(models):
         mean, covariance = _walk(model, a[o], spread[o], lr, wanted)
         means.append(mean)
         covariances.append(covariance)
     return LinearMoments(wanted, np.stack(means, axis=1), np.stack(covariances, axis=1))
+
+
+def linear_models(problem: Problem, theta: Array, noise: Noise) -> list[LinearModel]:
+    """The models of the outputs, at the input weights of theta (P,); raises InvalidInput."""
+    if check_problem(problem).train != "output":
+        raise InvalidInput(f"problem must have train='output' (frozen input weights), got {problem.train!r}")
+    if noise.connect < 1:
+        raise InvalidInput(f"noise with connect={noise.connect} makes the features random: the model is not linear")
+    _, w = problem.split(theta)
+    features: Array = problem.scale * problem.sigma.value(problem.inputs @ w.T).astype(np.float64)
+    return [LinearModel.of(problem, features, y, noise) for y in problem.y.T]
 
 
 def _check_steps(steps: int | ArrayLike) -> NDArray[np.int64]:
@@ -139,7 +145,9 @@ def _check_steps(steps: int | ArrayLike) -> NDArray[np.int64]:
     return whole
 
 
-def _walk(model: _Linear, mean: Array, covariance: Array, lr: float, wanted: NDArray[np.int64]) -> tuple[Array, Array]:
+def _walk(
+    model: LinearModel, mean: Array, covariance: Array, lr: float, wanted: NDArray[np.int64]
+) -> tuple[Array, Array]:
     """Means (T, m) and covariances (T, m, m) at the steps `wanted`."""
     means, covariances = [], []
     done = 0
@@ -205,7 +213,7 @@ class _Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Linear:
+class LinearModel:
     """One output's model: features (n, m), targets (n,), its noise."""
 
     features: Array
@@ -219,7 +227,8 @@ class _Linear:
     masks: int
 
     @classmethod
-    def of(cls, problem: Problem, features: Array, y: Array, noise: Noise) -> _Linear:
+    def of(cls, problem: Problem, features: Array, y: Array, noise: Noise) -> LinearModel:
+        """The model of features (n, m) and targets y (n,)."""
         return cls(
             features=features,
             y=y,
@@ -231,6 +240,20 @@ class _Linear:
             spread=float(noise.part != "drift"),
             masks=noise.masks,
         )
+
+    def mean_curvature(self) -> Array:
+        """M (m, m): the mean gradient is M ā - b."""
+        return self.factor.mean(self.features.T @ self.features / len(self.y))
+
+    def pull(self) -> Array:
+        """b (m,)."""
+        return np.asarray(self.features.T @ self.y / len(self.y))
+
+    def square(self, spread: Array) -> Array:
+        """E K_η S K_η for the Hessian K_η of the loss of a step and a fixed covariance S (m, m)."""
+        alone = replace(self, y=np.zeros_like(self.y), label=0.0, parameter=0.0)
+        m = self.mean_curvature()
+        return np.asarray(m @ spread @ m + alone._noise(np.zeros(len(spread)), spread))
 
     def step(self, mean: Array, covariance: Array, lr: float) -> tuple[Array, Array]:
         """Mean (m,) and covariance (m, m) after one step: that of the mean step, and of what is random in it."""
