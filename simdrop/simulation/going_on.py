@@ -1,0 +1,249 @@
+"""The state of a run at its end, kept in its results or its checkpoint, and read there by a run that goes on from it.
+
+What is random in a step is a function of its number. So the parameters, the optimizer's moments, the members that are
+lost and the number of the last step are all that a run needs to become the one that never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simdrop_kernels.contract.step import Ensemble
+
+from ..checks.words import check_path, shown
+from ..errors import InvalidInput
+from ..problem import Noise, Problem, check_problem
+from ..provenance import of_problem
+from ..settings.defaults import DTYPE
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: of a state; another one is refused
+FORMAT = 1
+#: the attribute of results with the settings of a state
+ATTRIBUTE = "state"
+#: arguments of `simulate` that are taken from the state where they are left out -> what they are without one
+DEFAULTS = {"seed": 0, "objective": "dropout", "optimizer": "sgd", "dtype": DTYPE, "replace": False}
+#: names in messages for what is not an argument of its own
+_NAMES = {"data_sha256": "x or y", "activation_sha256": "activation", "n_samples": "x", "n_outputs": "y"}
+
+
+class State:
+    """The arrays of M members that a run leaves: what `Begun` begins with."""
+
+    def __init__(self, members: int, params: int, moments: int, dtype: np.dtype) -> None:
+        self.theta = np.empty((members, params), dtype=dtype)
+        self.moments = np.empty((members, moments, params), dtype=dtype)
+        self.risk_limit = np.empty(members)  # the risk above which each has blown up
+
+    def take(self, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
+        """Copy a block at its last step, which begins with member `first`."""
+        block = slice(first, first + len(ensemble.theta))
+        self.theta[block], self.moments[block], self.risk_limit[block] = ensemble.theta, ensemble.moments, limits
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays themselves, as a checkpoint holds them."""
+        return {f"state.{name}": array for name, array in vars(self).items()}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Begun:
+    """A run to go on with: where it was after `step`, and `told`, its settings as plain values.
+
+    theta (M, P) and moments (M, k, P) have the dtype of the run; diverged, blown_up, risk_limit, numbers, lr,
+    keep_prob and seeds have shape (M,). per_member: what was given for each member
+    """
+
+    step: int
+    time: float | None
+    told: Mapping[str, Any]
+    theta: NDArray[np.floating]
+    moments: NDArray[np.floating]
+    diverged: NDArray[np.int64]
+    blown_up: NDArray[np.int64]
+    risk_limit: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    lr: NDArray[np.float64] | None
+    keep_prob: NDArray[np.float64]
+    seeds: NDArray[np.uint64]
+
+    @property
+    def per_member(self) -> tuple[str, ...]:
+        """What was given for each member."""
+        return tuple(self.told["per_member"])
+
+    def into(self, first: int, ensemble: Ensemble) -> None:
+        """Fill a block that begins with member `first`."""
+        block = slice(first, first + len(ensemble.theta))
+        ensemble.theta[...], ensemble.moments[...] = self.theta[block], self.moments[block]
+        ensemble.diverged[...] = self.diverged[block]
+
+    def fill(self, problem: Problem, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `simulate`, those that were left out as the run had them. Raises InvalidInput.
+
+        `steps`, which counts from here, becomes the number of the last step.
+        """
+        refuse_other(self.told["problem"], of_problem(check_problem(problem)))
+        told, found = self.told, dict(given)
+        arrays = {"lr": self.lr, "keep_prob": self.keep_prob, "seed": self.seeds}
+        had: dict[str, Any] = {
+            name: values if values is None or name in self.per_member else values[0].item()
+            for name, values in arrays.items()
+        }
+        had |= {name: told[name] for name in ("optimizer", "dtype")} | {"members": len(self.theta)}
+        had |= {"svag": told["svag"] or None, "numbers": self.numbers}
+        if given["optimizer"] in (None, told["optimizer"]):
+            had["optimizer_options"] = told["optimizer_options"]
+        if given["noise"] is None and given["batch_size"] is None and given["replace"] is None:
+            had |= {"noise": Noise(**told["noise"]), "replace": False}
+        if given["objective"] is None:
+            had["objective"] = {int(first): name for first, name in told["objective"].items()}
+            if "dropout+r2" in had["objective"].values():
+                had["penalty"] = told["penalty"]
+        found |= {name: value for name, value in had.items() if found[name] is None}
+        if found["lr"] is None:
+            raise InvalidInput("lr is missing: the learning rates of these runs changed, so give the schedule again")
+        return found
+
+
+def refuse_other(had: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise InvalidInput, with a difference named, unless the settings of a state and those of now agree."""
+    for name in {**had, **now}:
+        if had.get(name) != now.get(name):
+            what = _NAMES.get(name, name)
+            if name in ("data_sha256", "activation_sha256"):
+                raise InvalidInput(f"{what}: theta0 is a state of a run with another {what}, and can go on with that alone")
+            raise InvalidInput(
+                f"{what}: theta0 is a state of a run with {what}={had.get(name)!r}, and cannot go on with"
+                f" {now.get(name)!r}"
+            )
+
+
+def settle(problem: Problem, theta0: object, given: Mapping[str, Any]) -> tuple[Begun | None, dict[str, Any]]:
+    """The run that theta0 stands for, or None where it is an array, and the arguments with nothing left out."""
+    begun = _begun(theta0)
+    if begun is not None:
+        return begun, begun.fill(problem, given)
+    if given["lr"] is None:
+        raise InvalidInput("lr is missing: give a learning rate")
+    return None, dict(given) | {name: value for name, value in DEFAULTS.items() if given[name] is None}
+
+
+def _begun(theta0: object) -> Begun | None:
+    """The run of a dataset or of a path: results, a folder with them, or a checkpoint. Raises InvalidInput."""
+    if hasattr(theta0, "data_vars"):
+        return _of_dataset(theta0)  # type: ignore[arg-type]
+    if isinstance(theta0, (str, os.PathLike)):
+        return _of_path(check_path("theta0", theta0))
+    return None
+
+
+def _of_path(path: Path) -> Begun:
+    from ..output.storage import SUFFIXES, load
+    from .checkpoint import Torn, read
+
+    if not path.exists():
+        raise InvalidInput(f"theta0: there is no file or folder {str(path)!r}")
+    if path.is_dir() and path.suffix not in SUFFIXES:
+        path = path / "results.zarr"
+    if path.suffix in SUFFIXES:
+        return _of_dataset(load(path))
+    try:
+        header, arrays = read(path)
+    except (OSError, Torn) as error:
+        raise InvalidInput(f"theta0: {str(path)!r} is neither results nor a checkpoint: {error}") from None
+    if ATTRIBUTE not in header:
+        raise InvalidInput(
+            f"theta0: checkpoint {str(path)!r} has no state to go on from: a run with keep_state=True leaves one at its"
+            " end; resume=True continues a run that was stopped"
+        )
+    told = header[ATTRIBUTE]
+    names = ("diverged", "blown_up")
+    return _checked(
+        told,
+        {name: arrays[f"state.{name}"] for name in ("theta", "moments", "risk_limit")}
+        | {name: arrays[f"recorder.{name}"] for name in names}
+        | {name: np.array(values, dtype=_TYPES[name]) for name, values in told["arrays"].items()},
+    )
+
+
+#: types of the arrays that a checkpoint holds as lists
+_TYPES = {"numbers": np.int64, "seeds": np.uint64, "lr": np.float64, "keep_prob": np.float64}
+
+
+def _of_dataset(data: xr.Dataset) -> Begun:
+    if ATTRIBUTE not in data.attrs or "state_theta" not in data:
+        held = ", ".join(map(str, data.data_vars))
+        raise InvalidInput(
+            "theta0 has no state to go on from: make the runs with keep_state=True, or pass an array, such as one of the"
+            f" variables {held}"
+        )
+    try:
+        told = json.loads(data.attrs[ATTRIBUTE])
+        theta = data["state_theta"].values
+        none = np.empty((len(theta), 0, theta.shape[1]), dtype=theta.dtype)
+        found = {
+            "theta": theta,
+            "moments": data["state_moment"].values if "state_moment" in data else none,
+            "risk_limit": data["state_risk_limit"].values,
+            "numbers": data["state_number"].values,
+            "diverged": data["diverged"].values,
+            "blown_up": data["blown_up"].values,
+            "keep_prob": data["keep_prob"].values,
+            "lr": data["lr"].values if told["lr"] else None,
+            "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
+        }
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidInput(f"theta0: its state cannot be read: {type(error).__name__} {error}") from None
+    return _checked(told, found)
+
+
+def _checked(told: Mapping[str, Any], arrays: dict[str, Any]) -> Begun:
+    """The run of a state that was read; raises InvalidInput for another format or shape, or where nobody is left."""
+    if told.get("format") != FORMAT:
+        raise InvalidInput(f"theta0: its state is of format {told.get('format')}, of another version of simdrop")
+    theta = arrays["theta"]
+    if theta.ndim != 2 or not len(theta):
+        raise InvalidInput(f"theta0: its state must have members and parameters, got shape {theta.shape}")
+    each = {name: np.broadcast_to(arrays[name], len(theta)) for name in ("keep_prob", "seeds")}
+    each["lr"] = None if arrays["lr"] is None else np.broadcast_to(arrays["lr"], len(theta))
+    begun = Begun(step=told["step"], time=told["time"], told=told, **(arrays | each))
+    if ((begun.diverged >= 0) | (begun.blown_up >= 0)).all():
+        raise InvalidInput("theta0: all members of these runs diverged: there is none to go on with")
+    return begun
+
+
+def shifted(times: NDArray[np.float64] | None, begun: Begun | None, at_start: float) -> NDArray[np.float64] | None:
+    """The times of record steps: as the run had them before, also where its learning rate was another.
+
+    at_start: what the time of the first step would be at the learning rate of now
+    """
+    if begun is None or times is None:
+        return times
+    if begun.time is None:
+        return None
+    return times if begun.time == at_start else begun.time + (times - at_start)
+
+
+def described(told: Mapping[str, Any]) -> str:
+    """The attribute of a dataset that holds the settings of a state."""
+    return json.dumps(told)
+
+
+def as_lists(**arrays: ArrayLike) -> dict[str, list[Any]]:
+    """Arrays as a checkpoint's line of JSON holds them."""
+    return {name: np.asarray(array).tolist() for name, array in arrays.items()}
+
+
+def shown_source(begun: Begun) -> str:
+    """Where a run goes on from, as its attributes say it."""
+    return f"step {begun.step} of the run of {shown(begun.told['created'])[1:-1]}"
