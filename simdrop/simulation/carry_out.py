@@ -79,7 +79,7 @@ def carry_out(
             raise stopped
         data = describe(stopped is not None)
         keep(data, folder, stopped)
-        if run.checkpoint is not None and stopped is None:
+        if run.checkpoint is not None and stopped is None and run.state is None:
             run.checkpoint.remove()
     report_end(data, stopped)
     return data

@@ -139,14 +139,21 @@ class Checkpoint:
         """Whether it is time to save."""
         return clock.monotonic() - self._saved >= self.seconds
 
-    def save(self, recorded: Mapping[str, NDArray], first: int, number: int, ensemble: Ensemble) -> None:
-        """Write the state after record `number` of the block that begins with member `first`, and what was recorded."""
+    def save(
+        self, recorded: Mapping[str, NDArray], first: int, number: int, ensemble: Ensemble,
+        told: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Write the state after record `number` of the block that begins with member `first`, and what was recorded.
+
+        `told`, of a run that is done: the settings of the state that another run may go on from.
+        """
         arrays = {name: getattr(ensemble, name) for name in MOVED}
         arrays |= {f"recorder.{name}": array for name, array in recorded.items()}
         current, previous = _places(self.path)
         fresh = self._beside("new")
         try:
-            write(fresh, {"identity": self.identity, "first": first, "number": number}, arrays)
+            header = {"identity": self.identity, "first": first, "number": number}
+            write(fresh, header | ({} if told is None else {"state": told}), arrays)
             if current.exists():
                 current.replace(previous)
             fresh.replace(current)

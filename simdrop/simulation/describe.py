@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..checks.words import shown
 from ..errors import InvalidInput
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
+from .going_on import FORMAT, of_step, shifted, with_state
 from .objective import describe
 from .plan import TrainingPlan
 from .run import Run
@@ -35,11 +36,43 @@ def of_work(run: Run) -> dict[str, Any]:
 
 def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     """What a run recorded, with its coordinates and attributes."""
-    settings, wanted = plan.settings, run.recorder.wanted
-    same = (settings.lr == settings.lr[0]).all()
-    times = settings.lr[0] * wanted.steps / (plan.step.svag or 1) if same else None
-    attrs = of_run(plan, run, interrupted=interrupted)
-    return _with_coordinates(settings, run.dataset(times, grid=wanted.grid_of(plan.problem), attrs=attrs))
+    wanted, attrs = run.recorder.wanted, of_run(plan, run, interrupted=interrupted)
+    data = run.dataset(_times(plan, wanted.steps), grid=wanted.grid_of(plan.problem), attrs=attrs)
+    data = _with_coordinates(plan.settings, data)
+    return data if run.state is None or interrupted else with_state(data, run.state, state(plan, wanted.steps[-1]))
+
+
+def _times(plan: TrainingPlan, steps: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """The times of steps; None where they differ between members."""
+    lr, begun = plan.settings.lr, plan.begun
+    if (lr != lr[0]).any():
+        return None
+    first = 0 if begun is None else begun.step
+    times = lr[0] * np.append(steps, first) / (plan.step.svag or 1)
+    return shifted(times[:-1], begun, float(times[-1]))
+
+
+def state(plan: TrainingPlan, step: int) -> dict[str, Any]:
+    """The settings of the state after a step, as plain values."""
+    time, settings = _times(plan, np.array([step])), plan.settings
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": int(step),
+        "time": None if time is None else float(time[0]),
+        "problem": of_problem(plan.problem),
+        **of_step(settings, plan.step),
+        "objective": {str(phase.first): phase.step.objective for phase in plan.phases},
+        "penalty": plan.step.penalty,
+        "seed": settings.seed,
+        "per_member": list(settings.per_member),
+        "theta0_sha256": _start(plan),
+    }
+
+
+def _start(plan: TrainingPlan) -> str:
+    """The fingerprint of theta0, where the members were at step 0."""
+    return plan.settings.theta0_sha256 if plan.begun is None else str(plan.begun.told["theta0_sha256"])
 
 
 def stops(plan: TrainingPlan, run: Run, number: int) -> bool:
@@ -49,6 +82,7 @@ def stops(plan: TrainingPlan, run: Run, number: int) -> bool:
     """
     assert plan.stop is not None
     now = copy.copy(run)
+    now.state = None  # which is there at the end
     now.recorder = run.recorder.part(slice(number, number + 1))
     returned = plan.stop(result(plan, now, interrupted=False).isel(time=0))
     answer = np.asarray(returned)
@@ -73,7 +107,8 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "members": settings.members,
         "seed": _seed(settings.seeds),
         "dtype": str(settings.dtype),
-        "theta0_sha256": settings.theta0_sha256,
+        "theta0_sha256": _start(plan),
+        **({} if plan.begun is None else plan.begun.provenance()),
         "objective": describe({phase.first: phase.step.objective for phase in plan.phases}),
         "penalty": step.penalty,
         "optimizer": step.optimizer.name,
@@ -124,6 +159,8 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
         recorded += (np.array(one.name), np.zeros((0, *one.shape), dtype=one.dtype))
     numbers = "0, 1, ..." if settings.numbers is None else "sha256 " + fingerprint(settings.numbers)
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
+    if plan.begun is not None:
+        members += ", from sha256 " + fingerprint(plan.begun.theta, plan.begun.moments)
     return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from simdrop_kernels.contract.step import Ensemble
+from simdrop_kernels.contract.step import Ensemble, Step
 
-from ..checks.words import check_path, shown
+from ..checks.sizes import check_memory
+from ..checks.words import check_path, counted
 from ..errors import InvalidInput
 from ..problem import Noise, Problem, check_problem
 from ..provenance import of_problem
 from ..settings.defaults import DTYPE
+from .settings import Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,12 +40,25 @@ _NAMES = {"data_sha256": "x or y", "activation_sha256": "activation", "n_samples
 
 
 class State:
-    """The arrays of M members that a run leaves: what `Begun` begins with."""
+    """The arrays of M members that a run leaves, named as in `Begun`."""
 
-    def __init__(self, members: int, params: int, moments: int, dtype: np.dtype) -> None:
-        self.theta = np.empty((members, params), dtype=dtype)
-        self.moments = np.empty((members, moments, params), dtype=dtype)
-        self.risk_limit = np.empty(members)  # the risk above which each has blown up
+    @classmethod
+    def of(cls, settings: Settings, step: Step) -> State:
+        """Room for what a run leaves; raises InvalidInput where the machine has none."""
+        params, moments = settings.theta0.shape[-1], step.optimizer.moments
+        size = float(settings.dtype.itemsize) * settings.members * params * (1 + moments)
+        check_memory({f"keep_state, members={settings.members} with {counted(1 + moments, 'vector')} each": size})
+        return cls(settings, params, moments)
+
+    def __init__(self, settings: Settings, params: int, moments: int) -> None:
+        members = settings.members
+        self.theta = np.empty((members, params), dtype=settings.dtype)
+        self.moments = np.empty((members, moments, params), dtype=settings.dtype)
+        self.risk_limit = np.empty(members)
+        self.numbers = np.arange(members) if settings.numbers is None else settings.numbers.astype(np.int64)
+        self.seeds, self.keep_prob, self.lr = (
+            np.array(values) for values in (settings.seeds, settings.keep_prob, settings.lr)
+        )
 
     def take(self, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
         """Copy a block at its last step, which begins with member `first`."""
@@ -77,9 +92,18 @@ class Begun:
     seeds: NDArray[np.uint64]
 
     @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Members (M,) that go on."""
+        return (self.diverged < 0) & (self.blown_up < 0)
+
+    @property
     def per_member(self) -> tuple[str, ...]:
         """What was given for each member."""
         return tuple(self.told["per_member"])
+
+    def provenance(self) -> dict[str, Any]:
+        """Attributes of the results: where the run came from."""
+        return {"first_step": self.step, "went_on_from": f"step {self.step} of the run of {self.told['created']}"}
 
     def into(self, first: int, ensemble: Ensemble) -> None:
         """Fill a block that begins with member `first`."""
@@ -92,7 +116,7 @@ class Begun:
 
         `steps`, which counts from here, becomes the number of the last step.
         """
-        refuse_other(self.told["problem"], of_problem(check_problem(problem)))
+        _refuse(self.told["problem"], of_problem(check_problem(problem)))
         told, found = self.told, dict(given)
         arrays = {"lr": self.lr, "keep_prob": self.keep_prob, "seed": self.seeds}
         had: dict[str, Any] = {
@@ -104,28 +128,56 @@ class Begun:
         if given["optimizer"] in (None, told["optimizer"]):
             had["optimizer_options"] = told["optimizer_options"]
         if given["noise"] is None and given["batch_size"] is None and given["replace"] is None:
-            had |= {"noise": Noise(**told["noise"]), "replace": False}
+            had["noise"] = Noise(**told["noise"])
         if given["objective"] is None:
             had["objective"] = {int(first): name for first, name in told["objective"].items()}
             if "dropout+r2" in had["objective"].values():
                 had["penalty"] = told["penalty"]
+        had |= {"replace": False} if given["replace"] is None else {}
         found |= {name: value for name, value in had.items() if found[name] is None}
         if found["lr"] is None:
             raise InvalidInput("lr is missing: the learning rates of these runs changed, so give the schedule again")
         return found
 
 
-def refuse_other(had: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise InvalidInput, with a difference named, unless the settings of a state and those of now agree."""
+def refuse_other(begun: Begun, settings: Settings, step: Step) -> None:
+    """Raise InvalidInput, with the difference named, unless a run may go on with these settings and this step."""
+    kept = {name: begun.told[name] for name in of_step(settings, step)}
+    _refuse(_flat(kept), _flat(of_step(settings, step)))
+    arrays = {
+        "keep_prob": (begun.keep_prob, settings.keep_prob),
+        "seed": (begun.seeds, settings.seeds),
+        "numbers": (begun.numbers, settings.numbers),
+    }
+    for name, (had, now) in arrays.items():
+        if not np.array_equal(had, now):  # type: ignore[arg-type]  # numbers are always given then
+            raise InvalidInput(f"{name}: theta0 is the state of a run with another {name}: leave it out")
+
+
+def of_step(settings: Settings, step: Step) -> dict[str, Any]:
+    """What a run that goes on must share with the one before, as plain values."""
+    options = {"optimizer": step.optimizer.name, "optimizer_options": asdict(step.optimizer)}
+    return {"dtype": str(settings.dtype), **options, "noise": asdict(step.noise), "svag": step.svag}
+
+
+def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of arguments: those of options and of the noise by their own."""
+    inner = {name: value for part in told.values() if isinstance(part, Mapping) for name, value in part.items()}
+    return {name: value for name, value in told.items() if not isinstance(value, Mapping)} | inner
+
+
+def _refuse(had: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise InvalidInput, with the first difference named, unless the two agree."""
     for name in {**had, **now}:
-        if had.get(name) != now.get(name):
-            what = _NAMES.get(name, name)
-            if name in ("data_sha256", "activation_sha256"):
-                raise InvalidInput(f"{what}: theta0 is a state of a run with another {what}, and can go on with that alone")
-            raise InvalidInput(
-                f"{what}: theta0 is a state of a run with {what}={had.get(name)!r}, and cannot go on with"
-                f" {now.get(name)!r}"
-            )
+        if had.get(name) == now.get(name):
+            continue
+        what = _NAMES.get(name, name)
+        if name in ("data_sha256", "activation_sha256"):
+            raise InvalidInput(f"{what}: theta0 is the state of a run with another {what}")
+        raise InvalidInput(
+            f"{what}: theta0 is the state of a run with {what}={had.get(name)!r}, which goes on with no other, got"
+            f" {now.get(name)!r}"
+        )
 
 
 def settle(problem: Problem, theta0: object, given: Mapping[str, Any]) -> tuple[Begun | None, dict[str, Any]]:
@@ -166,30 +218,21 @@ def _of_path(path: Path) -> Begun:
             f"theta0: checkpoint {str(path)!r} has no state to go on from: a run with keep_state=True leaves one at its"
             " end; resume=True continues a run that was stopped"
         )
-    told = header[ATTRIBUTE]
-    names = ("diverged", "blown_up")
-    return _checked(
-        told,
-        {name: arrays[f"state.{name}"] for name in ("theta", "moments", "risk_limit")}
-        | {name: arrays[f"recorder.{name}"] for name in names}
-        | {name: np.array(values, dtype=_TYPES[name]) for name, values in told["arrays"].items()},
-    )
-
-
-#: types of the arrays that a checkpoint holds as lists
-_TYPES = {"numbers": np.int64, "seeds": np.uint64, "lr": np.float64, "keep_prob": np.float64}
+    held = "recorder.state."
+    found = {name.removeprefix(held): array for name, array in arrays.items() if name.startswith(held)}
+    return _checked(header[ATTRIBUTE], found | {name: arrays[f"recorder.{name}"] for name in ("diverged", "blown_up")})
 
 
 def _of_dataset(data: xr.Dataset) -> Begun:
     if ATTRIBUTE not in data.attrs or "state_theta" not in data:
         held = ", ".join(map(str, data.data_vars))
         raise InvalidInput(
-            "theta0 has no state to go on from: make the runs with keep_state=True, or pass an array, such as one of the"
+            "theta0 has no state to go on from: make the runs with keep_state=True, or pass an array, one of the"
             f" variables {held}"
         )
     try:
         told = json.loads(data.attrs[ATTRIBUTE])
-        theta = data["state_theta"].values
+        theta = data["state_theta"].transpose("member", "param").values
         none = np.empty((len(theta), 0, theta.shape[1]), dtype=theta.dtype)
         found = {
             "theta": theta,
@@ -199,7 +242,7 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "diverged": data["diverged"].values,
             "blown_up": data["blown_up"].values,
             "keep_prob": data["keep_prob"].values,
-            "lr": data["lr"].values if told["lr"] else None,
+            "lr": data["lr"].values if "lr" in data.coords else None,
             "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
         }
     except (LookupError, TypeError, ValueError) as error:
@@ -214,10 +257,10 @@ def _checked(told: Mapping[str, Any], arrays: dict[str, Any]) -> Begun:
     theta = arrays["theta"]
     if theta.ndim != 2 or not len(theta):
         raise InvalidInput(f"theta0: its state must have members and parameters, got shape {theta.shape}")
-    each = {name: np.broadcast_to(arrays[name], len(theta)) for name in ("keep_prob", "seeds")}
+    each: dict[str, Any] = {name: np.broadcast_to(arrays[name], len(theta)) for name in ("keep_prob", "seeds")}
     each["lr"] = None if arrays["lr"] is None else np.broadcast_to(arrays["lr"], len(theta))
     begun = Begun(step=told["step"], time=told["time"], told=told, **(arrays | each))
-    if ((begun.diverged >= 0) | (begun.blown_up >= 0)).all():
+    if not begun.alive.any():
         raise InvalidInput("theta0: all members of these runs diverged: there is none to go on with")
     return begun
 
@@ -234,16 +277,14 @@ def shifted(times: NDArray[np.float64] | None, begun: Begun | None, at_start: fl
     return times if begun.time == at_start else begun.time + (times - at_start)
 
 
-def described(told: Mapping[str, Any]) -> str:
-    """The attribute of a dataset that holds the settings of a state."""
-    return json.dumps(told)
-
-
-def as_lists(**arrays: ArrayLike) -> dict[str, list[Any]]:
-    """Arrays as a checkpoint's line of JSON holds them."""
-    return {name: np.asarray(array).tolist() for name, array in arrays.items()}
-
-
-def shown_source(begun: Begun) -> str:
-    """Where a run goes on from, as its attributes say it."""
-    return f"step {begun.step} of the run of {shown(begun.told['created'])[1:-1]}"
+def with_state(data: xr.Dataset, state: State, told: Mapping[str, Any]) -> xr.Dataset:
+    """Results with the state that the run left, in variables and an attribute."""
+    found = data.assign(
+        state_theta=(("member", "param"), state.theta, {"long_name": "parameters after the last step"}),
+        state_risk_limit=("member", state.risk_limit, {"long_name": "risk above which a member has blown up"}),
+        state_number=("member", state.numbers, {"long_name": "number that the masks of a member are drawn by"}),
+    )
+    if state.moments.shape[1]:
+        about = {"long_name": "moments of the optimizer after the last step"}
+        found = found.assign(state_moment=(("member", "moment", "param"), state.moments, about))
+    return found.assign_attrs({ATTRIBUTE: json.dumps(told)})

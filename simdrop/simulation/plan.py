@@ -14,12 +14,13 @@ from simdrop_kernels import registry
 from simdrop_kernels.contract.step import Sizes, Step
 
 from .. import provenance
-from ..checks.numbers import check_threads
+from ..checks.numbers import check_count, check_flag, check_threads
 from ..checks.sizes import size
 from ..checks.words import check_callable, check_choice
 from ..errors import InvalidInput
 from ..problem import Problem
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RECORD, RISK_LIMIT, SPACING
+from .going_on import Begun, State, refuse_other
 from .objective import Phase
 from .observers import check_observe
 from .recording import Wanted, record_steps
@@ -32,7 +33,8 @@ class TrainingPlan:
     """A training run, ready to be carried out.
 
     settings: the numbers of the run; phases: the steps with their backends; wanted: what is recorded; block: members
-    that are trained at one time; stop: the user's function that ends the run, or None
+    that are trained at one time; stop: the user's function that ends the run, or None;
+    begun: the run that this one goes on with, or None; state: takes what the run leaves, where that is kept
     """
 
     problem: Problem
@@ -42,6 +44,8 @@ class TrainingPlan:
     threads: int
     block: int
     stop: Callable[..., Any] | None = None
+    begun: Begun | None = None
+    state: State | None = None
 
     @property
     def step(self) -> Step:
@@ -50,7 +54,7 @@ class TrainingPlan:
 
     @classmethod
     def check(
-        cls, problem: Problem, theta0: ArrayLike, *, lr: ArrayLike, steps: int, members: int | None = None,
+        cls, problem: Problem, theta0: Any, *, lr: ArrayLike, steps: int, members: int | None = None,
         seed: int | ArrayLike = 0, keep_prob: ArrayLike | None = None, numbers: ArrayLike | None = None,
         dtype: str = DTYPE, backend: str = BACKEND, threads: int | None = None, memory: int = MEMORY,
         block_size: int | None = None, record: int | ArrayLike = RECORD, spacing: str = SPACING,
@@ -58,22 +62,27 @@ class TrainingPlan:
         covariance: bool | Sequence[int] = False, norms: bool = False, quantiles: Sequence[float] = QUANTILES,
         groups: int = 0, risk_limit: float | None = RISK_LIMIT, test: object = None,
         observe: Mapping[str, Callable[..., Any]] | None = None, stop: Callable[..., Any] | None = None,
-        keep_risk: bool = True, **step: Any,
+        keep_risk: bool = True, keep_state: bool = False, begun: Begun | None = None, **step: Any,
     ) -> TrainingPlan:  # fmt: skip
         """Check the arguments of `simulate`, `step` being those of `checked_step`, and choose the backends.
 
-        Raises InvalidInput and BackendError.
+        Where `begun` is a run to go on with, theta0 is not looked at. Raises InvalidInput and BackendError.
         """
+        done = 0 if begun is None else begun.step
         settings = Settings.check(
-            problem, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, numbers=numbers, dtype=dtype,
-            theta0=theta0,
+            problem, lr=lr, steps=done + check_count("steps", steps) if done else steps, members=members, seed=seed,
+            keep_prob=keep_prob, numbers=numbers, dtype=dtype,
+            theta0=theta0 if begun is None else np.zeros(problem.n_params),
         )  # fmt: skip
         objectives, first = checked_step(problem, settings.steps, **step)
+        if begun is not None:
+            refuse_other(begun, settings, first)
+            settings = dataclasses.replace(settings, theta0=begun.theta)  # type: ignore[arg-type]  # in the run's dtype
         wanted = Wanted.check(
-            problem, members=settings.members, steps=record_steps(settings.steps, record, spacing),
+            problem, members=settings.members, steps=record_steps(settings.steps, record, spacing, done),
             keep_theta=keep_theta, grid=grid, covariance=covariance, norms=norms, quantiles=quantiles, groups=groups,
             risk_limit=risk_limit, test=test, keep_risk=keep_risk, dtype=settings.dtype,
-            observers=check_observe(problem, observe, _first_members(settings)),
+            observers=check_observe(problem, observe, _first_members(settings, begun)),
         )  # fmt: skip
         stop = check_callable("stop", stop)
         phases = choose_backends(problem, objectives, first, backend, settings.dtype)
@@ -81,6 +90,7 @@ class TrainingPlan:
             problem=problem, settings=settings, phases=phases, wanted=wanted,
             threads=provenance.cores() if threads is None else check_threads(threads),
             block=_block(problem, settings, phases, memory, block_size, together=stop is not None), stop=stop,
+            begun=begun, state=State.of(settings, first) if check_flag("keep_state", keep_state) else None,
         )  # fmt: skip
 
 
@@ -98,9 +108,10 @@ def choose_backends(
     return tuple(found)
 
 
-def _first_members(settings: Settings) -> NDArray[np.floating]:
+def _first_members(settings: Settings, begun: Begun | None) -> NDArray[np.floating]:
     """Up to two members at the start, (B, P): enough to see what a function returns for several."""
     rows = settings.theta0 if settings.theta0.ndim == 2 else settings.theta0[None]
+    rows = rows if begun is None else rows[begun.alive]
     return np.broadcast_to(rows[:2], (min(2, settings.members), rows.shape[1])).astype(settings.dtype)
 
 

@@ -175,21 +175,28 @@ def _parts(
     }
 
 
-def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even") -> NDArray[np.int64]:
-    """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`."""
+def record_steps(steps: int, record: int | ArrayLike, spacing: str = "even", first: int = 0) -> NDArray[np.int64]:
+    """The record steps: `record` of them evenly or log-spaced, or those given; always 0 and `steps`.
+
+    A run that goes on from step `first` > 0 records after it: `record` times without it, which the run before has.
+    """
     check_choice("spacing", spacing, ("even", "log"))
+    begins = first == 0
     if is_one("record", record):
-        count = check_count("record", record, least=2)
+        count = check_count("record", record, least=2 if begins else 1) + (not begins)
         check_memory({f"record={count}": 16.0 * count})
         if spacing == "even":
-            chosen = np.linspace(0, steps, count)
+            chosen = np.linspace(first, steps, count)
         else:
-            chosen = np.concatenate([[0], np.geomspace(1, steps, max(count - 1, 1))])
+            chosen = first + np.concatenate([[0], np.geomspace(1, steps - first, max(count - 1, 1))])
     else:
         chosen = check_finite("record", record)
-        if chosen.ndim != 1 or not ((chosen >= 0) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
-            raise InvalidInput(f"record must be a count or a list of whole steps in 0 ... {steps}, got {shown(record)}")
-    return np.unique(np.concatenate([[0, steps], np.rint(chosen)]).astype(np.int64))
+        if chosen.ndim != 1 or not ((chosen >= first) & (chosen <= steps) & (chosen == np.rint(chosen))).all():
+            raise InvalidInput(
+                f"record must be a count or a list of whole steps in {first} ... {steps}, got {shown(record)}"
+            )
+    found = np.unique(np.concatenate([[first, steps], np.rint(chosen)]).astype(np.int64))
+    return found if begins else found[1:]
 
 
 def _numbers(name: str, value: bool | Sequence[int], limit: int) -> NDArray[np.int64]:

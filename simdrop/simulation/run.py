@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..output.folder import Folder
     from ..output.progress import Progress
     from .checkpoint import Checkpoint, Restored
+    from .going_on import Begun, State
 
 Array = NDArray[np.floating]
 
@@ -75,12 +76,20 @@ class Mover(Protocol):
 class Run:
     """A run of `members` members of `params` parameters in blocks of `block`, what it recorded and how long it took."""
 
-    def __init__(self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int) -> None:
+    def __init__(
+        self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int, begun: Begun | None = None,
+        state: State | None = None,
+    ) -> None:  # fmt: skip
+        """begun: the run to go on with; state: takes what this run leaves at its end."""
         self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
         dtype = mover.x.dtype
         self.points = None if wanted.points is None else for_kernels(wanted.points, dtype)
         outputs = mover.y.shape[1]
         self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
+        self.begun, self.state = begun, state
+        self.first_step = 0 if begun is None else begun.step
+        if begun is not None:
+            self.recorder.diverged[:], self.recorder.blown_up[:] = begun.diverged, begun.blown_up
         self.call_steps = 1
         self.seconds = self.kernel_seconds = self.compile_seconds = 0.0
         self.updates = 0
@@ -88,6 +97,8 @@ class Run:
         #: whether the run ends after the record of this number; asked when all members are at it
         self.stops_after: Callable[[int], bool] | None = None
         self.stopped_at: int | None = None
+        #: the settings of the state after the record of this number, as plain values
+        self.tells: Callable[[int], dict[str, Any]] = lambda number: {}
 
     def go(self, stage: str, tell: Progress) -> BaseException | None:
         """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
@@ -116,35 +127,56 @@ class Run:
         """What was recorded; `time` (T,) of the record steps or None, grid (k, d) the points of the user or None."""
         return self.recorder.dataset(time=time, grid=grid, attrs=attrs)
 
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that was recorded, and the state that is left, by name: the arrays themselves."""
+        return self.recorder.state() | ({} if self.state is None else self.state.arrays())
+
     def _restored(self) -> Restored | None:
         """What the checkpoint holds, its records in the recorder; None without one."""
-        restored = self.checkpoint.load(self.recorder.state()) if self.checkpoint else None
+        restored = self.checkpoint.load(self.arrays) if self.checkpoint else None
         if restored is not None:
-            steps, members = self.wanted.steps, len(restored.moved["theta"])
+            steps, members = self.wanted.steps - self.first_step, len(restored.moved["theta"])
             self.updates = int(steps[-1]) * restored.first + int(steps[restored.number]) * members
         return restored
 
     def _take_block(self, first: int, last: int, interrupt: Interruptible, restored: Restored | None = None) -> bool:
         """Take one block through all steps, or those after it was `restored`; returns whether it came to the end."""
-        ensemble, done, begin = self.mover.start(first, last), 0, 0
-        limits = self._limits(ensemble.theta)
+        ensemble, done, number = self.mover.start(first, last), self.first_step, -1
+        limits = self._limits(ensemble.theta) if self.begun is None else self.begun.risk_limit[first:last]
         if restored is not None and restored.first == first:
-            begin, done = restored.number + 1, int(self.wanted.steps[restored.number])
+            number, done = restored.number, int(self.wanted.steps[restored.number])
             restored.into(ensemble)
-        for number, target in enumerate(self.wanted.steps[begin:], begin):
+        stops = number >= 0 and self._stops(number)
+        while not stops and number + 1 < len(self.wanted.steps):
+            number += 1
+            target = int(self.wanted.steps[number])
             while done < target:
                 if interrupt.requested:
                     return False
-                done += self._advance(ensemble, done, int(target))
+                done += self._advance(ensemble, done, target)
             self._observe(number, first, ensemble, limits)
-            if self.stops_after is not None and self.stops_after(number):
-                self.stopped_at = int(target)
-                self.recorder = self.recorder.part(slice(0, number + 1))
-                return True
+            stops = self._stops(number)
             if self.checkpoint is not None and self.checkpoint.due():
                 self.mover.fetch(ensemble)
-                self.checkpoint.save(self.recorder.state(), first, number, ensemble)
+                self.checkpoint.save(self.arrays, first, number, ensemble)
+        self._leave(first, number, ensemble, limits)
         return True
+
+    def _stops(self, number: int) -> bool:
+        """Whether the run ends after record `number`."""
+        return self.stops_after is not None and self.stops_after(number)
+
+    def _leave(self, first: int, number: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
+        """Keep the state of a block after its last record, and of the last block what all have left."""
+        if self.state is not None:
+            self.mover.fetch(ensemble)
+            self.state.take(first, ensemble, limits)
+            if self.checkpoint is not None and first + len(ensemble.theta) == self.members:
+                self.checkpoint.save(self.arrays, first, number, ensemble, told=self.tells(number))
+        if number + 1 < len(self.wanted.steps):
+            self.stopped_at = int(self.wanted.steps[number])
+            self.recorder = self.recorder.part(slice(0, number + 1))
 
     def _advance(self, ensemble: Ensemble, done: int, target: int) -> int:
         """One kernel call; returns the steps it took. The number of steps of a call adapts to their cost."""
@@ -158,7 +190,7 @@ class Run:
         elif seconds > CALL_SECONDS:
             self.call_steps = max(self.call_steps // 2, 1)
         self.updates += steps * len(ensemble.theta)
-        self.progress(self.updates, int(self.wanted.steps[-1]) * self.members)
+        self.progress(self.updates, (int(self.wanted.steps[-1]) - self.first_step) * self.members)
         return steps
 
     def _limits(self, theta: Array) -> NDArray[np.float64]:

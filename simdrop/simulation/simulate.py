@@ -17,6 +17,7 @@ from ..problem import Noise, Problem
 from ..settings.defaults import BACKEND, MEMORY, QUANTILES, RECORD, RISK_LIMIT
 from . import describe
 from .carry_out import CHECKPOINT_SECONDS, Output, carry_out
+from .going_on import settle
 from .plan import TrainingPlan
 from .run import Run
 from .training import Training
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
 
 def simulate(
     problem: Problem,
-    theta0: ArrayLike,
+    theta0: ArrayLike | xr.Dataset | str | os.PathLike[str],
     *,
-    lr: ArrayLike,
+    lr: ArrayLike | None = None,
     steps: int,
     members: int | None = None,
-    seed: int | ArrayLike = 0,
-    objective: Objective | Literal["L1"] | Mapping[int, str] = "dropout",
+    seed: int | ArrayLike | None = None,
+    objective: Objective | Literal["L1"] | Mapping[int, str] | None = None,
     penalty: float | None = None,
-    optimizer: OptimizerName = "sgd",
+    optimizer: OptimizerName | None = None,
     optimizer_options: dict[str, float] | None = None,
     batch_size: int | None = None,
-    replace: bool = False,
+    replace: bool | None = None,
     noise: Noise | None = None,
     svag: int | None = None,
     keep_prob: ArrayLike | None = None,
     backend: str = BACKEND,
-    dtype: Literal["float32", "float64"] = "float64",
+    dtype: Literal["float32", "float64"] | None = None,
     record: int | ArrayLike = RECORD,
     spacing: Literal["even", "log"] = "even",
     keep_theta: bool | Sequence[int] = False,
@@ -57,6 +58,7 @@ def simulate(
     test: tuple[ArrayLike, ArrayLike] | None = None,
     observe: Mapping[str, Callable[[Problem, NDArray[np.floating]], Any]] | None = None,
     stop: Callable[[xr.Dataset], bool] | None = None,
+    keep_state: bool = False,
     threads: int | None = None,
     memory: int = MEMORY,
     block_size: int | None = None,
@@ -77,27 +79,28 @@ def simulate(
     ----------
     problem : Problem
         Data, network and dropout.
-    theta0 : array_like, shape (P,) or (members, P)
-        Start, the same for all members or one for each.
+    theta0 : array_like, shape (P,) or (members, P), or xarray.Dataset, or path
+        Start, the same for all members or one for each; or the results of a run with `keep_state`, in memory, in a
+        file, in a folder, or its checkpoint, to go on with: see Notes.
     lr : float or array_like, shape (members,)
-        Learning rate ε > 0, one for all members or one for each.
+        Learning rate ε > 0, one for all members or one for each. A run that goes on may leave it out.
     steps : int
-        Number of training steps.
+        Number of training steps, of a run that goes on that of further ones.
     members : int, optional
         Size of the ensemble. It may be left out where an array over members says it.
     seed : int or array_like, shape (members,)
-        Seed of the masks, minibatches and other noise, below 2**64. Seeds for each member must share their upper
-        32 bits, as all numbers below 2**32 do.
+        Seed of the masks, minibatches and other noise, below 2**64; 0 by default. Seeds for each member must share
+        their upper 32 bits, as all numbers below 2**32 do.
     objective : str or mapping from int to str
-        What is trained. "dropout" is R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" are the
-        deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. With R̃_2 = (lr/4) |∇R_drop|² on the masks of the step, "L1"
-        is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2 and "L4" R_drop - R_1 (arXiv:2207.05952, section 5);
+        What is trained. "dropout", the default, is R_drop under sampled masks; "risk", "risk+r1" and "risk+r1+r2" are
+        the deterministic R_S, R_S + R_1 and R_S + R_1 + R_2. With R̃_2 = (lr/4) |∇R_drop|² on the masks of the step,
+        "L1" is R_S + R_1, "L2" R_S + R̃_2, "L3" R_drop - R̃_2 and "L4" R_drop - R_1 (arXiv:2207.05952, section 5);
         "dropout+r2" is R_drop + (penalty/4) |∇R_drop|². A mapping changes the objective on the way: {0: "risk", 2000:
         "dropout"} trains R_drop from step 2000 on, and the state of the optimizer goes on.
     penalty : float, optional
         λ of objective "dropout+r2", 0 or more.
     optimizer : {"sgd", "momentum", "adam"}
-        Update rule, with the definitions of PyTorch.
+        Update rule, "sgd" by default, with the definitions of PyTorch.
     optimizer_options : dict, optional
         `momentum` of "momentum" (0.9); `beta1`, `beta2` and `epsilon` of "adam" (0.9, 0.999, 1e-8).
     batch_size : int, optional
@@ -115,7 +118,7 @@ def simulate(
     backend : {"auto", "cuda", "native", "numba", "numpy"}
         Kernels that train. "auto" takes the fastest that can; the result's attribute `backend_reason` says why.
     dtype : {"float64", "float32"}
-        Floating-point type of the parameters.
+        Floating-point type of the parameters, "float64" by default.
     record : int or array_like of int
         Number of record times, or the steps at which to record; 0 and `steps` are always among them.
     spacing : {"even", "log"}
@@ -149,6 +152,9 @@ def simulate(
         Function stop(now) that ends the run where it returns True. It is called after every record with that record, a
         dataset as the one below without the dimension time, so that `lambda now: now.risk_mean < 1e-3` is one. All
         members must fit in `memory` at one time.
+    keep_state : bool
+        Whether the result has what a run needs to go on, variables state_* and the attribute `state`: parameters and
+        moments of all members after the last step. A checkpoint then stays when the run is done.
     threads : int, optional
         Processor threads; all cores by default.
     memory : int
@@ -167,7 +173,7 @@ def simulate(
         Numbers below 2**32 by which the members draw their masks, in place of 0, 1, ...
     checkpoint : path, optional
         File that receives the state of the run at a record step when the last one is `checkpoint_seconds` old. It is
-        removed when the run is done. A file that another process uses is refused.
+        removed when the run is done, without `keep_state`. A file that another process uses is refused.
     resume : bool
         Whether to continue from `checkpoint`, to the same bits on the same backend. Where there is no file, the run
         starts from theta0.
@@ -263,6 +269,13 @@ def simulate(
 
     Notes
     -----
+    A run that goes on, `simulate(problem, runs, steps=...)`, has the bits of one that never stopped, on the same
+    backend; on another it has its numbers to rounding. What is left out is as it was. `lr`, `objective`, `backend` and
+    what is recorded may change, all else is refused with the difference. Steps of `record` and `objective` count from
+    the start of the first run; `record=50` is 50 times after its end. With `more` its results, both are
+    `xarray.concat([more, runs], "time", data_vars="minimal", coords="minimal", compat="override").sortby("step")`. Some
+    members alone go on from `runs.isel(member=...)`.
+
     Any other exception, from `progress`, `observe` or `stop` or because results cannot be written, has `partial` too.
     Numba compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says
     so at level INFO.
@@ -284,13 +297,16 @@ def simulate(
         out=out, overwrite=overwrite, progress=progress, checkpoint=checkpoint, resume=resume,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
+    begun, settled = settle(problem, theta0, {
+        "lr": lr, "members": members, "seed": seed, "keep_prob": keep_prob, "numbers": numbers, "objective": objective,
+        "penalty": penalty, "optimizer": optimizer, "optimizer_options": optimizer_options, "batch_size": batch_size,
+        "replace": replace, "noise": noise, "svag": svag, "dtype": dtype,
+    })  # fmt: skip
     plan = TrainingPlan.check(
-        problem, theta0, lr=lr, steps=steps, members=members, seed=seed, keep_prob=keep_prob, numbers=numbers,
-        objective=objective, penalty=penalty, optimizer=optimizer, optimizer_options=optimizer_options,
-        batch_size=batch_size, replace=replace, noise=noise, svag=svag, dtype=dtype, backend=backend, threads=threads,
-        memory=memory, block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
+        problem, theta0, begun=begun, **settled, steps=steps, backend=backend, threads=threads, memory=memory,
+        block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
         covariance=covariance, norms=norms, quantiles=quantiles, groups=groups, risk_limit=risk_limit,
-        keep_risk=keep_risk, test=test, observe=observe, stop=stop,
+        keep_risk=keep_risk, test=test, observe=observe, stop=stop, keep_state=keep_state,
     )  # fmt: skip
     return train(plan, output)
 
@@ -298,7 +314,11 @@ def simulate(
 def train(plan: TrainingPlan, output: Output) -> xr.Dataset:
     """Carry out a plan; returns and raises as `simulate`."""
     members, params = plan.settings.members, plan.problem.n_params
-    run = Run(Training(plan), plan.wanted, members=members, params=params, block=plan.block)
+    run = Run(
+        Training(plan), plan.wanted, members=members, params=params, block=plan.block, begun=plan.begun,
+        state=plan.state,
+    )  # fmt: skip
+    run.tells = lambda number: describe.state(plan, plan.wanted.steps[number])
     if plan.stop is not None:
         run.stops_after = lambda number: describe.stops(plan, run, number)
     return carry_out(
