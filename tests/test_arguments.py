@@ -176,7 +176,15 @@ DOORS = {
     "Problem.init": Door(
         PROBLEM.init, {}, "seed: seed; number: scale gamma; name: gamma_of; count: members"
     ),
-    "Problem.predict": Door(PROBLEM.predict, {"theta": THETA}, "array: theta x", {"x": "x|points"}),
+    "Problem.predict": Door(
+        PROBLEM.predict, {"theta": THETA}, "array: theta x; count: masks; seed: seed", {"x": "x|points"}
+    ),
+    "Problem.import_weights": Door(
+        PROBLEM.import_weights,
+        {"source": dict(zip("aw", PROBLEM.split(THETA), strict=True))},
+        "object: source; name: output_bias",
+    ),
+    "Problem.export_weights": Door(PROBLEM.export_weights, {"theta": THETA}, "array: theta; name: to"),
     "Problem.probabilities": Door(
         simdrop.Problem(X, [0] + [1] * (len(X) - 1), width=3, loss="logistic").probabilities, {"theta": THETA},
         "array: theta x", {"x": "x|points"},
@@ -199,7 +207,7 @@ DOORS = {
         TRAIN,
         "object: problem noise; array: theta0 lr keep_prob numbers record; count: steps members batch_size svag;"
         "seed: seed; name: optimizer spacing; any: objective penalty; flag: replace norms resume overwrite"
-        " keep_risk; number: checkpoint_seconds; path: out checkpoint; object: optimizer_options test observe;"
+        " keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint; object: optimizer_options test observe;"
         "function: stop;" + RECORDED,
         {"optimizer_options": "optimizer option|optimizer_options"},
     ),

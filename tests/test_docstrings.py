@@ -27,7 +27,8 @@ MODULES = (
 )
 #: what has a runnable example
 WITH_EXAMPLE = (
-    "Noise", "Problem", "Problem.init", "Problem.predict", "compare", "flow", "masks", "simulate", "sme", "data.load",
+    "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init",
+    "Problem.predict", "compare", "flow", "masks", "simulate", "sme", "data.load",
     "scale.design", "theory.Quadratic", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
     "theory.hessian_product", "theory.hessian_trace", "theory.linear_moments", "theory.loss", "theory.mean_gradient",
     "theory.noise_covariance", "theory.r1", "theory.r2", "theory.risk", "theory.second_moment",
@@ -48,10 +49,16 @@ def public() -> Iterator[tuple[str, Any]]:
             seen.add(id(value))
             full = f"{module.__name__}.{name}".removeprefix("simdrop.")
             yield full, value
-            for inner, member in vars(value).items() if inspect.isclass(value) else ():
+            for inner, member in _members(value).items() if inspect.isclass(value) else ():
                 own = inspect.isfunction(member) and member.__name__ == inner  # no function that is a default
                 if not inner.startswith("_") and (own or isinstance(member, WRAPPED)):
                     yield f"{full}.{inner}", member.__func__ if isinstance(member, classmethod) else member
+
+
+def _members(kind: type) -> dict[str, Any]:
+    """What a class and those of ours that it derives from define."""
+    ours = (base for base in reversed(kind.__mro__) if base.__module__.startswith("simdrop."))
+    return {name: member for base in ours for name, member in vars(base).items()}
 
 
 PUBLIC = dict(public())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,8 @@ from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from .defaults import KEEP_PROB, OUTPUT_SCALE
+from .exchange import Exchange
+from .sampled import DropoutPrediction, sampled
 from .targets import check_targets
 
 Array = NDArray[np.float64]
@@ -41,7 +43,7 @@ OUTPUT_SCALES = {"1": lambda m: 1.0, "1/sqrt(m)": lambda m: 1 / math.sqrt(m), "1
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Exchange):
     """A two-layer network f(x) = s Σ_j a_j σ(w_j·x) on n samples, with dropout on its hidden layer.
 
     Parameters
@@ -286,8 +288,20 @@ class Problem:
             raise InvalidInput(f"a and w must have the same leading axes, got shapes {a.shape} and {w.shape}")
         return join(a, w)
 
-    def predict(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
-        """Outputs of the whole network, without dropout: with classes the logits, see `probabilities`.
+    @overload
+    def predict(
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: None = None, seed: int = 0
+    ) -> NDArray: ...
+
+    @overload
+    def predict(
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int, seed: int = 0
+    ) -> DropoutPrediction: ...
+
+    def predict(
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int | None = None, seed: int = 0
+    ) -> NDArray | DropoutPrediction:
+        """Outputs of the whole network, or under dropout masks: with classes the logits, see `probabilities`.
 
         Parameters
         ----------
@@ -295,11 +309,16 @@ class Problem:
             Parameters.
         x : array_like, shape (k,) or (k, d), optional
             Points; the samples by default.
+        masks : int, optional
+            Number K of dropout masks to draw; without it nothing is dropped.
+        seed : int
+            Seed of the masks, which are `simdrop.masks(seed=seed, member=0, step=0 ... K - 1, ...)`.
 
         Returns
         -------
-        ndarray, shape (..., k, c)
-            f(x).
+        ndarray, shape (..., k, c), or DropoutPrediction
+            f(x); with `masks` a tuple (mean, std, exact_mean, exact_std) of such arrays: mean and standard deviation
+            over the masks, and over all that there are. The exact variance is v s² Σ_j a_j² h_j².
 
         Raises
         ------
@@ -311,10 +330,18 @@ class Problem:
         >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3)
         >>> problem.predict(problem.init(seed=0), [0.0, 0.5, 1.0]).shape
         (3, 1)
+        >>> sampled = problem.predict(problem.init(seed=0), masks=2000)
+        >>> bool((abs(sampled.mean - sampled.exact_mean) < 4 * sampled.exact_std / 2000**0.5).all())
+        True
         """
-        a, w = self.split(self.check_theta(theta))
-        points = self.inputs if x is None else self.augment(x)
-        return self.scale * (self.sigma.value(points @ w.swapaxes(-1, -2)) @ a.swapaxes(-1, -2))
+        seed = check_seed(seed)
+        theta, points = self.check_theta(theta), self.inputs if x is None else self.augment(x)
+        a, w = self.split(theta)
+        h: NDArray = self.sigma.value(points @ w.swapaxes(-1, -2))
+        if masks is None:
+            return self.scale * (h @ a.swapaxes(-1, -2))
+        masks, each = check_count("masks", masks, most=1 << 32), self.mask == "sample"
+        return sampled(h, a, self.scale, self.keep_prob, masks=masks, seed=seed, for_samples=each)
 
     def probabilities(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
         """Probabilities of the classes that the whole network gives, without dropout.

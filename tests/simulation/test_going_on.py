@@ -122,7 +122,7 @@ def test_a_run_that_goes_on_resumes_from_its_own_checkpoint(tmp_path: Path) -> N
     held: dict[str, Any] = {"checkpoint": tmp_path / "run.checkpoint", "checkpoint_seconds": 0}
     with pytest.raises(ZeroDivisionError) as caught:
         _more(runs, progress=halfway, **held, **options)
-    assert "state" not in caught.value.partial.attrs  # type: ignore[attr-defined]
+    assert "state" not in caught.value.partial.attrs
     with pytest.raises(InvalidInput, match="has no state to go on from: a run with keep_state=True leaves one"):
         _more(held["checkpoint"], **options)
     found = _more(runs, resume=True, **held, **options)
