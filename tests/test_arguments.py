@@ -207,8 +207,8 @@ DOORS = {
         TRAIN,
         "object: problem noise; array: theta0 lr keep_prob numbers record; count: steps members batch_size svag;"
         "seed: seed; name: optimizer spacing; any: objective penalty; flag: replace norms resume overwrite"
-        " keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint; object: optimizer_options test observe;"
-        "function: stop;" + RECORDED,
+        " keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint;"
+        " object: optimizer_options test observe; function: stop;" + RECORDED,
         {"optimizer_options": "optimizer option|optimizer_options"},
     ),
     "sme": Door(
