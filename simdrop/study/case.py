@@ -281,6 +281,11 @@ def member_along(kind: str, case: Case, member: int) -> Array:
     return theta
 
 
+def averaged_already(problem: Problem, theta0: Array) -> str | None:
+    """Why the second-order flow is not another prediction than the averaged one, or None."""
+    return "for loss 'squared' it is the averaged flow" if problem.loss == "squared" else None
+
+
 def still(case: Case) -> Means:
     """The prediction that nothing moves: distances from it are the unit in which others are large or small."""
     f, risk = case.problem.predict(case.theta0, case.points), theory.risk(case.problem, case.theta0)

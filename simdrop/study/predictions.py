@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks.words import check_names
 from ..errors import InvalidInput, RenamedWarning
 from ..output.style import INK
+from ..theory.any_loss import unknown
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -119,6 +120,13 @@ PREDICTIONS = _table(
         look=Look("#D55E00", (0, (5, 2)), 1.6, "v"), mean=_of_case("along_flow", "gradient"),
     ),
     Prediction(
+        name="second-order", title="second-order flow", words="the second-order flow", order=0,
+        sentence="The second-order flow adds R_1 to second order in the deviations of the outputs, an approximation"
+        " for losses other than the squared one: it claims no order in lr.",
+        look=Look("#E69F00", (0, (6, 1, 1, 1)), 1.6, "P"), mean=_of_case("along_flow", "second-order"),
+        refusal=_of_case("averaged_already"),
+    ),
+    Prediction(
         name="averaged", title="averaged flow", formula="R_S + R_1", words="the averaged flow", order=1,
         sentence="The averaged flow adds R_1, the mean effect of dropout.",
         look=Look("#0072B2", (0, (3, 1, 1, 1)), 1.8, "s"), mean=_of_case("along_flow", "averaged"),
@@ -192,6 +200,27 @@ def check_kinds(kinds: object, *, where: str = "") -> tuple[str, ...]:
         if isinstance(name, str) and name in PREDICTIONS and name not in OF_MEANS:
             raise InvalidInput(f"kind {name!r} predicts single members, and {where} compares means: use order for it")
     return check_names("kind", kinds, OF_MEANS)
+
+
+def default_kinds(problem: Problem) -> tuple[str, ...]:
+    """What `compare` takes by default: FLOWS, or with another loss than the squared one what holds for that."""
+    if problem.loss == "squared":
+        return FLOWS
+    return ("gradient", "second-order") if unknown(problem) else ("gradient", "second-order", "averaged")
+
+
+def check_loss_of(kinds: Iterable[str], problem: Problem) -> None:
+    """Raise InvalidInput where one of `kinds` is not known for the loss of the problem."""
+    if problem.loss == "squared":
+        return
+    for kind in kinds:
+        if kind not in ("gradient", "second-order", "averaged"):
+            raise InvalidInput(f"kind {kind!r} is known for loss 'squared', the problem has {problem.loss!r}")
+        if kind == "averaged" and (why := unknown(problem)):
+            raise InvalidInput(
+                f"kind 'averaged' needs the mean of loss {problem.loss!r} over masks: {why}; kind 'second-order'"
+                " approximates it"
+            )
 
 
 def check_start_of(kinds: Iterable[str], problem: Problem, theta0: Array) -> None:

@@ -6,7 +6,7 @@ from .flows.closure import mean_output
 from .flows.flow import flow
 from .limit_point import limit_point
 from .linear_optimum import linear_optimum
-from .losses import gradient, loss, modified_loss, r1, r2, risk
+from .losses import gradient, loss, mean_risk, modified_loss, r1, r2, risk
 from .manifold_paths import manifold_paths
 from .noise.operator import NoiseOperator, dropout_gradient
 from .noise.step import StepNoise, covariance_product, mean_gradient, noise_covariance, second_moment
@@ -31,6 +31,7 @@ __all__ = [
     "manifold_paths",
     "mean_gradient",
     "mean_output",
+    "mean_risk",
     "modified_loss",
     "noise_covariance",
     "r1",

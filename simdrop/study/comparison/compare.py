@@ -25,7 +25,7 @@ from ...simulation.run import with_partial
 from ...simulation.simulate import train
 from ..case import Case, grid_points
 from ..distances import Array
-from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_start_of, equations
+from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_loss_of, check_start_of, default_kinds, equations
 from ..result import Result
 from .measure import as_dataset, follow_all, over_time, sizes, squared_distances
 from .summary import summarize
@@ -122,6 +122,8 @@ def compare(
     kinds : sequence of str
         The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
         near zero at theta0, "manifold". "gradient", in whose distance the others are measured, is always among them.
+        With a loss other than the squared one "gradient", "second-order" and, of at most 12 neurons, "averaged": by
+        default all of them.
     sme_members : int, optional
         Paths of a stochastic modified equation, rounded to whole pairs in each group; by default as many as members.
     grid : int or array_like, shape (k,) or (k, d), optional
@@ -205,7 +207,7 @@ class Plan:
             problem, theta0, lr=_check_lr(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
             **training,
         )  # fmt: skip
-        kinds = _check_kinds(kinds)
+        kinds = _check_kinds(problem, kinds)
         check_start_of(kinds, problem, theta0)
         if sme_members is not None:
             check_count("sme_members", sme_members, least=2, most=1 << 32)
@@ -282,9 +284,10 @@ def _check_lr(lr: object) -> float:
     return float(value)
 
 
-def _check_kinds(kinds: Sequence[str]) -> list[str]:
+def _check_kinds(problem: Problem, kinds: Sequence[str]) -> list[str]:
     """The kinds asked for and "gradient", in the order of the table."""
-    chosen = check_kinds(kinds, where="compare")
+    chosen = default_kinds(problem) if kinds == FLOWS else check_kinds(kinds, where="compare")
+    check_loss_of(chosen, problem)
     return [kind for kind in PREDICTIONS if kind in chosen or kind == "gradient"]
 
 

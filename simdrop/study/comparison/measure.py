@@ -11,6 +11,7 @@ from ... import theory
 from ...output.progress import Progress
 from ...output.storage import texts
 from ...problem import Problem
+from ...theory.any_loss import unknown
 from ...theory.flows.integration import workplace
 from ..case import FAILURES, QUANTITIES, Case, Predicted, distances
 from ..distances import Array, Estimate, root, share_removed
@@ -122,12 +123,13 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
     paths = {str(kind): flows["theta"].sel(kind=kind).values for kind in flows["kind"].values}
     paths["mean of the ensemble"] = runs["theta_mean"].values
     terms = ("risk", "r1", "r2")
+    known = terms if problem.loss == "squared" else terms[: 1 if unknown(problem) else 2]  # NaN stands for the others
     value = np.full((len(paths), len(terms), runs.sizes["time"]), np.nan)
     norm = value.copy()
     with workplace(problem):
         for i, theta in enumerate(paths.values()):
             for k in np.flatnonzero(np.isfinite(theta).all(axis=1)):
-                for j, term in enumerate(terms):
+                for j, term in enumerate(known):
                     # One point at a time: R_2 holds n² numbers for each.
                     value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lr)
                     norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lr))

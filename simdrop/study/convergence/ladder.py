@@ -40,6 +40,7 @@ from ...simulation.interrupt import raising
 from ...simulation.plan import TrainingPlan
 from ...simulation.run import lost_steps
 from ...simulation.simulate import train
+from ...theory._input import check_squared
 from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
@@ -241,6 +242,7 @@ def check_cases(
     Raises InvalidInput and BackendError.
     """
     theta0 = check_start(problem, theta0)
+    check_squared(problem, "the order of a theory's error")
     steps = check_ladder(lrs, time)
     members = check_count("members", members, least=3, most=1 << 32)
     groups = check_count("groups", groups, least=3)

@@ -192,7 +192,7 @@ def similarity(problem: Problem, theta: ArrayLike, *, threshold: float = 0.0) ->
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
 
-    ways, neurons = _large(problem, check_point(problem, theta), threshold)
+    ways, neurons = _large(problem, check_point(problem, theta, any_loss=True), threshold)
     tree = linkage(_angles(ways, signed=True), method="average", optimal_ordering=len(neurons) <= 400)
     order = leaves_list(tree)
     matrix = np.clip(ways[order] @ ways[order].T, -1, 1)
@@ -274,7 +274,7 @@ def clusters(
     if not 0 < check_number("diameter", diameter) < np.pi:
         raise InvalidInput(f"diameter must be an angle in (0, π), got {diameter!r}")
     signed = check_flag("signed", signed)
-    theta = check_point(problem, theta)
+    theta = check_point(problem, theta, any_loss=True)
     ways, neurons = _large(problem, theta, threshold)
     size = amplitudes(problem, theta)[neurons]
     found = fcluster(linkage(_angles(ways, signed=signed), method="complete"), diameter, criterion="distance")
@@ -453,7 +453,7 @@ def along(
 
 def _weights(problem: Problem, theta: ArrayLike) -> tuple[Array, Array]:
     """Output weights a (..., c, m) and input weights w (..., m, D); raises InvalidInput."""
-    return check_problem(problem).split(check_thetas(problem, theta))
+    return check_problem(problem).split(check_thetas(problem, theta, any_loss=True))
 
 
 def _large(problem: Problem, theta: Array, threshold: float) -> tuple[Array, NDArray[np.int64]]:

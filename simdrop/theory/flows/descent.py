@@ -1,12 +1,14 @@
-"""The flows that descend a loss: R_S, R_S + R_1 or R_S + R_1 + R_2."""
+"""The flows that descend a loss: R_S, R_S + R_1, its approximation of second order, or R_S + R_1 + R_2."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from simdrop_kernels.mathematics.network import expected
 
-from ...problem import Problem
+from ...problem import Noise, Problem
+from .. import any_loss
 from .._input import Array, network
 from .integration import Path, Slope, choose, integrate
 from .table import Flow
@@ -41,6 +43,8 @@ def follow(
 
 def descent(problem: Problem, objective: str, lr: float) -> Slope:
     """Minus the gradient of a loss, as a right-hand side."""
+    if problem.loss != "squared":
+        return _descent_of_any(problem, objective)
     x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
 
     def slope(_: float, theta: Array) -> Array:
@@ -49,8 +53,24 @@ def descent(problem: Problem, objective: str, lr: float) -> Slope:
     return slope
 
 
+def _descent_of_any(problem: Problem, objective: str) -> Slope:
+    """The same for losses other than the squared one."""
+    if objective == "risk":
+        return lambda _, theta: -any_loss.risk_gradient(problem, theta)
+    how: any_loss.How = "second-order" if objective == "second-order" else "exact"
+    any_loss.way(problem, Noise(), how)  # refused before any work
+    return lambda _, theta: -any_loss.mean_gradient(problem, theta, Noise(), how)
+
+
+def _follow_second_order(problem: Problem, theta0: Array, times: Array, **options: Any) -> Path:
+    """R_1 to second order in the outputs' deviations: exact for the squared loss, an approximation for others."""
+    objective = "risk+r1" if problem.loss == "squared" else "second-order"
+    return follow(problem, theta0, times, objective=objective, **options)
+
+
 FLOWS = {
-    "gradient": Flow(partial(follow, objective="risk"), ("max_evaluations",)),
-    "averaged": Flow(partial(follow, objective="risk+r1"), ("max_evaluations",)),
+    "gradient": Flow(partial(follow, objective="risk"), ("max_evaluations",), any_loss=True),
+    "second-order": Flow(_follow_second_order, ("max_evaluations",), any_loss=True),
+    "averaged": Flow(partial(follow, objective="risk+r1"), ("max_evaluations",), any_loss=True),
     "modified": Flow(partial(follow, objective="risk+r1+r2"), ("max_evaluations",)),
 }

@@ -2,6 +2,7 @@
 
 kind "gradient"   θ' = -∇R_S                    training without dropout
      "averaged"   θ' = -∇(R_S + R_1)            dropout's mean gradient
+     "second-order"      the same with R_1 to second order in the outputs' deviations, for losses with classes
      "modified"   θ' = -∇(R_S + R_1 + R_2)      with the lr/4 E|∇R_drop|² of a finite learning rate (arXiv:2207.05952)
      "mean-covariance"   mean and covariance of the ensemble, to second order in lr (`mean_covariance`)
      "pathwise"          the flow under the masks that one simulated member drew (`pathwise`)
@@ -26,8 +27,9 @@ from ...checks.numbers import check_count, check_finite, check_flag, check_lr
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
-from ...problem import Noise, Problem
-from .._input import Array, check_point
+from ...problem import Noise, Problem, check_problem
+from .._input import Array, check_point, check_squared
+from ..any_loss import unknown
 from ..losses import r1, r2, risk
 from .integration import Path, check_tolerances, workplace
 from .table import flows
@@ -70,8 +72,9 @@ def flow(
     times : float or array_like, shape (T,)
         Increasing times, 0 or more; compare with a simulation at lr · step. Those of "manifold" are slow times τ, see
         Notes.
-    kind : {"gradient", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain", "manifold"}
-        Which flow; see Notes.
+    kind : str
+        "gradient", "second-order", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain" or
+        "manifold": which flow; see Notes.
     method : {"auto", "DOP853", "RK45", "LSODA", "BDF"}
         Integrator. "BDF" is for stiff flows, with the exact Jacobian except that of R_2. "auto" takes "DOP853" unless
         curvature limits its steps more than accuracy does.
@@ -97,7 +100,8 @@ def flow(
     Returns
     -------
     xarray.Dataset
-        theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta. "mean-covariance" adds
+        theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta, NaN where the loss of the
+        problem has no closed form for them. "mean-covariance" adds
         theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
         in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. "manifold" adds
         training_time (time), the t of each τ, residual (time, sample, output) and risk_mean (time). Coordinates: time,
@@ -116,6 +120,7 @@ def flow(
 
         "gradient"          θ' = -∇R_S, without dropout
         "averaged"          θ' = -∇L (arXiv:2207.05952, lemma 1)
+        "second-order"      θ' = -∇(R_S + (v/2n) Σ_ij u_ijᵀ ℓ'' u_ij), u_ij = a_j σ(w_j·x_i); "averaged" where ℓ'' = 1
         "modified"          θ' = -∇(L + R_2) (arXiv:2207.05952, lemma 2)
         "mean-covariance"   m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H C),  C' = -(H C + C H) + ε Σ(m)
         "pathwise"          θ' = -∇(R_drop + (ε/4)|∇R_drop|²) under the masks of one simulated member
@@ -144,10 +149,10 @@ def flow(
     >>> bool(loss[2] < loss[1] < loss[0])
     True
     """
-    theta0, lr, times = check_point(problem, theta0, "theta0"), check_lr(lr), check_times(times)
     if isinstance(kind, str) and kind in ELSEWHERE:
         raise InvalidInput(f"kind {kind!r} is an ensemble of paths and no flow: use {ELSEWHERE[kind]}")
     check_choice("kind", kind, flows())
+    theta0, lr, times = check_start(problem, theta0, kind), check_lr(lr), check_times(times)
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given: dict[str, Any] = {
@@ -169,6 +174,13 @@ def flow(
     return _dataset(problem, times, path, lr=lr, attrs=attrs)
 
 
+def check_start(problem: Problem, theta0: ArrayLike, kind: str) -> Array:
+    """The start (P,) of a kind of flow; raises InvalidInput, also where the kind is not known for the loss."""
+    if not flows()[kind].any_loss:
+        check_squared(check_problem(problem), f"kind {kind!r}")
+    return check_point(problem, theta0, "theta0", any_loss=True)
+
+
 def check_times(times: ArrayLike) -> Array:
     """`times` as increasing numbers, 0 or more, at least one; raises InvalidInput."""
     check_time("times", times)
@@ -188,11 +200,12 @@ def _dataset(problem: Problem, times: Array, path: Path, *, lr: float, attrs: di
     """The result of a flow: theta (time, param), the losses along it, and where it comes from."""
     import xarray as xr
 
+    nothing = np.full(len(times), np.nan)
     data = {
         "theta": (("time", "param"), path.theta),
         "risk": ("time", risk(problem, path.theta)),
-        "r1": ("time", r1(problem, path.theta)),
-        "r2": ("time", r2(problem, path.theta, lr=lr)),
+        "r1": ("time", nothing if problem.loss != "squared" and unknown(problem) else r1(problem, path.theta)),
+        "r2": ("time", nothing if problem.loss != "squared" else r2(problem, path.theta, lr=lr)),
     }
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
     return xr.Dataset(

@@ -34,6 +34,8 @@ MAX_OUTPUTS = 2000
 
 def refuses(problem: Problem) -> str | None:
     """Why the method does not suit `problem`, or None."""
+    if problem.loss != "squared":
+        return f"its Jacobian is written for loss 'squared', the problem has {problem.loss!r}"
     outputs = problem.n_samples * problem.n_outputs
     if outputs > MAX_OUTPUTS or outputs * problem.n_params > MAX_FEATURES:
         return f"its linear algebra grows with the {outputs} outputs on the data (at most {MAX_OUTPUTS})"

@@ -21,10 +21,13 @@ class Flow:
         given; returns a `Path`.
     options : tuple of str
         Arguments of `flow` that this kind takes besides those that all take.
+    any_loss : bool
+        Whether it is right for losses other than the squared one.
     """
 
     follow: Callable[..., Path]
     options: tuple[str, ...] = ()
+    any_loss: bool = False
 
 
 @cache

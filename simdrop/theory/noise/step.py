@@ -32,10 +32,11 @@ from numpy.typing import ArrayLike
 
 from simdrop_kernels.mathematics.network import dropconnect, expected
 
-from ...checks.words import shown
+from ...checks.words import check_choice, shown
 from ...errors import InvalidInput
 from ...problem import Problem, check_problem
 from ...problem.noise import Noise, check_connect
+from .. import any_loss
 from .._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from ..curvature import features
 from . import states
@@ -44,7 +45,12 @@ from .parts import Identity, Matrix, Part, Rows
 
 
 def mean_gradient(
-    problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
+    problem: Problem,
+    theta: ArrayLike,
+    *,
+    noise: Noise | None = None,
+    keep_prob: ArrayLike | None = None,
+    how: any_loss.How = "exact",
 ) -> Array:
     """Mean E G of the gradient of a step: ∇(R_S + R_1) under dropout.
 
@@ -55,9 +61,12 @@ def mean_gradient(
     theta : array_like, shape (..., P)
         Parameters.
     noise : Noise, optional
-        Noise of a step. Of the noises other than dropout, DropConnect alone changes the mean.
+        Noise of a step. Of the noises other than dropout, DropConnect alone changes the mean; where dropout's factors
+        do not act in the whole step (`place`) it is ∇R_S.
     keep_prob : float or array_like, optional
         In place of the problem's, as in `loss`.
+    how : {"exact", "second-order"}
+        As in `mean_risk`, for losses other than the squared one.
 
     Returns
     -------
@@ -77,11 +86,16 @@ def mean_gradient(
     >>> bool(np.allclose(mean, simdrop.theory.gradient(problem, theta, objective="risk+r1")))
     True
     """
-    points, noise = check_thetas(problem, theta), checked(problem, noise)
+    check_choice("how", how, any_loss.HOW)
+    points, noise = check_thetas(problem, theta, any_loss=True), checked(problem, noise, any_place=True)
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
         if noise.part == "noise":
             return np.zeros_like(theta)
+        if noise.place == "update" or (noise.place != "both" and problem.loss == "squared"):
+            return any_loss.risk_gradient(problem, theta)
+        if problem.loss != "squared":
+            return any_loss.mean_gradient(problem, theta, noise, how)
         x, y, known = problem.inputs, problem.y, network(problem)
         if noise.connect < 1:
             check_connect(problem, noise, "the mean gradient under DropConnect is")
