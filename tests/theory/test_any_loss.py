@@ -146,7 +146,7 @@ def test_what_is_not_known_is_refused_in_one_line() -> None:
         ),
         (lambda: theory.mean_risk(classes, classes.init(), noise=simdrop.Noise(connect=0.5)), "noise with connect"),
         (lambda: theory.mean_risk(classes, classes.init(), how="third"), "unknown how 'third'"),
-        (lambda: simdrop.study.order(classes, lrs=[0.4, 0.2, 0.1], time=0.4, members=30), "is known for loss 'squared'"),
+        (lambda: simdrop.study.order(classes, lrs=[0.4, 0.2, 0.1], time=0.4, members=30), "known for loss 'squared'"),
     ]
     for call, words in calls:
         with pytest.raises(simdrop.errors.InvalidInput, match=words) as error:
