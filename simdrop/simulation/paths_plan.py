@@ -159,7 +159,7 @@ def _check_start(problem: Problem, theta0: ArrayLike, members: int | None) -> tu
 def _check_noise(problem: Problem, noise: Noise | None) -> Noise:
     if noise is not None and not isinstance(noise, Noise):
         raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
-    noise = checked(problem, noise)
+    noise = checked(problem, noise, any_place=True)
     if noise.connect < 1:
         check_connect(problem, noise, "the drift under DropConnect is")
     return noise
@@ -171,8 +171,10 @@ def _check_equation(
     order = check_count("order", order, most=2)
     check_choice("scheme", scheme, SCHEMES)
     if increments is None:
-        increments = "masks" if noise.connect < 1 else "normal"
+        increments = "masks" if noise.connect < 1 or noise.place != "both" else "normal"
     check_choice("increments", increments, INCREMENTS)
+    if increments == "normal" and noise.place != "both":
+        raise InvalidInput(f"increments 'normal' are not written for place {noise.place!r}: choose 'masks'")
     if increments == "normal" and noise.connect < 1:
         raise InvalidInput("increments 'normal' are not written for DropConnect (connect < 1): choose 'masks'")
     return Equation(

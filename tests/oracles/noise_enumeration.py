@@ -62,8 +62,13 @@ def _all(problem: Any, theta: Any, noise: Any) -> Iterator[Any]:
     batch, k = noise.batch_size or n, noise.masks
     values, chances = _factor(problem.keep_prob, noise.law)
     groups = 1 if problem.mask == "step" else batch
-    factors, factor_weights = _independent(values, chances, k * groups * m)
-    factors = np.broadcast_to(factors.reshape(-1, k, groups, m), (len(factors), k, batch, m))
+    passes = 2 if noise.place == "independent" else 1
+    factors, factor_weights = _independent(values, chances, passes * k * groups * m)
+    both = np.broadcast_to(
+        factors.reshape(-1, passes, k, groups, m).swapaxes(0, 1), (passes, len(factors), k, batch, m)
+    )
+    forward = np.ones_like(both[0]) if noise.place == "update" else both[0]
+    backward = np.ones_like(both[0]) if noise.place == "forward" else both[-1]
     signs, sign_weights = np.zeros((1, batch, c)), np.ones(1)
     if noise.label:
         signs, sign_weights = _independent([-noise.label, noise.label], [0.5, 0.5], batch * c)
@@ -76,7 +81,7 @@ def _all(problem: Any, theta: Any, noise: Any) -> Iterator[Any]:
     for one_kept, kept_weight in zip(kept, kept_weights, strict=True):
         for chosen in draws:
             for sign, sign_weight in zip(signs, sign_weights, strict=True):
-                loss, gradient = _gradient(problem, theta, factors, one_kept, list(chosen), sign)
+                loss, gradient = _gradient(problem, theta, (forward, backward), one_kept, list(chosen), sign)
                 yield factor_weights * kept_weight * sign_weight / len(draws), loss, gradient
 
 
@@ -97,21 +102,21 @@ def _independent(values: Any, chances: Any, count: Any) -> Any:
 
 
 def _gradient(problem: Any, theta: Any, factors: Any, kept: Any, chosen: Any, sign: Any) -> Any:
-    """Loss (K,) and gradient (K, P) for factors (K, k, B, m), averaged over k; the rest is the same for all."""
+    """Loss (K,) and gradient (K, P), averaged over k; factors (K, k, B, m) of the forward and the backward pass."""
     a, w = problem.split(theta)
-    s, batch, k = problem.scale, len(chosen), factors.shape[1]
-    loss = np.zeros(len(factors))
-    by_a, by_w = np.zeros((len(factors), *a.shape)), np.zeros((len(factors), *w.shape))
+    s, batch, k = problem.scale, len(chosen), factors[0].shape[1]
+    loss = np.zeros(len(factors[0]))
+    by_a, by_w = np.zeros((len(loss), *a.shape)), np.zeros((len(loss), *w.shape))
     for b, i in enumerate(chosen):
         x = problem.inputs[i]
         z = np.array([(w[j] * kept[j]) @ x for j in range(problem.width)])
         h, slope = problem.sigma.value(z), problem.sigma.first(z)
         for r in range(k):
-            f = factors[:, r, b]
+            f, back = factors[0][:, r, b], factors[1][:, r, b]
             for o in range(problem.n_outputs):
                 e = s * (f * a[o] * h).sum(axis=1) - problem.y[i, o] - sign[b, o]
                 loss += e**2 / (2 * batch * k)
                 for j in range(problem.width):
-                    by_a[:, o, j] += e * s * f[:, j] * h[j] / (batch * k)
-                    by_w[:, j] += np.outer(e * s * a[o, j] * f[:, j] * slope[j] / (batch * k), kept[j] * x)
+                    by_a[:, o, j] += e * s * back[:, j] * h[j] / (batch * k)
+                    by_w[:, j] += np.outer(e * s * a[o, j] * back[:, j] * slope[j] / (batch * k), kept[j] * x)
     return loss, problem.join(by_a, by_w)

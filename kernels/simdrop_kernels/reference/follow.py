@@ -82,7 +82,7 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
             if equation.noise.connect < 1:
                 k = connected_drift(equation, x, y, point, ensemble)
             else:
-                k = drift(equation, net, ensemble.lr, noises.variance)
+                k = drift(equation, net, ensemble.lr, noises.variance * (equation.noise.place == "both"))
             total += real(stage.weight) * k
         if stage.noise and equation.noise.part != "drift":
             size = (equation.signs(ensemble.member) * np.sqrt(ensemble.lr * h)).astype(real)[:, None]

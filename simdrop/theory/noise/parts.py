@@ -30,35 +30,38 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Σ_r row_r row_rᵀ + own · its blocks of single neurons, for rows (r, P)."""
+    """whole · Σ_r row_r row_rᵀ + own · its blocks of single neurons, for rows (r, P)."""
 
     problem: Problem
     rows: Array
     own: float
+    whole: float = 1.0
 
     def product(self, direction: Array) -> Array:
         """See `Part`."""
         flat = direction.reshape(-1, direction.shape[-1])
-        found = flat @ self.rows.T @ self.rows
+        found = self.whole * (flat @ self.rows.T @ self.rows)
         if self.own:
             found += self.own * apply_blocks(self.problem, self._blocks(), flat)
         return np.asarray(found.reshape(direction.shape))
 
     def covariance(self) -> Array:
         """See `Part`."""
-        found = self.rows.T @ self.rows
+        square = self.rows.T @ self.rows
+        found = self.whole * square
         if self.own:
             own = indices(self.problem)
-            found[own[:, :, None], own[:, None, :]] *= 1 + self.own
+            at = own[:, :, None], own[:, None, :]
+            found[at] = (self.whole + self.own) * square[at]
         return np.asarray(found)
 
     def trace(self) -> float:
         """See `Part`."""
-        return float((1 + self.own) * np.square(self.rows).sum())
+        return float((self.whole + self.own) * np.square(self.rows).sum())
 
     def sample(self, random: np.random.Generator, count: int) -> Array:
         """See `Part`."""
-        found = random.standard_normal((count, len(self.rows))) @ self.rows
+        found = np.sqrt(self.whole) * random.standard_normal((count, len(self.rows))) @ self.rows
         if self.own:
             each = random.standard_normal((count, len(self.rows), self.problem.width))
             a, w = self.problem.split(self.rows)  # (r, c, m), (r, m, D)
@@ -118,3 +121,8 @@ class Matrix:
         values, axes = np.linalg.eigh(self.matrix)
         drawn = random.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0))
         return np.asarray(drawn @ axes.T)
+
+
+def scatter(means: Array) -> Array:
+    """Rows of which Σ row rowᵀ is M of `step`, from the means (n, P) of the samples."""
+    return np.asarray((means - means.mean(axis=0)) / np.sqrt(len(means)))

@@ -19,7 +19,8 @@ P and P' vanish without DropConnect, where T and T' are `operator.NoiseOperator`
 
     L = τ_l²/(B n) Σ_ρ E[g_ρ g_ρᵀ],   blocks j ≠ l: g_ρj g_ρlᵀ,   block j: (1 + v/k) g_ρj g_ρjᵀ
 
-with means over κ of g_ρj, and of g_ρj g_ρjᵀ, in their places.
+with means over κ of g_ρj, and of g_ρj g_ρjᵀ, in their places. `placed` has T and T' where dropout's factors do not
+act in the whole step.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from ...problem.noise import Noise, check_connect
 from .. import any_loss
 from .._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from ..curvature import features
-from . import states
+from . import placed, states
 from .operator import NoiseOperator
-from .parts import Identity, Matrix, Part, Rows
+from .parts import Identity, Matrix, Part, Rows, scatter
 
 
 def mean_gradient(
@@ -144,7 +145,7 @@ def second_moment(
     >>> bool(np.isclose(simdrop.theory.second_moment(problem, theta), mean @ mean + np.trace(covariance)))
     True
     """
-    points, noise = check_thetas(problem, theta), checked(problem, noise)
+    points, noise = check_thetas(problem, theta), checked(problem, noise, any_place=True)
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
         if noise == Noise():
@@ -315,7 +316,7 @@ class StepNoise:
         InvalidInput
             The noise does not fit the problem.
         """
-        noise = checked(problem, noise)
+        noise = checked(problem, noise, any_place=True)
         if noise.part == "drift":
             return cls(problem, ())
         weights = Weights.of(problem, noise)
@@ -389,6 +390,8 @@ class StepNoise:
 
 def _plain(problem: Problem, theta: Array, noise: Noise, weights: Weights) -> list[tuple[float, Part]]:
     """The parts without DropConnect."""
+    if noise.place != "both":
+        return placed.parts(problem, theta, noise, weights)
     single = NoiseOperator.at(problem, theta, law=noise.law, mask="sample")
     parts: list[tuple[float, Part]] = []
     if problem.keep_prob < 1:
@@ -398,7 +401,7 @@ def _plain(problem: Problem, theta: Array, noise: Noise, weights: Weights) -> li
     if weights.means:
         residuals = single.net.e[:, :, None] + problem.variance * single.net.h[:, None, :] * single.net.b
         means = single.pull(residuals, problem.n_samples) * problem.n_samples
-        parts.append((weights.means, Rows(problem, _scatter(means), 0.0)))
+        parts.append((weights.means, Rows(problem, scatter(means), 0.0)))
     if noise.label:
         rows = problem.freeze(features(single.net))
         parts.append((noise.label**2 * weights.label, Rows(problem, rows, problem.variance / noise.masks)))
@@ -419,13 +422,8 @@ def _with_connect(problem: Problem, theta: Array, noise: Noise, weights: Weights
         if weight:
             total += weight * neurons.covariance(mask)
     if weights.means:
-        rows = _scatter(given.sample_means())
+        rows = scatter(given.sample_means())
         total += weights.means * rows.T @ rows
     if noise.label:
         total += noise.label**2 * weights.label * given.feature_moment(1 + problem.variance / noise.masks)
     return [(1.0, Matrix(problem.freeze(problem.freeze(total).T)))]
-
-
-def _scatter(means: Array) -> Array:
-    """Rows of which Σ row rowᵀ is M, from the means (n, P) of the samples."""
-    return np.asarray((means - means.mean(axis=0)) / np.sqrt(len(means)))
