@@ -29,7 +29,12 @@ LOG = logging.getLogger("simdrop.backends")
 #: backend name -> module; the order is the order of preference of "auto"
 MODULES = {"cuda": "cuda.train.backend", "native": "native", "numba": "cpu.train.backend", "numpy": "reference.train"}
 #: the same for the paths of stochastic equations
-FOLLOWING = {"cuda": "cuda.follow.backend", "numba": "cpu.follow.backend", "numpy": "reference.follow"}
+FOLLOWING = {
+    "cuda": "cuda.follow.backend",
+    "native": "native.follow",
+    "numba": "cpu.follow.backend",
+    "numpy": "reference.follow",
+}
 
 
 class Backend(Protocol):

@@ -94,7 +94,7 @@ def sme(
         Smallest number of steps of the scheme per lr: steps between two times are equal and at most lr / substeps long.
         By default the curvature of R_S + R_1 at theta0 sets it so that the error of the scheme is small compared with
         that of order 2.
-    backend : {"auto", "cuda", "numba", "numpy"}
+    backend : {"auto", "cuda", "native", "numba", "numpy"}
         Kernels that follow the paths.
     dtype, keep_theta, grid, covariance, quantiles, groups, risk_limit
         As in `simdrop.simulate`.

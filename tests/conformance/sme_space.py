@@ -93,6 +93,7 @@ _BATCHES: dict[str, Any] = {"one": lambda n: 1, "half": lambda n: (n + 1) // 2, 
 #: for each level of "compiled": these have every kind of activation (smooth, by the error function, with a kink)
 TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numpy": {},
+    "native": {"connect": (1.0,)},
     "numba": {
         "compiled": (
             ("tanh", "float64", "normal"),
@@ -124,7 +125,7 @@ def compiled(chosen: Configuration) -> bool:
 @functools.cache
 def covering(backend: str) -> list[Configuration]:
     """Configurations that a backend takes, among which every allowed pair of levels occurs."""
-    return pairwise.covering(AXES | TAKEN[backend], allowed if backend == "numpy" else compiled)
+    return pairwise.covering(AXES | TAKEN[backend], allowed if backend in ("numpy", "native") else compiled)
 
 
 def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:

@@ -48,6 +48,11 @@ def test_numba_agrees_with_numpy(changes: Configuration) -> None:
     _assert_agree([chosen | {"samples": 7, "width": 16} | changes], "numba")
 
 
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_native_agrees_with_numpy_everywhere(every: int) -> None:
+    _assert_agree(sme_space.covering("native")[::every], "native")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compiled", sme_space.TAKEN["numba"]["compiled"], ids="-".join)
 def test_numba_agrees_with_numpy_everywhere(compiled: tuple[str, str, str]) -> None:
@@ -64,12 +69,11 @@ def test_numpy_runs_everything_that_a_backend_takes(backend: str) -> None:
         assert np.isfinite(found["risk"]).all(), chosen
 
 
-@pytest.mark.parametrize("backend", ["numba", "cuda"])
+@pytest.mark.parametrize("backend", ["native", "numba", "cuda"])
 def test_what_a_backend_does_not_take_is_refused_in_one_line(backend: str) -> None:
-    refused: list[Configuration] = [
-        {"mask": "step", "batch": "half"},
-        {"compiled": ("tanh", "float64", "masks"), "order": 2, "connect": 0.7},
-    ]
+    refused: list[Configuration] = [{"compiled": ("tanh", "float64", "masks"), "order": 2, "connect": 0.7}]
+    if backend != "native":
+        refused.append({"mask": "step", "batch": "half"})
     plain = {name: levels[0] for name, levels in (sme_space.AXES | sme_space.TAKEN["numba"]).items()} | {"samples": 7}
     for changes in refused:
         said = compare.run(*sme_space.call(plain | changes), backend, SME)

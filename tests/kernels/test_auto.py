@@ -13,6 +13,7 @@ from simdrop.simulation.paths_plan import backend_name, sizes_of
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import INCREMENTS
 from simdrop_kernels.contract.step import Sizes
+from simdrop_kernels.native import follow as native
 
 DOUBLE = np.dtype("float64")
 
@@ -36,9 +37,11 @@ def _problem(width: Any, samples: Any, mask: Any = "step") -> Any:
     ],
 )
 @pytest.mark.parametrize("increments", INCREMENTS)
-def test_paths_take_numpy_only_where_it_was_measured_faster(
-    samples: Any, width: Any, mask: Any, order: Any, members: Any, increments: Any, taken: Any
-) -> None:
+def test_without_c_paths_take_numpy_only_where_it_was_measured_faster(
+    samples: Any, width: Any, mask: Any, order: Any, members: Any, increments: Any, taken: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(native, "unavailable", lambda: "it is hidden")
     problem = _problem(width, samples, mask)
     equation = steps.equation(mask=mask, order=order, increments=increments)
     backend, reason = registry.choose_follower("auto", equation, DOUBLE, sizes_of(problem, members))
@@ -49,7 +52,17 @@ def test_paths_take_numpy_only_where_it_was_measured_faster(
     assert backend_name(problem, **known, members=members) == taken
 
 
-def test_sme_tells_why_numpy() -> None:
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+@pytest.mark.parametrize("increments", INCREMENTS)
+def test_paths_take_c_where_it_was_measured_faster(increments: Any) -> None:
+    for samples, width, order, mask in ((4, 5, 1, "step"), (15, 50, 2, "step"), (8, 20, 1, "sample")):
+        equation = steps.equation(mask=mask, order=order, increments=increments)
+        backend, _ = registry.choose_follower("auto", equation, DOUBLE, sizes_of(_problem(width, samples, mask), 2000))
+        assert backend.name == "native"
+
+
+def test_sme_tells_why_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "unavailable", lambda: "it is hidden")
     problem = _problem(5, 4)
     paths = simdrop.sme(problem, problem.init(seed=0), lr=0.1, times=[0.2], members=2000, order=1)
     assert paths.attrs["backend"] == "numpy"

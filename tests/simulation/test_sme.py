@@ -15,7 +15,7 @@ from simdrop.errors import Diverged, InvalidInput
 from simdrop.problem import Noise
 from simdrop.simulation.paths_plan import schedule
 from simdrop_kernels import BackendError, registry
-from simdrop_kernels.contract.equation import Equation
+from simdrop_kernels.contract.equation import INCREMENTS, Equation
 from simdrop_kernels.contract.step import Ensemble
 from simdrop_kernels.cpu.compile import scalar
 from simdrop_kernels.cpu.follow import backend as parallel
@@ -23,6 +23,7 @@ from simdrop_kernels.cpu.follow import workspace
 from simdrop_kernels.cpu.follow.drift import make_forward
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, scalars
+from simdrop_kernels.native import follow as native
 from simdrop_kernels.reference import follow as reference
 
 X = np.linspace(-1, 1, 4)
@@ -34,6 +35,9 @@ def _sme(problem: simdrop.Problem = PROBLEM, theta0: NDArray = THETA0, **changes
     settings: dict[str, Any] = {"lr": 0.1, "times": [0.2, 0.5], "members": 30, "backend": "numpy"} | changes
     return simdrop.sme(problem, theta0, **settings)
 
+
+C = pytest.param("native", marks=pytest.mark.skipif(native.unavailable() is not None, reason="C is not built"))
+BACKENDS = ["numpy", "numba", C]
 
 COVER: list[dict[str, Any]] = [
     {},
@@ -51,8 +55,10 @@ COVER: list[dict[str, Any]] = [
 ]
 
 
-def _agree(equation: Equation, *, width: int, outputs: int, samples: int = 5, dtype: str = "float64") -> None:
-    """Two steps of both backends, paths of their own lr and keep_prob (no dropout in one), late numbers."""
+def _agree(
+    equation: Equation, backend: Any, *, width: int, outputs: int, samples: int = 5, dtype: str = "float64"
+) -> None:
+    """Two steps of a backend and of NumPy, paths of their own lr and keep_prob (no dropout in one), late numbers."""
     problem = enumeration.problem(width=width, outputs=outputs, samples=samples)
     theta = np.stack([problem.init(seed=seed) for seed in range(3)]) / np.sqrt(width)
     theta[1, 0] *= 20  # one neuron larger than all others
@@ -61,9 +67,10 @@ def _agree(equation: Equation, *, width: int, outputs: int, samples: int = 5, dt
         Ensemble.start(theta, lr=[0.2, 0.3, 0.4], keep_prob=[0.3, 0.8, 1.0], first_member=7, dtype=dtype)
         for _ in range(2)
     )
-    options: dict[str, Any] = {"seed": 2**40 + 1, "first_step": 2**31 + 5, "sizes": np.array([0.01, 0.02])}
+    first_step = 2**31 + 5 if equation.increments == "normal" else 2**29 + 5  # 2 k draws a step are numbered there
+    options: dict[str, Any] = {"seed": 2**40 + 1, "first_step": first_step, "sizes": np.array([0.01, 0.02])}
     reference.advance(equation, x, y, theirs, **options)
-    parallel.advance(equation, x, y, ours, threads=2, **options)
+    backend.advance(equation, x, y, ours, threads=2, **options)
     assert np.abs(theirs.theta - theta).max() > 1e-4, "nothing moved: the comparison would be empty"
     largest = np.abs(theirs.theta).max()
     np.testing.assert_allclose(ours.theta, theirs.theta, rtol=0, atol=TOLERANCE[dtype] * largest)
@@ -73,11 +80,21 @@ def _agree(equation: Equation, *, width: int, outputs: int, samples: int = 5, dt
 @pytest.mark.parametrize(("width", "outputs"), [(1, 1), (2, 2), (17, 1), (40, 2)])
 @pytest.mark.parametrize("settings", COVER)
 def test_numba_agrees_with_numpy(settings: dict[str, Any], width: int, outputs: int) -> None:
-    _agree(steps.equation(output_scale=0.8, **settings), width=width, outputs=outputs)
+    _agree(steps.equation(output_scale=0.8, **settings), parallel, width=width, outputs=outputs)
+
+
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+@pytest.mark.parametrize("increments", INCREMENTS)
+@pytest.mark.parametrize(("width", "outputs"), [(1, 1), (2, 1), (3, 2), (17, 1), (40, 2)])
+@pytest.mark.parametrize("settings", [*COVER, {"batch_size": 3, "label": 0.1, "law": "gaussian"}])
+def test_native_agrees_with_numpy(settings: dict[str, Any], width: int, outputs: int, increments: str) -> None:
+    for dtype in ("float64", "float32"):
+        equation = steps.equation(output_scale=0.8, increments=increments, **settings)
+        _agree(equation, native, width=width, outputs=outputs, dtype=dtype)
 
 
 def test_numba_agrees_with_numpy_where_numbers_are_drawn_by_parts() -> None:
-    _agree(steps.equation(output_scale=0.8, law="gaussian"), width=151, outputs=1, samples=2)
+    _agree(steps.equation(output_scale=0.8, law="gaussian"), parallel, width=151, outputs=1, samples=2)
     _agree(steps.equation(output_scale=0.8, law="gaussian", mask="sample"), width=151, outputs=1, samples=2)
 
 
@@ -148,7 +165,7 @@ def test_compiled_normal_numbers_are_those_of_rng() -> None:
     np.testing.assert_allclose(pairs(w0, w1), np.stack(rng.box_muller(w0, w1), axis=1), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_blocks_and_threads_change_no_number(backend: str) -> None:
     wanted: dict[str, Any] = {"covariance": [1, 2], "grid": X, "groups": 3, "keep_theta": [3, 20], "backend": backend}
     whole = _sme(**wanted, threads=1)
@@ -159,7 +176,7 @@ def test_blocks_and_threads_change_no_number(backend: str) -> None:
     assert not np.array_equal(whole.theta, _sme(**wanted, seed=1).theta)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("order", [1, 2])
 def test_without_noise_paths_are_the_flow(order: int, backend: str) -> None:
     """keep_prob 1, and the drift alone: θ' = -∇(L + (lr/4)|∇L|²) by a Runge-Kutta method with the Hessian of theory."""
@@ -256,7 +273,7 @@ def test_provenance_tells_the_equation() -> None:
     assert attrs["backend"] == "numpy"
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_paths_that_diverge_are_told(backend: str) -> None:
     far = np.full_like(THETA0, 1e308)  # the outputs overflow
     starts = np.stack([THETA0, far])
@@ -289,7 +306,7 @@ def test_paths_that_diverge_are_told(backend: str) -> None:
         ({"noise": Noise(connect=0.5), "increments": "normal"}, "not written for DropConnect"),
         ({"increments": "two-point"}, "unknown increments 'two-point'"),
         ({"noise": Noise(batch_size=9)}, "batch_size must be at most the 4 samples"),
-        ({"backend": "native"}, "unknown backend 'native'"),
+        ({"backend": "torch"}, "unknown backend 'torch'"),
         ({"dtype": "float16"}, "unknown dtype 'float16'"),
         ({"seed": -1}, "seed must be"),
     ],
@@ -299,19 +316,20 @@ def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
         _sme(**change)
 
 
-def test_numba_says_what_it_does_not_run() -> None:
+def test_numba_says_what_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match="minibatches under one mask"):
         _sme(noise=Noise(batch_size=2), backend="numba")
+    monkeypatch.setattr(native, "unavailable", lambda: "it is hidden")
     data = _sme(noise=Noise(batch_size=2), backend="auto")
     assert data.attrs["backend"] == "numpy"
     assert "minibatches under one mask" in data.attrs["backend_reason"]
     assert parallel.refuses(steps.equation(batch_size=2, increments="masks"), np.dtype("float64")) is None
     with pytest.raises(BackendError, match="order 2 under DropConnect"):
         _sme(noise=Noise(connect=0.5), backend="numba")
-    assert set(registry.names(registry.FOLLOWING)) == {"cuda", "numba", "numpy"}
+    assert set(registry.names(registry.FOLLOWING)) == {"cuda", "native", "numba", "numpy"}
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_antithetic_paths_are_driven_by_opposite_noise(backend: str) -> None:
     """The first path of a pair is that of W, and one step from one point moves the second the other way."""
     plain = _sme(backend=backend, keep_theta=True, members=3)
@@ -319,7 +337,7 @@ def test_antithetic_paths_are_driven_by_opposite_noise(backend: str) -> None:
     np.testing.assert_array_equal(pairs["theta"].values[:, ::2], plain["theta"].values)
     still = steps.equation(scheme="euler", part="noise", antithetic=True)
     ensemble = Ensemble.start(np.stack([THETA0] * 6), lr=0.1, keep_prob=0.7)
-    {"numpy": reference, "numba": parallel}[backend].advance(
+    {"numpy": reference, "numba": parallel, "native": native}[backend].advance(
         still, PROBLEM.inputs, PROBLEM.y, ensemble, seed=1, first_step=0, sizes=np.array([0.1])
     )
     moved = ensemble.theta - THETA0

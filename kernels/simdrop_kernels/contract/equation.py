@@ -69,6 +69,9 @@ ROLE_PARAMETER = 2 << 28
 ROLE_BATCH = 3 << 28
 MAX_SAMPLES = 1 << 28
 
+#: a variance that is a difference counts as 0 up to so many roundings of its terms: in a row of two neurons it is 0
+SINGULAR = 8
+
 #: added (xor) to the seed by whose masks paths are driven, which so are not those of a simulation with the same seed
 MASKS_KEY = 0x9E3779B97F4A7C15
 

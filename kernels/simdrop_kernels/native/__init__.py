@@ -32,7 +32,7 @@ except ModuleNotFoundError:
     _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
     _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
-if _native is not None and not hasattr(_native, "losses"):
+if _native is not None and not hasattr(_native, "follow"):
     _native, _missing = None, "was built from older sources: reinstall simdrop"
 
 Array = NDArray[np.floating]
@@ -104,9 +104,14 @@ def refuses(step: Step, dtype: np.dtype) -> str | None:
         return f"{', '.join(further)} other than the default is not written for it"
     if step.noise.place != "both" and step.network.mask == "sample":
         return f"place {step.noise.place!r} is not written for sample masks"
-    if find(step.network.activation).identity:  # a user's own, which is known where the extension is missing too
-        return f"no C function is written for activation {step.network.activation!r}"
-    for what, value in _asked(step).items():
+    return unwritten(_asked(step), dtype)
+
+
+def unwritten(asked: dict[str, str], dtype: np.dtype) -> str | None:
+    """What of `asked`, names by what they are of, is not written in C, in one line, or None."""
+    if find(asked["activation"]).identity:  # a user's own, which is known where the extension is missing too
+        return f"no C function is written for activation {asked['activation']!r}"
+    for what, value in asked.items():
         if _native is not None and value not in WRITTEN[what]:
             return f"no C function is written for {what} {value!r}"
     if dtype not in (np.float32, np.float64):

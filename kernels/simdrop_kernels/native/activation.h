@@ -171,6 +171,5 @@ INLINE void N(act)(int activation, vec z, vec *h, vec *d) {
 #undef EXPONENT_BIAS
 #undef LOG2_HIGH
 #undef LOG2_LOW
-#undef GAUSS_END
 #undef HEAD_BITS
 #endif

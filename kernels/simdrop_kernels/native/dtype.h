@@ -1,6 +1,7 @@
 /* Everything of one dtype, in order of dependence. */
 #include "lanes.h"
 #include "activation.h"
+#include "curvature.h"
 #include "space.h"
 #include "panels.h"
 #include "gemm.h"
@@ -15,5 +16,10 @@
 #include "group_backward.h"
 #include "group_train.h"
 #include "entry.h"
+#include "path_space.h"
+#include "path_drift.h"
+#include "path_normals.h"
+#include "path_masks.h"
+#include "paths.h"
 #undef vec
 #undef ivec

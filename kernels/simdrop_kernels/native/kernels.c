@@ -9,6 +9,7 @@
 #include "philox.h"
 #include "task.h"
 #include "coefficients.h"
+#include "lane_draws.h"
 
 #define REAL_IS_FLOAT 1
 #include "dtype.h"
@@ -28,4 +29,5 @@ const simdrop_kernels JOIN(simdrop_kernels_, SIMDROP_NAME) = {
     {{advance_f32, advance_f64}, {advance_groups_f32, advance_groups_f64}},
     {evaluate_f32, evaluate_f64},
     {activate_f32, activate_f64},
+    {follow_f32, follow_f64},
 };

@@ -64,6 +64,16 @@ INLINE vec N(most)(vec bound, vec v) {
 #endif
 }
 
+/* The square root of each lane. */
+INLINE vec N(root)(vec v) {
+#if defined(__SSE2__)
+    return (vec)MMR(sqrt)(v);
+#else
+    for (int l = 0; l < VL; l++) v[l] = (REAL)sqrt((double)v[l]);
+    return v;
+#endif
+}
+
 /* Polynomial of `terms` coefficients, from the constant term up, by Horner's rule. */
 INLINE vec N(polynomial)(const REAL *coefficients, int terms, vec x) {
     vec sum = N(splat)(coefficients[terms - 1]);

@@ -148,6 +148,19 @@ static void release_arrays(Py_buffer *views, int count) {
     for (int i = 0; i < count; i++) PyBuffer_Release(&views[i]);
 }
 
+/* Whether all axes have these lengths: 0, or -1 with an exception. */
+static int check_lengths(const Py_buffer *views, const array_rule *rules, const int64_t (*lengths)[3], int count) {
+    for (int i = 0; i < count; i++) {
+        for (int axis = 0; axis < rules[i].ndim; axis++) {
+            if (views[i].shape[axis] == lengths[i][axis]) continue;
+            PyErr_Format(PyExc_ValueError, "%s: axis %d has length %zd, not %lld", rules[i].name, axis,
+                         views[i].shape[axis], (long long)lengths[i][axis]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* The dtype of the array that decides it: 'f' or 'd', or 0 with an exception. */
 static char real_kind(PyObject *object, const char *name) {
     Py_buffer view;
@@ -233,14 +246,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         failed = -1;
         PyErr_SetString(PyExc_ValueError, "layout: out of range");
     }
-    for (int i = 0; i < MOST_ARRAYS && !failed; i++) {
-        for (int axis = 0; axis < rules[i].ndim && !failed; axis++) {
-            if (views[i].shape[axis] == lengths[i][axis]) continue;
-            failed = -1;
-            PyErr_Format(PyExc_ValueError, "%s: axis %d has length %zd, not %lld", rules[i].name, axis,
-                         views[i].shape[axis], (long long)lengths[i][axis]);
-        }
-    }
+    failed = failed || check_lengths(views, rules, lengths, MOST_ARRAYS);
     if (!failed) {
         t.x = views[0].buf;
         t.y = views[1].buf;
@@ -259,6 +265,8 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     if (failed) return NULL;
     Py_RETURN_NONE;
 }
+
+#include "path_module.h"
 
 PyDoc_STRVAR(evaluate_doc, "evaluate(isa, activation, output_scale, x, theta, out)\n\n"
                            "Write the outputs (M, n, c) of whole networks to `out`.");
@@ -362,6 +370,7 @@ static PyObject *instruction_sets(PyObject *module, PyObject *ignored) {
 
 static PyMethodDef methods[] = {
     {"advance", advance, METH_VARARGS, advance_doc},
+    {"follow", follow, METH_VARARGS, follow_doc},
     {"evaluate", evaluate, METH_VARARGS, evaluate_doc},
     {"activate", activate, METH_VARARGS, activate_doc},
     {"instruction_sets", instruction_sets, METH_NOARGS, instruction_sets_doc},

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "activation.h"
+#include "path_task.h"
 
 /* What can be asked for by its number, and what Python calls it: the module hands these names on. */
 #define SIMDROP_MASKS(X) X(STEP, step) X(SAMPLE, sample)
@@ -65,6 +66,7 @@ typedef struct {
     int (*evaluate[2])(const simdrop_task *);
     /* value and first derivative of an activation over an array, for tests */
     void (*activate[2])(int activation, int64_t count, const void *z, void *value, void *slope);
+    int (*follow[2])(const simdrop_path_task *);
 } simdrop_kernels;
 
 #endif

@@ -19,6 +19,7 @@ from ..contract.equation import (
     ROLE_MASK,
     ROLE_PARAMETER,
     SCHEMES,
+    SINGULAR,
     Counts,
     Equation,
     Noises,
@@ -204,7 +205,8 @@ def _pairs_of_a_row(u: Array, drawn: Array) -> Array:
     others = np.where(np.arange(u.shape[-1]) == largest, 0, u)
     per_d = np.where(negative, others, 0) / np.maximum(d, np.where(negative, np.finfo(u.dtype).eps * size, 1))
     r = (others * per_d).sum(axis=-1, keepdims=True)
-    rest = np.sqrt(np.maximum(d_largest + np.square(u_largest) / (1 + r), 0))
+    left = d_largest + np.square(u_largest) / (1 + r)
+    rest = np.sqrt(np.where(left > SINGULAR * np.finfo(u.dtype).eps * size, left, 0))
     given = u_largest * (per_d * z).sum(axis=-1, keepdims=True) / (1 + r)
     z_largest = given + rest * np.take_along_axis(zeta, largest, axis=-1)
     return np.where(negative & (np.arange(u.shape[-1]) == largest), z_largest, z)

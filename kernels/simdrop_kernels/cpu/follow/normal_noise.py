@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...contract.equation import ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER
+from ...contract.equation import ROLE_BATCH, ROLE_LABEL, ROLE_MASK, ROLE_PARAMETER, SINGULAR
 from ..compile import leaf
 from ..draws import LANES
 from ..normals import draw_normals
@@ -99,7 +99,8 @@ def pairs_of_a_row(t, u, zeta, common):
             per_d = zero if j == largest else u[j] / max(size - 2 * u[j] * u[j], least)
             r += u[j] * per_d
             given += t[j] * per_d
-        rest = np.sqrt(max(left + u[largest] * u[largest] / (one + r), zero))
+        rest = left + u[largest] * u[largest] / (one + r)
+        rest = np.sqrt(rest if rest > SINGULAR * least else zero)
         t[largest] = u[largest] * given / (one + r) + rest * zeta[largest]
 
 

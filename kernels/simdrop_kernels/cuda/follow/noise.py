@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from ...contract.equation import DRIFT_ALONE
+from ...contract.equation import DRIFT_ALONE, SINGULAR
 from ...mathematics.normals import make_circle
 from ...mathematics.rng import STREAM_SDE
 from .. import machine
@@ -82,7 +82,7 @@ def _make_pairs(lanes: int, real: type) -> Any:
 
 def _make_row(lanes: int, real: type) -> Any:
     draw, zero, one, two = _make_draw(lanes, real), real(0), real(1), real(2)
-    smallest = real(np.finfo(real).eps)
+    smallest, singular = real(np.finfo(real).eps), real(SINGULAR)
 
     @machine.device
     def pairs_of_a_row(work, at, shape, group, drawn_by):
@@ -112,7 +112,7 @@ def _make_row(lanes: int, real: type) -> Any:
                     r += work[u + j] * per_d
                     given += work[t + j] * per_d
             rest = left + work[u + largest] * work[u + largest] / (one + r)
-            rest = real(math.sqrt(rest if rest > zero else zero))
+            rest = real(math.sqrt(rest if rest > singular * least else zero))
             work[t + largest] = work[u + largest] * given / (one + r) + rest * work[at.pairs + largest]
         cuda.syncthreads()
 

@@ -1,0 +1,39 @@
+/* What the Python glue asks of the kernels of stochastic equations. */
+#ifndef SIMDROP_PATH_TASK_H
+#define SIMDROP_PATH_TASK_H
+
+#include <stdint.h>
+
+/* `part` and `train` as contract/equation.py numbers them */
+enum { PART_BOTH, PART_DRIFT, PART_NOISE, PART_COUNT };
+enum { TRAIN_BOTH, TRAIN_OUTPUT, TRAIN_INPUT, TRAIN_COUNT };
+
+/* Columns of `numbers`, a row for each path: `Noises` of contract/equation.py, and the sign of a path's noise. */
+enum {
+    FACTOR_SINGLE, FACTOR_PAIR, FACTOR_ERROR, FACTOR_OWN, FACTOR_SQUARE, FACTOR_LABEL, FACTOR_LABEL_FACTOR,
+    FACTOR_VARIANCE, FACTOR_SIGN, FACTORS
+};
+
+/* Columns of `stages`: `Stage` of contract/equation.py. */
+enum { STAGE_AHEAD, STAGE_WEIGHT, STAGE_NOISE, STAGE_FIELDS };
+
+/* n samples, D inputs, c outputs, m neurons, P = m (c + D); theta, x and y in the dtype of the kernel. */
+typedef struct {
+    int activation, mask, order, by_masks, train, part, gaussian, replace;
+    int64_t samples, inputs, outputs, width, members;
+    int64_t masks, batch; /* k masks a step; samples of a minibatch, 0: all */
+    double output_scale, batch_factor, repeat, label, parameter; /* batch_factor and repeat: c and √(n/B) of `Noises` */
+    uint64_t seed;
+    int64_t first_step, steps, stage_count;
+    const void *x, *y;       /* (n, D), (n, c) */
+    void *theta;             /* (M, P) */
+    const double *lr;        /* (M,) */
+    const double *keep_prob; /* (M,) */
+    const uint64_t *member;  /* (M,) by which numbers are drawn */
+    const double *numbers;   /* (M, FACTORS) */
+    int64_t *diverged;       /* (M,) */
+    const double *sizes;     /* (steps,) */
+    const double *stages;    /* (stage_count, STAGE_FIELDS) */
+} simdrop_path_task;
+
+#endif
