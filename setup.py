@@ -26,7 +26,9 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 CLANG_CL = ["/std:c11", *(f"/clang:{flag}" for flag in FLAGS[1:6])]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-HEADERS = "activation coefficients curvature dtype entry fused gemm general isa kept lane_draws lanes loss panels philox "
+HEADERS = (
+    "activation coefficients curvature dtype entry fused gemm general isa kept lane_draws lanes loss panels philox "
+)
 HEADERS += "sine space step task group_backward group_draws group_forward group_space group_train "
 HEADERS += "path_drift path_masks path_module path_normals path_space path_task paths"
 

@@ -86,7 +86,8 @@ def sme(
         What the noise of a step is made of. "normal", the default without DropConnect, takes normal numbers, m(m + 1)/2
         for a group of samples under one mask. "masks" takes scaled differences of two gradients under masks, with
         exactly the same covariance; means differ by O(lr² h) for steps h of the scheme. They are cheaper for networks
-        wider than about 100 and serve every noise. With DropConnect "normal" is refused, and Numba runs order 1 only.
+        wider than about 100 and serve every noise. With DropConnect "normal" is refused, "native" does not run,
+        and Numba runs order 1 only.
     scheme : {"rk4", "heun", "euler"}
         "rk4" and "heun" treat the noise as small compared with the drift; "euler" is Euler-Maruyama. See
         `simdrop_kernels.contract.equation`.
@@ -120,8 +121,8 @@ def sme(
 
     A step costs O(n m D) operations for each evaluation of the drift. Its noise costs, with increments "normal",
     O(n c m²) operations and m(m + 1)/2 normal numbers under step masks, O(n m) of both under sample masks with one
-    output; with "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`. Numba compiles a kernel on
-    first use, for half a minute or more.
+    output; with "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`. Where "native" does not
+    run, Numba compiles a kernel on first use, for half a minute or more.
 
     Examples
     --------

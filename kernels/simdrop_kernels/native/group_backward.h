@@ -4,15 +4,6 @@
    squares of all parameters tell whether a member may have diverged: a square overflows where the parameter is beyond
    the limit, so a sum that is finite clears them all for one operation each. */
 
-INLINE vec N(root)(vec v) {
-#if defined(__SSE2__)
-    return (vec)MMR(sqrt)(v);
-#else
-    for (int l = 0; l < VL; l++) v[l] = (REAL)sqrt((double)v[l]);
-    return v;
-#endif
-}
-
 /* One parameter's update in every lane; `at` its place. Returns `size` plus what shows that one has diverged. */
 INLINE vec N(descend_lanes)(const N(group) * g, int64_t at, vec grad, vec size) {
     const vec theta = N(load)(g->theta + at) - g->lr * grad;

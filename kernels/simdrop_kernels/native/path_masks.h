@@ -15,7 +15,7 @@ static void N(gather_batch)(N(paths) * s, uint32_t number) {
         philox_place at = philox_at(s->t->seed, s->member[l / U64_LANES][l % U64_LANES]);
         at.step = number;
         int64_t *chosen = s->chosen + l * B;
-        philox_batch(&at, s->n, B, s->t->replace, s->order, s->swapped, chosen);
+        philox_batch(&at, s->n, B, s->t->replace, s->drawn, s->order, s->swapped, chosen);
         for (int64_t j = 0; j < s->m; j++) {
             for (int64_t b = 0; b < B; b++) {
                 N(put_lane)(&s->batch_h[j * B + b], l, N(get_lane)(&s->h[j * s->n + chosen[b]], l));

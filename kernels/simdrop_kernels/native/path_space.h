@@ -24,6 +24,7 @@ typedef struct {
     u64v member[VL / U64_LANES], threshold[VL / U64_LANES];
     ivec alive;
     u64v *words;
+    uint32_t *drawn; /* words of a minibatch */
     int64_t *order, *swapped, *chosen; /* chosen: (B, VL) */
     void *memory;
 } N(paths);
@@ -67,6 +68,7 @@ static size_t N(lay_out_paths)(N(paths) * s, char *base) {
     CARVE(batch_y, masks ? B * s->c : 0);
     CARVE(batch_e, masks ? B * s->c : 0);
     CARVE(words, 4 * BLOCKS_AHEAD);
+    CARVE(drawn, masks && minibatch ? (B + 3) / 4 * 4 : 0);
     CARVE(order, s->n);
     CARVE(swapped, B);
     CARVE(chosen, masks && minibatch ? B * VL : 0);
