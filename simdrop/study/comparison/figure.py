@@ -202,7 +202,7 @@ def _shares(axis: Axes, found: Data) -> None:
                 xerr=error,
                 error_kw={"lw": 1, "capsize": 2},
             )
-            edge = max(share + error, 0)
+            edge = max(share + error, 100)  # in a column right of the line at 100 %
             axis.annotate(
                 f"{share:.0f} %", (edge, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
             )
