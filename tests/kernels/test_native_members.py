@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracles import steps
 
 import simdrop
 from simdrop.errors import DivergenceWarning
 from simdrop_kernels import native
 from simdrop_kernels.contract.step import Sizes, Step
+from simdrop_kernels.native import layouts
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 
@@ -104,9 +106,33 @@ def test_a_member_that_diverges_leaves_its_neighbours_alone(inside: Any, optimiz
     np.testing.assert_array_equal(ours.theta[:, ~gone], quiet.theta[:, ~gone])
 
 
-def test_small_networks_and_no_others_are_trained_by_members(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
+def test_small_networks_and_no_others_are_trained_by_members(
+    monkeypatch: pytest.MonkeyPatch, isa: str, dtype: np.dtype
+) -> None:
     monkeypatch.delenv("SIMDROP_LAYOUT", raising=False)
     for samples, width in ((4, 5), (4, 16), (8, 8), (32, 8)):
-        assert native.layouts.chosen(Step(), Sizes(samples, width, 2, 1)) == "members", (samples, width)
+        assert layouts.chosen(Step(), Sizes(samples, width, 2, 1), isa, dtype) == "members", (samples, width)
     for samples, width, inputs in ((32, 1000, 2), (256, 128, 2), (32, 64, 100)):
-        assert native.layouts.chosen(Step(), Sizes(samples, width, inputs, 1)) == "neurons", (samples, width)
+        assert layouts.chosen(Step(), Sizes(samples, width, inputs, 1), isa, dtype) == "neurons", (samples, width)
+    shuffled, drawn = (steps.make(batch_size=1000, replace=replace) for replace in (False, True))
+    assert layouts.chosen(shuffled, Sizes(1000, 5, 2, 1), isa, dtype) == "neurons"
+    assert layouts.chosen(drawn, Sizes(1000, 5, 2, 1), isa, dtype) == "members"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_minibatches_are_those_of_every_backend(inside: Any, replace: bool) -> None:
+    """One linear neuron of two inputs learns from a sample what its number is: each has a direction of its own."""
+    samples = 23
+    angle = np.arange(samples)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    problem = simdrop.Problem(x, np.ones(samples), width=1, keep_prob=1.0, activation="linear", bias=False)
+    theta0 = np.array([1.0, 0.0, 0.0])
+    known: dict[str, Any] = {"lr": 0.01, "steps": 25, "members": MEMBERS, "seed": 11, "keep_theta": True, "record": 26}
+    ours, theirs = (
+        simdrop.simulate(problem, theta0, backend=name, batch_size=13, replace=replace, **known).theta
+        for name in ("native", "numpy")
+    )
+    assert abs(ours - theirs).max() < 1e-12
+    assert abs(theirs.isel(time=1) - theirs.isel(time=1, member=0)).max() > 1e-4  # every member has its own

@@ -147,8 +147,9 @@ def advance(
         seed,
     )
     isa = instruction_set()
-    layout = layouts.chosen(step, Sizes(noise.batch_size or samples, width, inputs, outputs))
-    group = layouts.lanes(isa, ensemble.theta.dtype) if layout == "members" else 1
+    dtype = ensemble.theta.dtype
+    layout = layouts.chosen(step, Sizes(noise.batch_size or samples, width, inputs, outputs), isa, dtype)
+    group = layouts.lanes(isa, dtype) if layout == "members" else 1
     number = WRITTEN["layout"].index(layout)
     work = (noise.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
     members = len(ensemble.theta)

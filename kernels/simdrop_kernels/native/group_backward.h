@@ -30,9 +30,8 @@ static vec N(update_lanes)(const simdrop_task *t, const N(group) * g, int64_t at
     return size + theta * theta;
 }
 
-/* One or two neurons side by side, which share the loads of what all neurons see, of networks with one output on
-   samples that all members share. */
-INLINE vec N(backward_few)(const int count, const int activation, const int inputs, const int bias,
+/* One or two neurons side by side, which share the loads of what all neurons see, of networks with one output. */
+INLINE vec N(backward_few)(const int count, const int activation, const int inputs, const int bias, const int shared,
                            const int by_sample, const int with_r1, const simdrop_task *t, const N(group) * g,
                            const N(kept) * kept, int64_t j, vec size) {
     vec a[2], by[2][4];
@@ -57,7 +56,7 @@ INLINE vec N(backward_few)(const int count, const int activation, const int inpu
 #pragma GCC unroll 4
             for (int k = 0; k < inputs; k++) {
                 if (k == inputs - 1 && bias) by[q][k + 1] += d;
-                else by[q][k + 1] += d * g->x[i * inputs + k];
+                else by[q][k + 1] += d * N(of_sample)(shared, g->x, i * inputs + k);
             }
         }
     }
@@ -75,11 +74,12 @@ INLINE vec N(backward_few)(const int count, const int activation, const int inpu
     return size;
 }
 
-INLINE vec N(backward_shape)(const int activation, const int inputs, const int bias, const int by_sample,
-                             const int with_r1, const simdrop_task *t, const N(group) * g, const N(kept) * kept) {
+INLINE vec N(backward_shape)(const int activation, const int inputs, const int bias, const int shared,
+                             const int by_sample, const int with_r1, const simdrop_task *t, const N(group) * g,
+                             const N(kept) * kept) {
     vec size = N(splat)(0);
     int64_t j = 0;
-#define FEW(count) N(backward_few)(count, activation, inputs, bias, by_sample, with_r1, t, g, kept, j, size)
+#define FEW(count) N(backward_few)(count, activation, inputs, bias, shared, by_sample, with_r1, t, g, kept, j, size)
     for (; j + 2 <= g->width; j += 2) size = FEW(2);
     if (j < g->width) size = FEW(1);
 #undef FEW
@@ -135,13 +135,16 @@ static vec N(backward_general_group)(const simdrop_task *t, const N(group) * g, 
     return size;
 }
 
+#define CALL(inputs_, bias_, shared_, by_sample_, with_r1_)                                              \
+    return N(backward_shape)(activation, inputs_, bias_, shared_, by_sample_, with_r1_, t, g, kept)
 #define SHAPE(inputs_, bias_)                                                                            \
     if (IS_SHAPE(inputs_, bias_)) {                                                                      \
-        if (g->by_sample) return N(backward_shape)(activation, inputs_, bias_, 1, 0, t, g, kept);        \
-        if (t->objective != OBJECTIVE_RISK_R1) {                                                         \
-            return N(backward_shape)(activation, inputs_, bias_, 0, 0, t, g, kept);                      \
-        }                                                                                                \
-        return N(backward_shape)(activation, inputs_, bias_, 0, 1, t, g, kept);                          \
+        if (t->objective == OBJECTIVE_RISK_R1 && g->shared) CALL(inputs_, bias_, 1, 0, 1);               \
+        if (t->objective == OBJECTIVE_RISK_R1) CALL(inputs_, bias_, 0, 0, 1);                            \
+        if (g->shared && g->by_sample) CALL(inputs_, bias_, 1, 1, 0);                                    \
+        if (g->shared) CALL(inputs_, bias_, 1, 0, 0);                                                    \
+        if (g->by_sample) CALL(inputs_, bias_, 0, 1, 0);                                                 \
+        CALL(inputs_, bias_, 0, 0, 0);                                                                   \
     }
 #define CASE(name, act)                                                                                  \
     static vec N(backward_##name)(const simdrop_task *t, const N(group) * g, const N(kept) * kept) {     \
@@ -152,6 +155,7 @@ static vec N(backward_general_group)(const simdrop_task *t, const N(group) * g, 
 CASE(tanh, ACT_TANH) CASE(other, t->activation)
 #undef CASE
 #undef SHAPE
+#undef CALL
 #undef IS_SHAPE
 #undef SHAPES
 

@@ -96,32 +96,52 @@ static void N(keep_all)(N(group) * g) {
     memset(g->kept, 0xFF, (size_t)count * sizeof *g->kept);
 }
 
-/* The words that the minibatches of a step are drawn by: word b of lane l at words[l * stride + b]. */
-static void N(draw_batch_words)(N(group) * g, int64_t number) {
-    const int64_t stride = N(round_up)(g->n, 4);
-    const uint32_t step = (uint32_t)number, sample = 0;
-    for (int64_t b = 0; b < g->n; b += 4) {
-        const uint32_t word0 = STREAM_BATCH << 28 | (uint32_t)(b / 4);
-        u64v c[N(BLOCKS)][N(HALVES)][4];
-        N(philox_group)(1, g, &word0, &sample, &step, c);
-        for (int w = 0; w < 4; w++) {
-            for (int l = 0; l < VL; l++) {
-                g->words[l * stride + b + w] = (uint32_t)c[0][l % N(HALVES)][w][l / N(HALVES)];
-            }
-        }
+/* Where `position` was written to by one of the first b exchanges of a shuffle, what was written there last; else
+   itself. Exchange number a puts held[a] where other[a] says, and at place a what is never looked at again. */
+INLINE u64v N(value_at)(const N(group) * g, int64_t b, int h, u64v position) {
+    u64v value = position;
+    for (int64_t a = 0; a < b; a++) {
+        const u64v written = (u64v)(g->other[a * N(HALVES) + h] == position);
+        value = (g->held[a * N(HALVES) + h] & written) | (value & ~written);
+    }
+    return value;
+}
+
+/* Sample number b of the minibatches by its words in the lower halves of the lanes: as philox_batch, for all members
+   and without an array of all samples, in a time that grows with b. */
+INLINE u64v N(chosen_by)(const simdrop_task *t, N(group) * g, int64_t b, int h, u64v word) {
+    const uint64_t left = (uint64_t)(t->replace ? t->samples : t->samples - b);
+    const u64v drawn = u64_multiply_low(word, u64_splat(left)) >> 32;
+    if (t->replace) return drawn;
+    const u64v position = drawn + (uint64_t)b;
+    g->other[b * N(HALVES) + h] = position;
+    g->held[b * N(HALVES) + h] = N(value_at)(g, b, h, u64_splat((uint64_t)b));
+    return N(value_at)(g, b, h, position);
+}
+
+/* Sample number b of every member's minibatch into its lane. */
+static void N(take_lanes)(const simdrop_task *t, N(group) * g, int64_t b, const u64v chosen[N(HALVES)]) {
+    const int64_t D = g->inputs, c = g->outputs;
+    uint64_t from[VL];
+    memcpy(from, chosen, sizeof from);
+    for (int l = 0; l < VL; l++) {
+        const int64_t number = (int64_t)from[l % N(HALVES) * U64_LANES + l / N(HALVES)];
+        const REAL *x = (const REAL *)t->x + number * D, *y = (const REAL *)t->y + number * c;
+        for (int64_t k = 0; k < D; k++) g->x_lanes[(b * D + k) * VL + l] = x[k];
+        for (int64_t o = 0; o < c; o++) g->y_lanes[(b * c + o) * VL + l] = y[o];
     }
 }
 
 /* The minibatches of a step, every member's in its lane. */
 static void N(take_batches)(const simdrop_task *t, N(group) * g, int64_t number) {
-    const int64_t stride = N(round_up)(g->n, 4), D = g->inputs, c = g->outputs;
-    N(draw_batch_words)(g, number);
-    for (int l = 0; l < VL; l++) {
-        batch_of_words(g->words + l * stride, t->samples, g->n, t->replace, g->order, g->swapped, g->chosen);
-        for (int64_t i = 0; i < g->n; i++) {
-            const REAL *x = (const REAL *)t->x + g->chosen[i] * D, *y = (const REAL *)t->y + g->chosen[i] * c;
-            for (int64_t k = 0; k < D; k++) g->x_lanes[(i * D + k) * VL + l] = x[k];
-            for (int64_t o = 0; o < c; o++) g->y_lanes[(i * c + o) * VL + l] = y[o];
+    const uint32_t step = (uint32_t)number, sample = 0;
+    for (int64_t first = 0; first < g->n; first += 4) {
+        const uint32_t word0 = STREAM_BATCH << 28 | (uint32_t)(first / 4);
+        u64v c[N(BLOCKS)][N(HALVES)][4], chosen[N(HALVES)];
+        N(philox_group)(1, g, &word0, &sample, &step, c);
+        for (int w = 0; w < 4 && first + w < g->n; w++) {
+            for (int h = 0; h < N(HALVES); h++) chosen[h] = N(chosen_by)(t, g, first + w, h, c[0][h][w]);
+            N(take_lanes)(t, g, first + w, chosen);
         }
     }
 }

@@ -39,11 +39,11 @@ INLINE vec N(activate_group)(const int activation, const int by_sample, const N(
     return h;
 }
 
-/* `count` samples from number i of networks with one output, all in one pass: samples that all members share. */
-INLINE void N(forward_few)(const int count, const int activation, const int inputs, const int bias,
+/* `count` samples from number i of networks with one output, all in one pass. */
+INLINE void N(forward_few)(const int count, const int activation, const int inputs, const int bias, const int shared,
                            const int by_sample, const N(group) * g, const N(kept) * kept, int64_t i) {
     vec sum[4];
-    const REAL *p = g->theta, *x = g->x + i * inputs;
+    const REAL *p = g->theta;
 #pragma GCC unroll 4
     for (int q = 0; q < count; q++) sum[q] = N(splat)(0);
     for (int64_t j = 0; j < g->width; j++, p += (inputs + 1) * VL) {
@@ -53,24 +53,28 @@ INLINE void N(forward_few)(const int count, const int activation, const int inpu
         for (int k = 0; k < inputs; k++) w[k] = N(load)(p + (k + 1) * VL);
 #pragma GCC unroll 4
         for (int q = 0; q < count; q++) {
-            vec z = bias ? w[inputs - 1] : w[inputs - 1] * x[q * inputs + inputs - 1];
+            const int64_t at = (i + q) * inputs;
+            vec z = bias ? w[inputs - 1] : w[inputs - 1] * N(of_sample)(shared, g->x, at + inputs - 1);
 #pragma GCC unroll 4
-            for (int k = 0; k < inputs - 1; k++) z += w[k] * x[q * inputs + k];
+            for (int k = 0; k < inputs - 1; k++) z += w[k] * N(of_sample)(shared, g->x, at + k);
             sum[q] += a * N(activate_group)(activation, by_sample, g, j, i + q, z);
         }
     }
 #pragma GCC unroll 4
     for (int q = 0; q < count; q++) {
-        N(store)(g->e + (i + q) * VL, N(group_residual)(g->gain * sum[q], N(splat)(g->y[i + q])) * g->scale);
+        const vec y = N(of_sample)(shared, g->y, i + q);
+        N(store)(g->e + (i + q) * VL, N(group_residual)(g->gain * sum[q], y) * g->scale);
     }
 }
 
-INLINE void N(forward_shape)(const int activation, const int inputs, const int bias, const int by_sample,
-                             const N(group) * g, const N(kept) * kept) {
+INLINE void N(forward_shape)(const int activation, const int inputs, const int bias, const int shared,
+                             const int by_sample, const N(group) * g, const N(kept) * kept) {
     int64_t i = 0;
-    for (; i + 4 <= g->n; i += 4) N(forward_few)(4, activation, inputs, bias, by_sample, g, kept, i);
-    if (i + 2 <= g->n) N(forward_few)(2, activation, inputs, bias, by_sample, g, kept, i), i += 2;
-    if (i < g->n) N(forward_few)(1, activation, inputs, bias, by_sample, g, kept, i);
+#define FEW(count) N(forward_few)(count, activation, inputs, bias, shared, by_sample, g, kept, i)
+    for (; i + 4 <= g->n; i += 4) FEW(4);
+    if (i + 2 <= g->n) FEW(2), i += 2;
+    if (i < g->n) FEW(1);
+#undef FEW
 }
 
 /* w·x of all neurons and samples, in the place of h. */
@@ -133,18 +137,23 @@ static void N(outputs_general)(const N(group) * g, const N(kept) * kept) {
 
 static int N(has_shape)(const N(group) * g) {
 #define SHAPE(inputs_, bias_) IS_SHAPE(inputs_, bias_) ||
-    return g->outputs == 1 && g->shared && (SHAPES(SHAPE) 0);
+    return g->outputs == 1 && (SHAPES(SHAPE) 0);
 #undef SHAPE
 }
 
 static void N(forward_tanh)(const N(group) * g, const N(kept) * kept) {
+#define CALL(inputs_, bias_, shared_, by_sample_)                                                        \
+    N(forward_shape)(ACT_TANH, inputs_, bias_, shared_, by_sample_, g, kept)
 #define SHAPE(inputs_, bias_)                                                                            \
     if (IS_SHAPE(inputs_, bias_)) {                                                                      \
-        if (g->by_sample) N(forward_shape)(ACT_TANH, inputs_, bias_, 1, g, kept);                        \
-        else N(forward_shape)(ACT_TANH, inputs_, bias_, 0, g, kept);                                     \
+        if (g->shared && g->by_sample) CALL(inputs_, bias_, 1, 1);                                       \
+        else if (g->shared) CALL(inputs_, bias_, 1, 0);                                                  \
+        else if (g->by_sample) CALL(inputs_, bias_, 0, 1);                                               \
+        else CALL(inputs_, bias_, 0, 0);                                                                 \
     }
     SHAPES(SHAPE)
 #undef SHAPE
+#undef CALL
 }
 
 static void N(activate_by_number)(int activation, const N(group) * g) {

@@ -54,8 +54,7 @@ typedef struct {
     REAL *x_lanes, *y_lanes; /* (n, D) and (n, c) vectors of a minibatch */
     const REAL *x, *y;       /* the samples of a step: those, or the task's */
     N(kept) *kept;           /* (masks, 4 blocks) */
-    uint32_t *words;         /* (VL, n up to whole fours) words that minibatches are drawn by */
-    int64_t *order, *swapped, *chosen;
+    u64v *other, *held;      /* (n, HALVES) of the shuffles that minibatches are drawn by */
     void *memory;
 } N(group);
 
@@ -74,10 +73,8 @@ static size_t N(lay_out_group)(N(group) * g, const simdrop_task *t, char *base) 
     CARVE(x_lanes, drawn * g->inputs * VL);
     CARVE(y_lanes, drawn * g->outputs * VL);
     CARVE(kept, masks * 4 * g->blocks);
-    CARVE(words, N(round_up)(drawn, 4) * VL);
-    CARVE(order, t->minibatch ? t->samples : 0);
-    CARVE(swapped, drawn);
-    CARVE(chosen, drawn);
+    CARVE(other, drawn * N(HALVES));
+    CARVE(held, drawn * N(HALVES));
 #undef CARVE
     return used;
 }
@@ -103,9 +100,6 @@ static int N(open_group)(N(group) * g, const simdrop_task *t) {
     N(lay_out_group)(g, t, (char *)(((uintptr_t)g->memory + 63) / 64 * 64));
     g->x = g->shared ? t->x : g->x_lanes;
     g->y = g->shared ? t->y : g->y_lanes;
-    if (t->minibatch) {
-        for (int64_t i = 0; i < t->samples; i++) g->order[i] = i;
-    }
     return 0;
 }
 
