@@ -50,9 +50,14 @@ INLINE vec N(backward_few)(const int count, const int activation, const int inpu
             const vec h = N(load)(g->h + at);
             const vec e = with_r1 ? residual + g->r1 * a[q] * h : residual, eh = e * h;
             by[q][0] += eh;
-            /* for tanh e (1 - h²) from what is there already, with one addition more and one product less */
-            vec d = activation == ACT_TANH ? e - eh * h : e * N(slope_of)(activation, h, g->slope + at);
-            if (by_sample) d = N(keep)(g->kept[i * 4 * g->blocks + j + q], d);
+            const N(kept) there = by_sample ? g->kept[i * 4 * g->blocks + j + q] : kept[j + q];
+            vec d;
+            if (activation == ACT_TANH) { /* e (1 - h²) from what is there already */
+                d = e - eh * h;
+                if (by_sample) d = N(keep)(there, d);
+            } else { /* under either mask, lest a compiler joins product and sum for one of them alone */
+                d = N(keep)(there, e * N(slope_of)(activation, h, g->slope + at));
+            }
 #pragma GCC unroll 4
             for (int k = 0; k < inputs; k++) {
                 if (k == inputs - 1 && bias) by[q][k + 1] += d;

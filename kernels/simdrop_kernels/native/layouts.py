@@ -27,6 +27,8 @@ _WIDTH = {
 _SAMPLES_OF_A_STEP = 20
 #: samples of a minibatch without replacement up to which its drawing, whose time grows with their square, is short
 _LARGEST_BATCH = 128
+#: bytes of h of all members in the lanes, up to which many samples of few neurons are trained by members
+_LARGEST_BYTES = 1 << 24
 
 
 def lanes(isa: str, dtype: np.dtype) -> int:
@@ -49,6 +51,8 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
         return forced
     noise = step.noise
     if noise.batch_size is not None and not noise.replace and noise.batch_size > _LARGEST_BATCH:
+        return "neurons"
+    if sizes.samples * sizes.width * _VECTOR_BYTES[isa] > _LARGEST_BYTES:
         return "neurons"
     width = _WIDTH[isa, dtype.itemsize] * (1 + _SAMPLES_OF_A_STEP / sizes.samples)
     if step.network.activation != "tanh" or sizes.outputs > 1 or sizes.inputs > 3:
