@@ -129,30 +129,33 @@ static int64_t philox_masks(const philox_place *at, uint32_t stream, int64_t sam
     return kept;
 }
 
-/* The sample numbers of a minibatch. Without replacement `order` must hold 0, ..., samples - 1; the first
-   `count` exchanges of a Fisher-Yates shuffle are made in it, noted in `swapped`, and undone. */
-INLINE void philox_batch(const philox_place *at, int64_t samples, int64_t count, int replace, int64_t *order,
-                         int64_t *swapped, int64_t *chosen) {
-    uint32_t words[4] = {0, 0, 0, 0};
+/* The sample numbers of a minibatch by its words, one for each. Without replacement `order` must hold 0, ...,
+   samples - 1; the first `count` exchanges of a Fisher-Yates shuffle are made in it, noted in `swapped`, and undone. */
+INLINE void batch_of_words(const uint32_t *words, int64_t samples, int64_t count, int replace, int64_t *order,
+                           int64_t *swapped, int64_t *chosen) {
+    if (replace) {
+        for (int64_t b = 0; b < count; b++) chosen[b] = (int64_t)(((uint64_t)words[b] * (uint64_t)samples) >> 32);
+        return;
+    }
     for (int64_t b = 0; b < count; b++) {
-        if (b % 4 == 0) philox_block(at, (STREAM_BATCH << 28) | (uint32_t)(b / 4), words);
-        const uint64_t word = words[b % 4];
-        if (replace) {
-            chosen[b] = (int64_t)((word * (uint64_t)samples) >> 32);
-            continue;
-        }
-        const int64_t other = b + (int64_t)((word * (uint64_t)(samples - b)) >> 32), held = order[b];
+        const int64_t other = b + (int64_t)(((uint64_t)words[b] * (uint64_t)(samples - b)) >> 32), held = order[b];
         order[b] = order[other];
         order[other] = held;
         swapped[b] = other;
         chosen[b] = order[b];
     }
-    if (replace) return;
     for (int64_t b = count - 1; b >= 0; b--) {
         const int64_t other = swapped[b], held = order[b];
         order[b] = order[other];
         order[other] = held;
     }
+}
+
+/* The sample numbers of a minibatch; `words` has room for whole fours, the rest is as in batch_of_words. */
+INLINE void philox_batch(const philox_place *at, int64_t samples, int64_t count, int replace, uint32_t *words,
+                         int64_t *order, int64_t *swapped, int64_t *chosen) {
+    for (int64_t b = 0; b < count; b += 4) philox_block(at, (STREAM_BATCH << 28) | (uint32_t)(b / 4), words + b);
+    batch_of_words(words, samples, count, replace, order, swapped, chosen);
 }
 
 #endif

@@ -20,6 +20,7 @@ typedef struct {
     REAL *x_rows, *x_columns, *panel; /* what gemm.h multiplies */
     uint32_t *bits;    /* masks: one of `words` words, or one per sample */
     int32_t *index;    /* numbers of the kept neurons; not with AVX-512 */
+    uint32_t *batch_words; /* that a minibatch is drawn by */
     int64_t *order, *swapped, *chosen;
     void *memory;
 } N(space);
@@ -57,6 +58,7 @@ static size_t N(lay_out)(N(space) * s, const simdrop_task *t, char *base) {
     CARVE(panel, s->inputs * 2 * VL);
     CARVE(bits, (masks > 1 ? masks : s->n) * s->words);
     CARVE(index, s->words * 32);
+    CARVE(batch_words, N(round_up)(s->n, 4));
     CARVE(order, t->samples);
     CARVE(swapped, s->n);
     CARVE(chosen, s->n);

@@ -86,7 +86,7 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     one->place.step = (uint32_t)number;
     *choice = N(ALL);
     if (t->minibatch) {
-        philox_batch(&one->place, t->samples, t->batch, t->replace, s->order, s->swapped, s->chosen);
+        philox_batch(&one->place, t->samples, t->batch, t->replace, s->batch_words, s->order, s->swapped, s->chosen);
         N(take_samples)(t, s, s->chosen, 0);
     }
     const int on_update = t->place == PLACE_UPDATE;
