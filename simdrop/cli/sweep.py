@@ -99,7 +99,12 @@ def _plan_text(plan: Plan) -> str:
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--variable", default="risk_mean", metavar="NAME", help="risk_mean, distance, norm_mean or diverged")
+@click.option(
+    "--variable",
+    default="risk_mean",
+    metavar="NAME",
+    help="risk_mean, distance, diverged, or NAME_mean of what was kept",
+)
 @click.option("--figure", metavar="FILE.png", help="where the figure goes [default: DIR/figure.png]")
 @click.option("--export", metavar="FILE", help="write all results to FILE.nc (NetCDF), FILE.zarr or FILE.parquet")
 @click.option("--overwrite", is_flag=True, help="replace FILE.png and FILE where they are there")

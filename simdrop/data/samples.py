@@ -65,6 +65,18 @@ def standardized(data: Data, *, inputs: bool, targets: bool) -> Data:
     return data
 
 
+def standardized_like(data: Data, train: Data, *, inputs: bool, targets: bool) -> Data:
+    """The data with columns shifted and scaled as `standardized` does to those of `train`."""
+    x = _like(data.x, train.x) if inputs else data.x
+    return replace(data, x=x, y=_like(data.y, train.y) if targets else data.y)
+
+
+def _like(columns: Array, train: Array) -> Array:
+    """Columns (n, k) less the means of `train` (N, k), over its deviations; 0 where that is constant."""
+    constant = np.ptp(train, axis=0) == 0
+    return np.where(constant, 0, columns - train.mean(axis=0)) / np.where(constant, 1, train.std(axis=0))
+
+
 def _zero_mean_unit_variance(columns: Array) -> tuple[Array, NDArray[np.bool_]]:
     """The columns (n, k) standardised, constant ones as 0, and which are constant (k,)."""
     constant = np.ptp(columns, axis=0) == 0

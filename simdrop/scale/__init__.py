@@ -6,7 +6,8 @@ A sweep is one TOML file:
 data = "sin"
 [simulate]                # lr, steps, members, seed, objective, optimizer, batch_size, svag, dtype, record, ...
 steps = 200
-keep = ["norm"]           # besides risks: the norm of the parameters, theta_mean
+keep = ["norm"]           # besides risks: the norm of the parameters, theta_mean, r1, accuracy, or a function of yours
+                          # as module:name, called as those of simulate(observe=...), one number for each member
 [noise]                   # masks, law, label, parameter, connect, part
 masks = 2
 [theory]

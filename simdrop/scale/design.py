@@ -15,6 +15,7 @@ import numpy as np
 
 from ..checks.numbers import check_count, check_seed
 from ..checks.words import check_choice, shown
+from ..data.given import Given, check_data
 from ..errors import InvalidInput
 from ..settings.fields import checked
 from ..settings.values import allowed_types, coerce, known_name, read_toml
@@ -97,7 +98,8 @@ def design(tables: Mapping[str, Any], *, where: str = "the sweep") -> Design:
     Parameters
     ----------
     tables : mapping
-        Tables "problem", "simulate", "noise", "theory" of fixed fields, and "sweep" of swept ones.
+        Tables "problem", "simulate", "noise", "theory" of fixed fields, and "sweep" of swept ones; without these there
+        is one point. `data` of "problem" and `test` of "simulate" may be pairs (x, y) of arrays.
     where : str
         What messages call the sweep.
 
@@ -146,15 +148,16 @@ def _design(tables: Mapping[str, Any], where: str) -> Design:
     named: dict[str, Any] = {}
     for key, value in swept.items():
         named[_swept_name(key, fixed, named, where)] = value
-    if not named:
-        raise InvalidInput("[sweep] names no field to sweep, such as lr = [0.1, 0.2]")
+    if not named and kind == "random":
+        raise InvalidInput("[sweep] names no field to draw, such as lr = [0.1, 0.2]")
     if kind == "random":
         axes = _draws(named, check_count("[sweep] count", count, most=MOST), check_seed(seed, "[sweep] draw_seed"))
     else:
         axes = {name: _values(name, value) for name, value in named.items()}
     axes = {name: [_take(name, value, f"[sweep] {name}") for value in axes[name]] for name in axes}
     _check_lengths(kind, axes)
-    points = _points(kind, axes, Point(**fixed))
+    kind = kind if axes else "list"  # one point
+    points = _points(kind, axes, Point(**fixed)) if axes else (Point(**fixed),)
     for point in {tuple(getattr(point, name) for name in CHECKED): point for point in points}.values():
         check(point)
     return Design(kind, axes, points, where)
@@ -162,6 +165,10 @@ def _design(tables: Mapping[str, Any], where: str) -> Design:
 
 def _take(name: str, value: Any, where: str) -> Any:
     """`value` as that of a field of a point; raises InvalidInput that begins with `where`."""
+    if name in ("data", "test"):
+        value = check_data(where, value)
+        if isinstance(value, Given):
+            return value
     return checked(coerce(value, HINTS[name], where), FIELDS[name], where)
 
 

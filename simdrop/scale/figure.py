@@ -30,7 +30,9 @@ def picture(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    check_choice("variable", variable, [name for name in VARIABLES if name in found])
+    means = [str(name) for name in found if str(name).endswith("_mean") and "param" not in found[name].dims]
+    check_choice("variable", variable, dict.fromkeys([*(name for name in VARIABLES if name in found), *means]))
+    label = VARIABLES.get(variable, f"mean {variable.removesuffix('_mean').replace('_', ' ')} at the end")
     values, axes = _end(found, variable), _axes(found)
     if not drawable(found):
         raise InvalidInput(
@@ -46,9 +48,9 @@ def picture(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
             image = _panel(axis, here, axes, norm)
             axis.set_title(kind)
         if len(axes) == 2:
-            figure.colorbar(image, ax=list(places), label=VARIABLES[variable], extend="both")
+            figure.colorbar(image, ax=list(places), label=label, extend="both")
         else:
-            places[0].set_ylabel(VARIABLES[variable])
+            places[0].set_ylabel(label)
     return figure
 
 

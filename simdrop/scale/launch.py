@@ -31,8 +31,9 @@ from ..simulation.simulate import simulate
 from ..study.case import FAILURES, Case, Means, distance
 from ..study.distances import root
 from ..study.predictions import PREDICTIONS, equations, predict
-from .data import problem_of
+from .data import problem_of, test_of
 from .design import Design
+from .kept import observed
 from .point import Point, groups_of
 
 #: members of a launch: enough to keep every core busy, few enough to see progress and to lose little
@@ -59,7 +60,8 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
     together: dict[tuple[Any, ...], list[int]] = {}
     for number, point in enumerate(design.points):
         # seeds of one launch have the same upper halves
-        key = (point.seed >> 32, *(getattr(point, name) for name in SHARED))
+        alike = point.keep_prob if observed(point.keep) else None  # functions see the problem of all members
+        key = (point.seed >> 32, alike, *(getattr(point, name) for name in SHARED))
         together.setdefault(key, []).append(number)
     found = []
     for numbers in together.values():
@@ -73,7 +75,8 @@ def with_backends(point: Point) -> Point:
     problem = problem_of(point)
     training = TrainingPlan.check(
         problem, np.zeros(problem.n_params), lr=point.lr, steps=point.steps, members=point.members, seed=point.seed,
-        record=point.record, spacing=point.spacing, risk_limit=risk_limit_of(point.risk_limit), **point.training(),
+        record=point.record, spacing=point.spacing, risk_limit=risk_limit_of(point.risk_limit),
+        test=test_of(point), observe=observed(point.keep), **point.training(),
     )  # fmt: skip
     (trains,) = (phase.backend.name for phase in training.phases)
     orders = equations(point.kinds)
@@ -91,8 +94,8 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
 
     Returns arrays with a row for each point:
     step (K, T), risk_mean and risk_error (K, T): mean R_S over the members and its standard error; diverged (K,):
-    members lost; distance, distance_error (K, F): of the mean parameters from every theory at the end; and what `keep`
-    names: norm_mean, norm_error (K, T), theta_mean (K, T, P).
+    members lost; distance, distance_error (K, F): of the mean parameters from every theory at the end; NAME_mean,
+    NAME_error (K, T) of the other quantities, and theta_mean (K, T, P) where `keep` names it.
     """
     first, count = points[0], points[0].members
     check_registered(first.activation)
@@ -110,12 +113,12 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
         seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, spacing=first.spacing,
         quantiles=(), norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads,
-        risk_limit=risk_limit_of(first.risk_limit), **first.training(),
+        risk_limit=risk_limit_of(first.risk_limit), test=test_of(first), observe=observed(first.keep),
+        **first.training(),
     )  # fmt: skip
     found: Arrays = {"step": np.tile(runs["step"].values, (len(points), 1))}
-    found["risk_mean"], found["risk_error"] = _over_members(runs["risk"].values, count)
-    if "norm" in first.keep:
-        found["norm_mean"], found["norm_error"] = _over_members(runs["norm"].values, count)
+    for name in first.quantities:
+        found[f"{name}_mean"], found[f"{name}_error"] = _over_members(runs[name].values, count)
     if "theta_mean" in first.keep:
         found["theta_mean"] = _means(runs, len(points))
     found["diverged"] = (lost_steps(runs).reshape(len(points), count) >= 0).sum(axis=1)

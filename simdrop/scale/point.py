@@ -12,15 +12,26 @@ from simdrop_kernels.contract.objectives import OBJECTIVES
 from simdrop_kernels.contract.optimizers import OPTIMIZERS
 
 from ..checks.numbers import check_keep_prob
-from ..checks.words import check_choice, check_names
+from ..checks.words import check_choice
 from ..errors import InvalidInput
 from ..problem import Noise
 from ..settings import defaults
 from ..settings.defaults import BACKEND, DTYPE, RECORD, SPACING
-from ..settings.fields import ABOUT_RISK_LIMIT, POINTS, RISK_LIMIT, SEED, STEPS, documented, risk_limit_of, setting
+from ..settings.fields import (
+    ABOUT_RISK_LIMIT,
+    ABOUT_TEST,
+    POINTS,
+    RISK_LIMIT,
+    SEED,
+    STEPS,
+    documented,
+    risk_limit_of,
+    setting,
+)
 from ..settings.problem import ProblemSettings
 from ..simulation.objective import ALIASES
 from ..study.predictions import check_kinds, equations
+from .kept import check_keep, quantities
 
 _simulation = partial(setting, section="Simulation")
 _noise = partial(setting, section="Noise")
@@ -29,8 +40,6 @@ _FROM_1 = {"least": 1, "most": 1_000_000_000}
 _FEW = {"least": 1, "most": 1_000_000}
 _BELOW_1 = {"least": 0, "below": 1}
 
-#: what can be kept besides risks and distances
-RECORDINGS = ("theta_mean", "norm")
 #: groups of a point's members, for standard errors
 GROUPS = 20
 #: options of an optimizer; None leaves its default
@@ -61,7 +70,10 @@ class Point(ProblemSettings):
     record: int = _simulation(RECORD, "number of record times", bounds=POINTS)
     spacing: str = _simulation(SPACING, "record times evenly or logarithmically spaced")
     risk_limit: float | str = _simulation(defaults.RISK_LIMIT, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
-    keep: tuple[str, ...] = _simulation((), "what else is kept: theta_mean, norm")
+    keep: tuple[str, ...] = _simulation(
+        (), "what else is kept: theta_mean, norm, r1, accuracy, or functions module:name"
+    )
+    test: str | None = _simulation(None, ABOUT_TEST)
     masks: int = _noise(1, "masks over which the gradient of a step is averaged", bounds=_FEW)
     law: str = _noise("bernoulli", "law of the factors of dropout")
     label: float = _noise(0.0, "standard deviation of normal noise on every target", bounds={"least": 0})
@@ -81,6 +93,11 @@ class Point(ProblemSettings):
     substeps: int | None = _theory(None, "its steps per lr [default: by the curvature]", bounds=_FEW)
     scheme: str = _theory("rk4", "its scheme")
     sme_backend: str = _theory("auto", "kernels that it runs on")
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Numbers of members of which mean and error are kept, by their names in results of `simulate`."""
+        return quantities(self.keep, tested=self.test is not None)
 
     @property
     def times(self) -> int:
@@ -135,8 +152,8 @@ def groups_of(members: int) -> int:
 
 #: fields that check() looks at
 CHECKED = (
-    "keep_prob", "objective", "optimizer", "backend", "svag", "keep", "members", "risk_limit", "steps", "spacing",
-    "batch_size", "replace", *TABLES["noise"], *TABLES["theory"],
+    "keep_prob", "loss", "objective", "optimizer", "backend", "svag", "keep", "members", "risk_limit", "steps",
+    "spacing", "batch_size", "replace", *TABLES["noise"], *TABLES["theory"],
 )  # fmt: skip
 
 
@@ -144,7 +161,7 @@ def check(point: Point) -> None:
     """Raise InvalidInput for names that no launch would know, and where distances could have no errors."""
     check_keep_prob(point.keep_prob)
     check_kinds(point.kinds, where="a sweep")
-    check_names("name in keep", point.keep, RECORDINGS)
+    check_keep(point.keep, point.loss)
     check_choice("objective", point.objective, (*OBJECTIVES, *ALIASES))
     check_choice("optimizer", point.optimizer, OPTIMIZERS)
     check_choice("backend", point.backend, ("auto", *registry.names()))

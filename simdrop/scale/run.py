@@ -104,7 +104,7 @@ def plan(design: Design, *, threads: int | None = None) -> Plan:
         memory = max(memory, 4.0 * 8 * problem.n_params * sum(p.members for p in points))
     times = max(point.times for point in design.points)
     first = design.points[0]
-    row = 3 * times + 1 + 2 * len(first.kinds) + 2 * times * ("norm" in first.keep)
+    row = times + 1 + 2 * len(first.kinds) + 2 * times * len(first.quantities)
     if "theta_mean" in first.keep:
         row += times * largest
     disk = 8.0 * row * len(design.points)

@@ -34,7 +34,7 @@ from ..settings.problem import ProblemSettings
 from ..simulation.checkpoint import Torn, discard, refuse_other, sync_folder
 from ..simulation.checkpoint import read as read_file
 from ..simulation.checkpoint import write as write_file
-from .data import problem_of
+from .data import problem_of, test_of
 from .design import Design
 from .launch import Arrays
 
@@ -62,7 +62,7 @@ class Store:
         self.folder, self.design, self.resume = check_path("out", folder), design, resume
         plain = {"format": FORMAT, **_versions(), **design.configuration(), "data_sha256": _fingerprints(design)}
         plain["backends"] = sorted(set(backends))
-        plain |= _own_activations(design)
+        plain |= _own_activations(design) | _tests(design)
         self.identity = json.loads(json.dumps(plain))
         self.arrays: dict[str, Any] = {}  # of the Zarr group
         self._open = ExitStack()
@@ -126,9 +126,9 @@ class Store:
         points, first = design.shape, design.points[0]
         times, kinds = {"time": max(point.times for point in design.points)}, {"kind": len(first.kinds)}
         arrays: dict[str, tuple[dict[str, int], Any]] = {"step": (times, -1), "diverged": ({}, -1)}
-        arrays |= dict.fromkeys(("risk_mean", "risk_error"), (times, np.nan))
         arrays |= dict.fromkeys(("distance", "distance_error") if first.kinds else (), (kinds, np.nan))
-        arrays |= dict.fromkeys(("norm_mean", "norm_error") if "norm" in first.keep else (), (times, np.nan))
+        for name in first.quantities:
+            arrays |= dict.fromkeys((f"{name}_mean", f"{name}_error"), (times, np.nan))
         if "theta_mean" in first.keep:
             arrays["theta_mean"] = {**times, "param": _params(design)}, np.nan
         with warnings.catch_warnings():
@@ -242,6 +242,13 @@ def _fingerprints(design: Design) -> list[str]:
     return [provenance.fingerprint(problem.x, problem.y) for problem in _problems(design, DATA)]
 
 
+def _tests(design: Design) -> dict[str, list[str]]:
+    """SHA-256 of the test sets of the points; nothing where there are none."""
+    named = {(point.test, *(getattr(point, name) for name in DATA)): point for point in design.points if point.test}
+    found = [test for test in map(test_of, named.values()) if test is not None]
+    return {"test_sha256": [provenance.fingerprint(*test) for test in found]} if found else {}
+
+
 def _own_activations(design: Design) -> dict[str, dict[str, str]]:
     """Which functions the activations are that users have registered; nothing where there are none."""
     own = {name: check_registered(name).identity for name in {point.activation for point in design.points}}
@@ -278,7 +285,8 @@ def load(folder: str | Path) -> xr.Dataset:
     xarray.Dataset
         A dimension for each swept field of a grid, or point; what is not done is NaN, and -1 in whole numbers. Over
         them diverged, and with time step, risk_mean and risk_error; with kind distance and distance_error, where
-        theories were asked for; norm_mean and norm_error, theta_mean, where kept.
+        theories were asked for; test_risk_mean and test_risk_error with a test set; NAME_mean and NAME_error of what
+        is kept: norm, r1, accuracy, your functions; theta_mean.
 
     Raises
     ------

@@ -85,6 +85,8 @@ THREADS = {"least": 1, "most": 1 << 16}
 RISK_LIMIT = {"least": 1}
 ABOUT_RISK_LIMIT = "times the risk at the start, beyond which a network has blown up and leaves the means; or none"
 
+ABOUT_TEST = "samples of a test set, whose risk is measured too: FILE.csv, FILE.npz or another that --data takes"
+
 
 def risk_limit_of(value: float | str) -> float | None:
     """A setting `risk_limit` as the argument of `simulate`; raises InvalidInput."""

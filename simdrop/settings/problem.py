@@ -79,7 +79,13 @@ def problem_of(settings: ProblemSettings) -> tuple[Problem, Data]:
 def data_of(settings: ProblemSettings) -> Data:
     """The data of `settings`; raises InvalidInput."""
     from ..data import load
+    from ..data.given import Given
+    from ..data.samples import first, standardized
 
+    if isinstance(settings.data, Given):
+        data = settings.data.data()
+        data = data if settings.samples is None else first(data, settings.samples)
+        return standardized(data, inputs=settings.standardize, targets=settings.standardize_targets)
     return load(
         settings.data,
         target=settings.target,
@@ -91,6 +97,29 @@ def data_of(settings: ProblemSettings) -> Data:
         categories=settings.categories,  # type: ignore[arg-type]  # load checks it
         header=settings.header,
     )
+
+
+def test_of(settings: ProblemSettings, name: str | None) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The samples (x, y) of a test set, shifted and scaled as the data are, None without; raises InvalidInput."""
+    from dataclasses import replace
+
+    from ..data.samples import standardized_like
+
+    if name is None:
+        return None
+    plain = replace(settings, standardize=False, standardize_targets=False)
+    try:
+        test = data_of(replace(plain, data=name, samples=None))
+    except InvalidInput as error:
+        raise InvalidInput(f"test: {error}") from None
+    if settings.standardize or settings.standardize_targets:
+        train = data_of(plain)
+        if (test.inputs, test.targets) != (train.inputs, train.targets):
+            raise InvalidInput(
+                f"test: {name!r} has other columns than the data: {', '.join(test.inputs + test.targets)}"
+            )
+        test = standardized_like(test, train, inputs=settings.standardize, targets=settings.standardize_targets)
+    return test.x, test.y
 
 
 def problem_on(data: Data, settings: ProblemSettings) -> Problem:

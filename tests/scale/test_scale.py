@@ -76,7 +76,7 @@ def test_lists_go_side_by_side_and_draws_stay_within_their_spans() -> None:
         ({"problem": {"widht": 4}}, "did you mean 'width'"),
         ({"simulation": {}}, "did you mean 'simulate'"),
         ({"simulate": {"width": 4}}, "key of"),
-        ({"sweep": {}}, "names no field"),
+        ({"sweep": {"design": "random", "count": 2}}, "names no field to draw"),
         ({"sweep": {"width": [3]}}, "fixed and swept"),
         ({"sweep": {"lrs": [0.1]}}, "did you mean 'lr'"),
         ({"sweep": {"lr": []}}, "empty"),
