@@ -192,6 +192,8 @@ def _threshold(mean: Array, square: Callable[[Array], Array]) -> float:
     for _ in range(_MOST):
         spread = axes.T @ square(axes @ spread @ axes.T) @ axes / (rates[:, None] + rates)
         before, size = size, float(np.trace(spread))
+        if size == 0:  # no mask keeps a neuron
+            return float("inf")
         spread /= size
         if abs(size - before) <= _ACCURACY * size:
             break
