@@ -119,6 +119,10 @@ def sme(
         order 1   dΘ = -∇L dt + √ε Σ^½ dW
         order 2   dΘ = -∇(L + (ε/4)|∇L|²) dt + √ε Σ^½ dW
 
+    Order 2 is that of means of functions of a network. The covariance over networks, itself O(ε), has a relative error
+    of O(ε) under both, and a larger one under order 2, whose drift contracts more: along a direction of curvature λ and
+    noise s² SGD rests at the variance ε s² / (2λ (1 - ελ/2)), order 1 at ε s² / 2λ, order 2 at ε s² / (2λ (1 + ελ/2)).
+
     A step costs O(n m D) operations for each evaluation of the drift. Its noise costs, with increments "normal",
     O(n c m²) operations and m(m + 1)/2 normal numbers under step masks, O(n m) of both under sample masks with one
     output; with "masks" O(n m) for each of 2 k masks. Memory is that of `simdrop.simulate`. Where "native" does not

@@ -53,6 +53,7 @@ def flow(
     atol: float = 1e-10,
     covariance0: ArrayLike | None = None,
     rank: int | None = None,
+    covariance_order: int | None = None,
     seed: int | None = None,
     member: int | None = None,
     corrected: bool | None = None,
@@ -86,6 +87,11 @@ def flow(
     rank : int, optional
         Of "mean-covariance": rank of the covariance beyond the blocks of single neurons. By default the covariance is a
         full matrix up to 600 parameters, and has rank 32 above.
+    covariance_order : {1, 2}, optional
+        Of "mean-covariance": order in lr, relative to its size, of the covariance. 2, at a cost of two evaluations of Σ
+        for each direction of spread, is exact where networks are linear in their trained weights, for others only
+        closer than 1; it needs the covariance as a matrix. By default 2 with train="output" and up to 64 output
+        weights, else 1.
     seed, member : int, optional
         Of "pathwise" and "pathwise-plain": the simulated member whose masks are replayed, both 0 by default.
     corrected : bool, optional
@@ -162,7 +168,7 @@ def flow(
         "member": member,
         "corrected": corrected,
     }
-    given |= {"noise": noise}
+    given |= {"noise": noise, "covariance_order": covariance_order}
     if corrected is not None:
         check_flag("corrected", corrected)
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)

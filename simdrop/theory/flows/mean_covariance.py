@@ -8,6 +8,20 @@ and the covariance by -ε (H C + C H) + ε² Σ. The term (ε/4) ∇|∇L|² is 
 The modified flow has (ε/4) ∇E|∇R_drop|² = (ε/4) ∇(|∇L|² + tr Σ) in its place: a drift by the noise that the mean does
 not have.
 
+C is of order ε itself. This C has a relative error of O(ε), and m an error of O(ε²). `covariance_order` 2 keeps the
+equation of m and follows
+
+    C' = -(H̃ C + C H̃) + ε Σ̃,    H̃ = H + (ε/2) H²,    Σ̃ = Σ + (ε/2) (H Σ + Σ H + DΣ[∇L]) + ½ D²Σ : C
+
+the flow through (1 - ε H) C (1 - ε H) + ε² E Σ(θ), where E Σ(θ) is the mean over the spread. Where L is quadratic, as with
+frozen input weights, that is all, and the relative error is O(ε²). Otherwise a step also adds
+
+    -(ε/2) (D³L : T + transposed) - (ε/2) (C (D²H : C) + transposed)
+
+with the third cumulants T = O(ε²) of the parameters, P³ numbers that the third cumulants of the noise, DΣ and D³L feed.
+They are left out: for networks that are not linear in their trained weights the relative error of C remains O(ε). The
+derivatives of Σ are central differences, which are exact where Σ is quadratic in theta.
+
 The closure holds while the spread stays small compared with the scale on which H changes. Along directions of negative
 curvature, at large learning rates and for long times, it can become infinite where the ensemble does not: FlowFailed
 says when.
@@ -37,6 +51,11 @@ from .table import Flow
 
 #: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
 DENSE = 600
+#: trained output weights up to which the covariance of frozen networks is followed to second order by default
+LITTLE = 64
+#: step of central differences of Σ, in units of the root mean square parameter, and the share of the largest
+#: eigenvalue of C below which a direction has no spread
+_STEP, _SMALL = 1e-2, 1e-13
 #: rank of the part of the covariance beyond its blocks, where none is asked for
 RANK = 32
 
@@ -52,10 +71,12 @@ def follow(
     atol: float,
     covariance0: ArrayLike | None = None,
     rank: int | None = None,
+    covariance_order: int | None = None,
     max_evaluations: int | None = None,
 ) -> Path:
     """The flow at `times`. Raises InvalidInput and FlowFailed."""
     check_choice("method", method, METHODS)
+    order = _check_order(problem, rank, covariance_order)
     if problem.sigma.orders < 3:
         raise InvalidInput(
             f"the mean follows ∇ tr(H C), which needs the third derivative of activation {problem.activation!r}:"
@@ -68,7 +89,7 @@ def follow(
         size = 16.0 * len(times) * problem.n_params**2
         check_memory({f"covariances of {problem.n_params} parameters at {len(times)} times": size})
         limits = {"rtol": rtol, "atol": atol, "limit": max_evaluations}
-        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, **limits)
+        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, order=order, **limits)
     if max_evaluations is not None:
         raise InvalidInput("max_evaluations is for mean-covariance flows without a rank")
     from . import lowrank
@@ -80,8 +101,21 @@ def follow(
     return lowrank.follow(problem, theta0, times, start, lr=lr, rank=rank, method=method, rtol=rtol, atol=atol)
 
 
+def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
+    """Order of the covariance; by default 2 where that is exact and takes little. Raises InvalidInput."""
+    dense = rank is None and problem.n_params <= DENSE
+    if given is None:
+        return 2 if dense and problem.train == "output" and problem.width * problem.n_outputs <= LITTLE else 1
+    order = check_count("covariance_order", given, most=2)
+    if order == 2 and not dense:
+        raise InvalidInput(
+            f"covariance_order=2 needs the covariance as a matrix: no rank, and at most {DENSE} parameters"
+        )
+    return order
+
+
 def _follow_dense(
-    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, **limits: Any
+    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, order: int, **limits: Any
 ) -> Path:
     params, own = problem.n_params, indices(problem)
     pairs = own[:, :, None], own[:, None, :]
@@ -89,7 +123,7 @@ def _follow_dense(
         start = np.diag(np.broadcast_to(start, params))
     state = np.concatenate([theta0, start.ravel()])
     found, work = integrate(
-        _dense_slope(problem, pairs, lr), state, times,
+        _dense_slope(problem, pairs, lr, order), state, times,
         **limits, method="DOP853" if method == "auto" else method,
     )  # fmt: skip
     theta, covariance = found[:, :params].copy(), found[:, params:].reshape(-1, params, params)
@@ -100,22 +134,48 @@ def _follow_dense(
         for m, c, b in zip(theta, covariance, blocks, strict=True)
     ]
     attrs = {"method": "DOP853" if method == "auto" else method, "method_reason": "dense covariance", "rank": params}
+    attrs["covariance_order"] = order
     more = {"theta_cov": (("time", "param_i", "param_j"), covariance)}
     return Path(theta, attrs | work, variables(std, np.array(risk), blocks) | more)
 
 
-def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float) -> Slope:
+def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float, order: int) -> Slope:
     params = problem.n_params
 
     def slope(_: float, state: Array) -> Array:
         mean, covariance = state[:params], state[params:].reshape(params, params)
         curvature = Curvature.at(problem, mean, order=3)
-        sunk = curvature.product(covariance)
-        spread = lr * NoiseOperator.at(problem, mean).covariance() - sunk - sunk.T
+        sunk, noise = curvature.product(covariance), NoiseOperator.at(problem, mean).covariance()
+        if order == 2:
+            sunk = sunk + lr / 2 * curvature.product(sunk)
+            noise = noise + _second_order(curvature, covariance, noise, mean, lr)
+        spread = lr * noise - sunk - sunk.T
         drift = mean_slope(curvature, curvature.features @ covariance, covariance[pairs], lr)
         return np.concatenate([drift, spread.ravel()])
 
     return slope
 
 
-FLOWS = {"mean-covariance": Flow(follow, ("covariance0", "rank", "max_evaluations"))}
+def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: Array, lr: float) -> Array:
+    """Σ̃ - Σ (P, P) at the mean (P,), for C and Σ there."""
+    problem = curvature.problem
+    step = _STEP * max(float(np.sqrt(np.square(mean).mean())), _STEP)
+
+    def at(point: Array) -> Array:
+        return NoiseOperator.at(problem, point).covariance()
+
+    heated = curvature.product(noise)
+    found = lr / 2 * (heated + heated.T)
+    gradient = problem.freeze(curvature.net.mean_gradient(curvature.net.e, curvature.v))
+    size = float(np.linalg.norm(gradient))
+    if size > 0:
+        ahead = step / size * gradient
+        found += lr / 2 * size * (at(mean + ahead) - at(mean - ahead)) / (2 * step)
+    weights, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+    for weight, axis in zip(weights, axes.T, strict=True):
+        if abs(weight) > _SMALL * np.abs(weights).max():
+            found += weight / 2 * (at(mean + step * axis) - 2 * noise + at(mean - step * axis)) / step**2
+    return found
+
+
+FLOWS = {"mean-covariance": Flow(follow, ("covariance0", "rank", "covariance_order", "max_evaluations"))}
