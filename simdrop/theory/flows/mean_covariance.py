@@ -13,8 +13,8 @@ equation of m and follows
 
     C' = -(H̃ C + C H̃) + ε Σ̃,    H̃ = H + (ε/2) H²,    Σ̃ = Σ + (ε/2) (H Σ + Σ H + DΣ[∇L]) + ½ D²Σ : C
 
-the flow through (1 - ε H) C (1 - ε H) + ε² E Σ(θ), where E Σ(θ) is the mean over the spread. Where L is quadratic, as with
-frozen input weights, that is all, and the relative error is O(ε²). Otherwise a step also adds
+the flow through (1 - ε H) C (1 - ε H) + ε² E Σ(θ), where E Σ(θ) is the mean over the spread. Where L is quadratic, as
+with frozen input weights, that is all, and the relative error is O(ε²). Otherwise a step also adds
 
     -(ε/2) (D³L : T + transposed) - (ε/2) (C (D²H : C) + transposed)
 
