@@ -200,7 +200,7 @@ DOORS = {
     "masks": Door(
         simdrop.masks,
         {"seed": 0, "member": 0, "step": 0, "width": 3, "keep_prob": 0.5},
-        "seed: seed; array: member step keep_prob; count: width samples; name: place",
+        "seed: seed; array: member step keep_prob; count: width samples; flag: independent",
     ),
     "simulate": Door(
         simdrop.simulate,

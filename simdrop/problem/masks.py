@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.mathematics import rng
 
-from ..checks.numbers import check_count, check_keep_prob, check_seed, check_whole
+from ..checks.numbers import check_count, check_flag, check_keep_prob, check_seed, check_whole
 from ..checks.sizes import check_memory
-from ..checks.words import check_choice
 from ..errors import InvalidInput
 
 #: members and steps are numbered by 32 bits
@@ -27,7 +25,7 @@ def masks(
     width: int,
     keep_prob: ArrayLike,
     samples: int | None = None,
-    place: Literal["forward", "backward"] = "forward",
+    independent: bool = False,
 ) -> NDArray[np.bool_]:
     """The dropout masks that every backend draws: True where a neuron is kept.
 
@@ -44,9 +42,9 @@ def masks(
         Probability to keep a neuron, in (0, 1]; an array broadcasts against member and step.
     samples : int, optional
         Number n of samples that have a mask each; by default one mask serves all samples of a step.
-    place : {"forward", "backward"}
-        "backward" gives the masks of the backward pass under `Noise(place="independent")`. All others are "forward":
-        those of dropout, and of places "forward" and "update".
+    independent : bool
+        True gives the masks of the forward pass under `Noise(place="independent")`, which nothing else uses: its
+        update has the masks of dropout, as place "update" has, so that runs can be compared under the same masks.
 
     Returns
     -------
@@ -69,7 +67,7 @@ def masks(
     >>> simdrop.masks(seed=0, member=3, step=0, width=8, keep_prob=0.5, samples=4).shape
     (4, 8)
     """
-    check_choice("place", place, ("forward", "backward"))
+    independent = check_flag("independent", independent)
     seed, width = check_seed(seed), check_count("width", width, most=rng.MAX_WIDTH)
     kept, member, step = check_keep_prob(keep_prob), _numbers("member", member), _numbers("step", step)
     if samples is not None:
@@ -85,9 +83,7 @@ def masks(
     check_memory({f"the words of {size:.3g} neurons' masks": 16 * size})
     if kept.ndim:
         member, step, kept = np.broadcast_arrays(member, step, kept)
-    return rng.masks(
-        seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples, backward=place == "backward"
-    )
+    return rng.masks(seed=seed, member=member, step=step, width=width, keep_prob=kept, samples=samples, own=independent)
 
 
 def _numbers(name: str, value: ArrayLike) -> NDArray[np.int64]:

@@ -56,7 +56,7 @@ class Noise(contract.Noise):
     With g_ij = ∂(a_j σ(w_j·x_i)), dropout factors s_ij of mean 1 in the forward pass and t_ij in the backward pass, and
     the residuals r_i = Σ_k s_ik a_k σ(w_k·x_i) - y_i (for other losses their derivative), the gradient of neuron j is
     G_j = (1/n) Σ_i t_ij r_i g_ij. Dropout has t = s, "forward" t = 1, "update" s = 1 (the random geometry of Chizat,
-    Marion & Yesbay, arXiv:2510.07554), and with "independent" t are the masks `simdrop.masks(..., place="backward")`.
+    Marion & Yesbay, arXiv:2510.07554), and "independent" has in s the masks `simdrop.masks(..., independent=True)`.
     With the squared loss the mean gradient is ∇(R_S + R_1) for "both" and ∇R_S for the others.
 
     Examples

@@ -57,11 +57,11 @@ def replay(problem: simdrop.Problem, theta0: np.ndarray, lr: float, place: str =
             known: dict[str, Any] = {"seed": 3, "member": member, "step": step, "width": problem.width}
             known |= {"samples": problem.n_samples} if problem.mask == "sample" else {}
             drawn, alone = (
-                simdrop.masks(**known, keep_prob=problem.keep_prob, place=one) / problem.keep_prob
-                for one in ("forward", "backward")
+                simdrop.masks(**known, keep_prob=problem.keep_prob, independent=one) / problem.keep_prob
+                for one in (False, True)
             )
             ones = np.ones((problem.n_samples, problem.width))
-            pair = {"both": (drawn, drawn), "forward": (drawn, 1), "update": (1, drawn), "independent": (drawn, alone)}
+            pair = {"both": (drawn, drawn), "forward": (drawn, 1), "update": (1, drawn), "independent": (alone, drawn)}
             forward, backward = pair[place]
             theta = theta - lr * gradient(problem, theta, forward * ones, backward * ones)
         found.append(theta)

@@ -31,10 +31,10 @@ STREAM_LABEL = 5  # noise on the targets: outputs in the place of neurons
 STREAM_PARAMETER = 6  # noise on the gradient: parameters in the place of neurons
 STREAM_CONNECT = 7  # DropConnect: input weights, row by row, in the place of neurons
 STREAM_SDE = 8  # Brownian increments of the stochastic modified equations
-STREAM_STEP_BACKWARD = 9  # masks of the backward pass, where it has masks of its own: as streams 0, 1, 3 and 4
-STREAM_SAMPLE_BACKWARD = 10
-STREAM_STEP_BACKWARD_NORMAL = 11
-STREAM_SAMPLE_BACKWARD_NORMAL = 12
+STREAM_STEP_FORWARD = 9  # masks of the forward pass, where it has masks of its own: as streams 0, 1, 3 and 4
+STREAM_SAMPLE_FORWARD = 10
+STREAM_STEP_FORWARD_NORMAL = 11
+STREAM_SAMPLE_FORWARD_NORMAL = 12
 
 MAX_WIDTH = 1 << 30  # blocks of four neurons, numbered by 28 bits
 MAX_STEPS = 1 << 32
@@ -111,19 +111,19 @@ def normals(stream: int, count: int, sample, step, member, seed: int) -> NDArray
 
 
 def masks(
-    *, seed: int, member, step, width: int, keep_prob, samples: int | None = None, backward: bool = False
+    *, seed: int, member, step, width: int, keep_prob, samples: int | None = None, own: bool = False
 ) -> NDArray[np.bool_]:
-    """The masks that every backend uses: True where a neuron is kept; `backward`: those of the backward pass alone.
+    """The masks that every backend uses: True where a neuron is kept; `own`: of a forward pass alone.
 
     `member` and `step` are numbers or arrays that broadcast; `keep_prob` is a number or has their shape.
     Returns shape (..., width) for step masks (`samples=None`), else (..., samples, width).
     """
     threshold = keep_threshold(keep_prob)[..., None]
     if samples is None:
-        stream = STREAM_STEP_BACKWARD if backward else STREAM_STEP_MASK
+        stream = STREAM_STEP_FORWARD if own else STREAM_STEP_MASK
         return words(stream, width, 0, step, member, seed) <= threshold
     step, member = np.asarray(step)[..., None], np.asarray(member)[..., None]
-    stream = STREAM_SAMPLE_BACKWARD if backward else STREAM_SAMPLE_MASK
+    stream = STREAM_SAMPLE_FORWARD if own else STREAM_SAMPLE_MASK
     return words(stream, width, np.arange(samples), step, member, seed) <= threshold[..., None]
 
 

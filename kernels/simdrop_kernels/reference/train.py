@@ -186,17 +186,17 @@ def placed_factors(step: Step, ensemble: Ensemble, **drawn_by: Any) -> tuple[Arr
     if place == "both":
         return factor, None
     if place == "independent":
-        return factor, dropout_factor(step, ensemble, **drawn_by, backward=True)
+        return dropout_factor(step, ensemble, **drawn_by, own=True), factor
     ones = np.ones_like(factor)
     return (factor, ones) if place == "forward" else (ones, factor)
 
 
 def dropout_factor(
-    step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int, backward: bool = False
+    step: Step, ensemble: Ensemble, *, samples: int, width: int, seed: int, number: int, own: bool = False
 ) -> Array:
     """The factors s (M, 1, m) of step masks or (M, B, m) of sample masks under mask `number`; 1 for "risk".
 
-    backward: those of the backward pass, where it has masks of its own
+    own: those of the forward pass, where it has masks of its own
     """
     real, keep_prob = ensemble.theta.dtype.type, ensemble.keep_prob
     members = len(ensemble.theta)
@@ -205,8 +205,8 @@ def dropout_factor(
     per_sample = step.network.mask == "sample"
     if step.noise.gaussian:
         both = rng.STREAM_SAMPLE_NORMAL if per_sample else rng.STREAM_STEP_NORMAL
-        alone = rng.STREAM_SAMPLE_BACKWARD_NORMAL if per_sample else rng.STREAM_STEP_BACKWARD_NORMAL
-        stream = alone if backward else both
+        alone = rng.STREAM_SAMPLE_FORWARD_NORMAL if per_sample else rng.STREAM_STEP_FORWARD_NORMAL
+        stream = alone if own else both
         position = np.arange(samples if per_sample else 1)
         drawn = rng.normals(stream, width, position, number, ensemble.member[:, None], seed)
         deviation = np.sqrt((1 - keep_prob) / keep_prob)[:, None, None]
@@ -218,7 +218,7 @@ def dropout_factor(
         width=width,
         keep_prob=keep_prob,
         samples=samples if per_sample else None,
-        backward=backward,
+        own=own,
     ).reshape(members, -1, width)
     return np.where(kept, (1 / keep_prob).astype(real)[:, None, None], real(0))
 

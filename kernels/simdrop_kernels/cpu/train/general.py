@@ -34,10 +34,10 @@ _STEP_MASK = np.uint64(rng.STREAM_STEP_MASK << 28)
 _SAMPLE_MASK = np.uint64(rng.STREAM_SAMPLE_MASK << 28)
 _STEP_NORMAL = np.uint64(rng.STREAM_STEP_NORMAL << 28)
 _SAMPLE_NORMAL = np.uint64(rng.STREAM_SAMPLE_NORMAL << 28)
-_STEP_BACKWARD = np.uint64(rng.STREAM_STEP_BACKWARD << 28)
-_SAMPLE_BACKWARD = np.uint64(rng.STREAM_SAMPLE_BACKWARD << 28)
-_STEP_BACKWARD_NORMAL = np.uint64(rng.STREAM_STEP_BACKWARD_NORMAL << 28)
-_SAMPLE_BACKWARD_NORMAL = np.uint64(rng.STREAM_SAMPLE_BACKWARD_NORMAL << 28)
+_STEP_FORWARD = np.uint64(rng.STREAM_STEP_FORWARD << 28)
+_SAMPLE_FORWARD = np.uint64(rng.STREAM_SAMPLE_FORWARD << 28)
+_STEP_FORWARD_NORMAL = np.uint64(rng.STREAM_STEP_FORWARD_NORMAL << 28)
+_SAMPLE_FORWARD_NORMAL = np.uint64(rng.STREAM_SAMPLE_FORWARD_NORMAL << 28)
 _LABEL = np.uint64(rng.STREAM_LABEL << 28)
 _PARAMETER = np.uint64(rng.STREAM_PARAMETER << 28)
 _CONNECT = np.uint64(rng.STREAM_CONNECT << 28)
@@ -50,7 +50,7 @@ class Knobs(NamedTuple):
     gaussian: bool
     masked: bool  # dropout at all
     placed: bool  # other factors in the backward pass than in the forward pass
-    independent: bool  # drawn for it
+    independent: bool  # those of the forward pass being drawn for it
     on_update: bool  # instead of the forward pass
     averaged: bool  # R_1 in the place of masks
     masks: int
@@ -202,18 +202,18 @@ def drop_inputs(room, w, knobs, number, member, key):
 
 
 @inlined
-def draw_factors(room, factors, knobs, chances, number, member, key, backward):
+def draw_factors(room, factors, knobs, chances, number, member, key, own):
     """Fill factors (B, m) of dropout mask `number`, the same in all rows for step masks.
 
-    backward: those of the backward pass, where it has masks of its own
+    own: those of the forward pass, where it has masks of its own
     """
     real = room.h.dtype.type
     samples, width = factors.shape
     rows = samples if knobs.sample else 1
     if knobs.gaussian:
         stream = _SAMPLE_NORMAL if knobs.sample else _STEP_NORMAL
-        if backward:
-            stream = _SAMPLE_BACKWARD_NORMAL if knobs.sample else _STEP_BACKWARD_NORMAL
+        if own:
+            stream = _SAMPLE_FORWARD_NORMAL if knobs.sample else _STEP_FORWARD_NORMAL
         columns = draw_normals(
             room.normal, room.drawn, room.words, room.lanes, rows, width, stream, number, member, key
         )
@@ -223,8 +223,8 @@ def draw_factors(room, factors, knobs, chances, number, member, key, backward):
     else:
         threshold, factor = chances.threshold, chances.factor
         stream = _SAMPLE_MASK if knobs.sample else _STEP_MASK
-        if backward:
-            stream = _SAMPLE_BACKWARD if knobs.sample else _STEP_BACKWARD
+        if own:
+            stream = _SAMPLE_FORWARD if knobs.sample else _STEP_FORWARD
         columns = draw_rows(room.drawn, room.words, room.lanes, rows, width, stream, number, member, key)
         for i in range(rows):
             for j in range(width):
@@ -237,14 +237,13 @@ def draw_factors(room, factors, knobs, chances, number, member, key, backward):
 @leaf
 def place_factors(room, knobs, chances, number, member, key):
     """The factors of forward and backward pass where they differ; those of dropout are in the room."""
-    if knobs.independent:
-        draw_factors(room, room.backward, knobs, chances, number, member, key, True)
-        return
-    one = room.h.dtype.type(1)
+    one, on_update = room.h.dtype.type(1), knobs.on_update or knobs.independent
     for i in range(room.factors.shape[0]):
         for j in range(room.factors.shape[1]):
-            room.backward[i, j] = room.factors[i, j] if knobs.on_update else one
-            room.factors[i, j] = one if knobs.on_update else room.factors[i, j]
+            room.backward[i, j] = room.factors[i, j] if on_update else one
+            room.factors[i, j] = one if on_update else room.factors[i, j]
+    if knobs.independent:
+        draw_factors(room, room.factors, knobs, chances, number, member, key, True)
 
 
 @leaf
