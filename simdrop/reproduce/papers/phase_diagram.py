@@ -169,8 +169,8 @@ EXPERIMENT = Experiment(
     source="arXiv:2510.07554, figure 2",
     place=(4, 1),
     shows="at lr of the order of the width, wide networks under dropout follow the masks on the update alone",
-    minutes=1.5,
-    full_minutes=6.0,
+    minutes=0.8,
+    full_minutes=2.5,
     run=run,
     draw=draw,
 )
