@@ -27,7 +27,7 @@ def test_the_full_mode_covers_every_axis_for_both_masks() -> None:
 def test_rows_say_what_was_measured() -> None:
     found = benchmark(backends=["numpy"], repeats=3, seconds=0.001, threads=1)
     summary = found.summary
-    assert {row["axis"] for row in summary["rows"]} == {"width", "keep_prob", "threads"}
+    assert {row["axis"] for row in summary["rows"]} == {"network", "width", "keep_prob", "threads"}
     for row in summary["rows"]:
         assert 0 < row["least"] <= row["updates_per_second"] <= row["largest"]
     assert summary["roofline"][0]["multiply_adds"] > 1e8

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 COLORS = {"native": "#0072B2", "numba": "#E69F00", "cuda": "#009E73", "numpy": "#999999"}
 LINES = {"step": "-", "sample": "--"}
 MARKERS = {"native": "o", "numba": "s", "cuda": "^", "numpy": "D"}
+#: axes whose values have no order
+CATEGORIES = ("mask", "dtype", "network")
 LABELS = {
+    "network": "samples n, width m",
     "width": "width m",
     "samples": "samples n",
     "inputs": "inputs d",
@@ -62,17 +65,17 @@ def _panel(panel: Axes, axis: str, rows: list[dict[str, Any]]) -> None:
             rates,
             yerr=spread,
             color=COLORS.get(backend, "#CC79A7"),
-            ls="none" if axis in ("mask", "dtype") else LINES[mask],
+            ls="none" if axis in CATEGORIES else LINES[mask],
             marker=MARKERS.get(backend, "v"),
             ms=4,
             lw=1.4,
             capsize=2,
-            label=backend if axis in ("mask", "dtype") else f"{backend}, {mask} masks",
+            label=backend if axis in CATEGORIES else f"{backend}, {mask} masks",
         )
     panel.set(xlabel=LABELS[axis], ylabel=r"10$^9$ updates / s", yscale="log")
     if axis in ("width", "samples", "inputs", "members"):
         panel.set_xscale("log")
     elif axis == "threads":
         panel.set_xticks(sorted({row["threads"] for row in rows}))
-    elif axis in ("mask", "dtype"):
-        panel.margins(x=0.4)
+    elif axis in CATEGORIES:
+        panel.margins(x=0.1 if axis == "network" else 0.4)

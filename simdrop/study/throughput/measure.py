@@ -56,14 +56,22 @@ class Point:
         """Neuron·sample updates of `steps` steps."""
         return float(self.members) * self.width * self.samples * steps
 
+    @property
+    def network(self) -> tuple[int, int]:
+        """Samples and width, which small networks vary together."""
+        return self.samples, self.width
+
     def feasible(self) -> bool:
         """Whether the backend holds this in memory: NumPy's intermediate arrays cover all members."""
         return self.backend != "numpy" or 4 * self.members * self.width * self.samples * 8 < NUMPY_BYTES
 
 
+#: samples and widths of small networks, at which theory is validated
+SMALL = ((4, 5), (4, 16), (8, 8), (8, 32), (15, 50), (32, 8))
 #: axis -> its values, in the quick and in the full mode; the rest as in Point
-QUICK: dict[str, Sequence[Any]] = {"width": (32, 128, 1000), "keep_prob": (0.5, 0.9)}
+QUICK: dict[str, Sequence[Any]] = {"network": SMALL, "width": (32, 128, 1000), "keep_prob": (0.5, 0.9)}
 FULL: dict[str, Sequence[Any]] = {
+    "network": SMALL,
     "width": (16, 32, 64, 128, 256, 1000, 4096),
     "samples": (8, 32, 128, 1024),
     "inputs": (1, 8, 64, 784),
@@ -82,12 +90,18 @@ def points(backends: Sequence[str], *, full: bool, threads: int) -> dict[str, li
     for axis, values in axes.items():
         masks = ("step", "sample") if full and axis not in ("mask", "dtype") else ("step",)
         found[axis] = [
-            _sized(replace(Point(backend=backend, threads=threads, mask=mask), **{axis: value}), axis)
+            _sized(_at(Point(backend=backend, threads=threads, mask=mask), axis, value), axis)
             for backend in backends
             for mask in masks
             for value in values
         ]
     return found
+
+
+def _at(point: Point, axis: str, value: Any) -> Point:
+    """`point` with another value on an axis."""
+    known = zip(("samples", "width"), value, strict=True) if axis == "network" else [(axis, value)]
+    return replace(point, **dict(known))
 
 
 def _sized(point: Point, axis: str) -> Point:
@@ -251,7 +265,9 @@ def benchmark(
         try:
             for axis, group in axes.items():
                 runnable = [point for point in group if point.feasible()]
-                skipped += [asdict(point) | {"axis": axis} for point in group if not point.feasible()]
+                skipped += [
+                    asdict(point) | {"network": point.network, "axis": axis} for point in group if not point.feasible()
+                ]
                 for one in {(point.dtype, point.threads) for point in runnable} - set(roofs):
                     roofs[one] = peak_multiply_adds(np.dtype(one[0]), one[1])
                 for point, rates in _timed(runnable, repeats, seconds):
@@ -280,9 +296,10 @@ def _row(axis: str, point: Point, rates: list[float], roof: float) -> dict[str, 
     network = Network(mask=point.mask)  # type: ignore[arg-type]
     operations = count and count(network, np.dtype(point.dtype), point.inputs + 1, point.outputs)
     median = statistics.median(rates)
-    # Under step masks only the kept neurons cost anything.
+    # Under step masks only the kept neurons have to be computed.
     share = point.keep_prob if point.mask == "step" else 1.0
     return asdict(point) | {
+        "network": f"{point.samples}, {point.width}",
         "axis": axis,
         "updates_per_second": median,
         "least": min(rates),
