@@ -11,6 +11,7 @@ from ..output.progress import Bars
 from ..settings import defaults
 from ..settings.fields import (
     ABOUT_RISK_LIMIT,
+    ABOUT_TEST,
     MEMBERS,
     POINTS,
     RISK_LIMIT,
@@ -24,7 +25,7 @@ from ..settings.fields import (
     in_training,
     risk_limit_of,
 )
-from ..settings.problem import ProblemSettings, problem_of, start_of
+from ..settings.problem import ProblemSettings, problem_of, start_of, test_of
 from .common import FAILED, keeping, warnings_as_lines, with_settings
 from .flags import Command
 
@@ -56,6 +57,7 @@ class CompareSettings(ProblemSettings):
         bounds=MEMBERS,
     )
     seed: int = in_training(0, "seed of the masks", bounds=SEED)
+    test: str | None = in_training(None, ABOUT_TEST)
     kinds: tuple[str, ...] = in_comparison(
         (),
         "prediction to hold against the ensemble; repeat for several, by default the first three",
@@ -157,6 +159,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
         grid=settings.grid,
         groups=settings.groups,
         risk_limit=risk_limit_of(settings.risk_limit),
+        test=test_of(settings, settings.test),
         backend=settings.backend,
         dtype=settings.dtype,
         threads=settings.threads,

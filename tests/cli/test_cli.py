@@ -41,6 +41,37 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
+def test_compare_measures_a_test_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = np.random.default_rng(0)
+    x, y = drawn.standard_normal((9, 2)), drawn.standard_normal(9)
+    np.savez(tmp_path / "train.npz", x=x[:5], y=y[:5])
+    np.savez(tmp_path / "test.npz", x=x[5:], y=y[5:])
+    given = [
+        "--data",
+        tmp_path / "train.npz",
+        "--test",
+        tmp_path / "test.npz",
+        "--keep-prob",
+        "0.7",
+        "--output-scale",
+        "1",
+    ]
+    assert run("compare", *QUICK, *given, "--standardize", "--out", tmp_path / "out") == 0
+    scaled = (x - x[:5].mean(axis=0)) / x[:5].std(axis=0)
+    problem = simdrop.Problem(scaled[:5], y[:5], width=5, keep_prob=0.7)
+    test = scaled[5:], y[5:]
+    found = simdrop.compare(problem, lr=0.01, steps=20, members=12, record=4, test=test, backend="numpy")
+    runs = load(tmp_path / "out" / "results.zarr")
+    np.testing.assert_allclose(runs["test_risk"], found.runs["test_risk"], rtol=1e-12)
+    held = json.loads((tmp_path / "out" / "summary.json").read_text())["test"]
+    last = runs["test_risk"].values[-1]
+    assert held["test_risk"]["mean"] == pytest.approx(last.mean(), rel=1e-12)
+    assert held["test_risk"]["error"] == pytest.approx(last.std(ddof=1) / np.sqrt(12), rel=1e-9)
+    assert "means over the networks at the end: risk " in capsys.readouterr().out
+    assert run("compare", *QUICK, "--test", tmp_path / "test.npz", "--out", tmp_path / "other") == 2
+    assert "test x: points must have 1 column like the data, got 2" in capsys.readouterr().err
+
+
 def test_compare_prints_a_table_and_leaves_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", *QUICK, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr()

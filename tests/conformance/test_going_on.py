@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from conformance import space
+from conformance.pairwise import Configuration
 
 import simdrop
 from simdrop_kernels import registry
@@ -16,7 +17,7 @@ HALF = space.STEPS // 2
 RECORDED = {name for options in space.RECORDINGS.values() for name in options}
 
 
-def _differs(chosen: space.Configuration, backend: str) -> str | None:
+def _differs(chosen: Configuration, backend: str) -> str | None:
     """What differs, with the configuration, or None; compared to the bit."""
     problem, options = space.call(chosen)
     given: dict[str, Any] = {name: value for name, value in options.items() if name not in RECORDED}

@@ -101,6 +101,7 @@ def compare(
     grid: int | ArrayLike | None = None,
     groups: int | None = None,
     risk_limit: float | None = RISK_LIMIT,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
     backend: str = BACKEND,
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
@@ -117,7 +118,7 @@ def compare(
         Data, network and dropout.
     theta0 : array_like, shape (P,), optional
         Start of all members; by default a draw of `problem.init()`.
-    lr, steps, members, seed, record, spacing, risk_limit, backend, dtype, threads, memory
+    lr, steps, members, seed, record, spacing, risk_limit, test, backend, dtype, threads, memory
         As in `simulate`, with one learning rate for all members.
     kinds : sequence of str
         The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
@@ -172,6 +173,7 @@ def compare(
         grid=grid,
         groups=groups,
         risk_limit=risk_limit,
+        test=test,
         backend=backend,
         dtype=dtype,
         threads=threads,

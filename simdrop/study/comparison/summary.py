@@ -79,8 +79,23 @@ def summarize(
         "versions": provenance.versions(),
         "machine": provenance.machine(),
     }
+    if "test_risk_mean" in runs:
+        about["test"] = _at_end(runs)
     about["verdict"] = _verdict(about, squared, spans)
     return about
+
+
+def _at_end(runs: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Means over members at the end, with standard errors, on the data and on the test set."""
+    names = [name for name in ("risk", "test_risk", "accuracy", "test_accuracy") if f"{name}_mean" in runs]
+    root_of_members = np.sqrt(float(runs["alive"].values[-1]))
+    return {
+        name: {
+            "mean": float(runs[f"{name}_mean"].values[-1]),
+            "error": float(runs[f"{name}_std"].values[-1] / root_of_members),
+        }
+        for name in names
+    }
 
 
 def _add_own_noise(quantities: dict[str, Any], distances: xr.Dataset, spans: dict[str, Array]) -> None:

@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from ...checks.words import counted
-from ...output.numbers import percent
+from ...output.numbers import percent, plus_minus
 from ..predictions import FLOWS, PREDICTIONS
 from .summary import distance_text
 
@@ -57,8 +57,16 @@ def table(summary: dict[str, Any]) -> str:
     lines += textwrap.wrap(" ".join(one.sentence for one in others), COLUMNS)
     if any(one.equation for one in others):
         lines += _OWN.splitlines()
+    if "test" in summary:
+        lines += ["", "means over the networks at the end: " + _on_test(summary["test"])]
     lines += ["", *(f"- {sentence}" for sentence in summary["verdict"])]
     return "\n".join(lines)
+
+
+def _on_test(means: dict[str, dict[str, float]]) -> str:
+    """Risk, and accuracy where there are classes, on the data and on the test set."""
+    words = {"risk": "risk", "test_risk": "test risk", "accuracy": "accuracy", "test_accuracy": "test accuracy"}
+    return ", ".join(f"{words[name]} {plus_minus(found['mean'], found['error'])}" for name, found in means.items())
 
 
 def _row(title: str, cells: list[str]) -> str:
