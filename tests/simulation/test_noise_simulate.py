@@ -205,11 +205,8 @@ def test_numba_agrees_with_numpy_in_single_precision(step: Any, shape: Any) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("optimizer", "activation"), [("momentum", "relu"), ("adam", "gelu")]
-)  # a minute for each kernel
-def test_numba_agrees_for_other_optimizers_and_activations(optimizer: Any, activation: Any) -> None:
-    step = steps.make(optimizer=optimizer, activation=activation, masks=2, law="gaussian", label=0.1, train="input")
+def test_numba_agrees_for_another_optimizer_and_activation() -> None:  # a minute to compile
+    step = steps.make(optimizer="adam", activation="gelu", masks=2, law="gaussian", label=0.1, train="input")
     _agree(step, WIDE)
 
 
