@@ -27,7 +27,7 @@ _HOMES = {
     "simulate": "simdrop.simulation.simulate",
     "sme": "simdrop.simulation.sme",
 }
-_MODULES = ("activations", "data", "errors", "reproduce", "scale", "study", "theory")
+_MODULES = ("activations", "data", "errors", "reproduce", "scale", "schedule", "study", "theory")
 
 #: modules that had another name while this version was made -> where what they held is now
 _FORMERLY = {

@@ -74,6 +74,7 @@ def of_problem(problem: Problem) -> dict[str, Any]:
         "output_scale": problem.scale,
         "train": problem.train,
         "loss": problem.loss,
+        "weight_decay": problem.weight_decay,
         "n_samples": problem.n_samples,
         "n_outputs": problem.n_outputs,
         "data_sha256": fingerprint(problem.x, problem.y),
@@ -83,4 +84,5 @@ def of_problem(problem: Problem) -> dict[str, Any]:
 def of_noise(noise: Noise, problem: Problem) -> dict[str, Any]:
     """The noise of a step, a batch of all samples told as their number."""
     told = asdict(noise)
+    told["batches"] = told.pop("order")  # the order of an equation is another one
     return told | {"replace": int(noise.replace), "batch_size": noise.batch_size or problem.n_samples}

@@ -15,7 +15,7 @@ PACKAGES = {"simdrop": ROOT / "simdrop", "simdrop_kernels": ROOT / "kernels" / "
 FLOORS = [
     {"errors", "version"},
     {"checks", "discovery"},
-    {"activations"},
+    {"activations", "schedule"},
     {"problem", "data"},
     {"provenance", "output"},
     {"settings"},

@@ -22,14 +22,16 @@ MODULES = (
     "simdrop.errors",
     "simdrop.reproduce",
     "simdrop.scale",
+    "simdrop.schedule",
     "simdrop.study",
     "simdrop.theory",
 )
 #: what has a runnable example
 WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init",
-    "Problem.predict", "compare", "flow", "masks", "simulate", "sme", "data.load",
-    "scale.design", "theory.Quadratic", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
+    "Problem.predict", "compare", "flow", "masks", "simulate", "sme", "data.load", "scale.design", "schedule.cosine",
+    "schedule.exponential", "schedule.of_steps", "schedule.parse", "schedule.piecewise", "schedule.power",
+    "schedule.warmup", "theory.Quadratic", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
     "theory.hessian_product", "theory.hessian_trace", "theory.linear_moments", "theory.loss", "theory.mean_gradient",
     "theory.noise_covariance", "theory.r1", "theory.r2", "theory.risk", "theory.second_moment",
 )  # fmt: skip

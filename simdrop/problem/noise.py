@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simdrop_kernels.contract import noise as contract
-from simdrop_kernels.contract.noise import LAWS, PARTS, PLACES
+from simdrop_kernels.contract.noise import LAWS, ORDERS, PARTS, PLACES
 from simdrop_kernels.mathematics.network.dropconnect import MAX_INPUTS
 
 from ..checks.numbers import check_count, check_flag, check_number
@@ -30,6 +30,10 @@ class Noise(contract.Noise):
         Samples of the minibatch of a step; all samples by default.
     replace : bool
         Whether minibatches are drawn with replacement.
+    order : {"independent", "epochs"}
+        "independent" draws a minibatch at every step anew. With "epochs" every sample comes once in n / batch_size
+        steps, in an order that is drawn anew for each member and epoch; batch_size must divide n. Theory refuses it:
+        the noise of the steps of an epoch is correlated.
     label : float
         Standard deviation of independent normal noise on every target, drawn at every step.
     parameter : float
@@ -77,6 +81,7 @@ class Noise(contract.Noise):
             "place": check_choice("place", self.place, PLACES),
             "batch_size": None if self.batch_size is None else check_count("batch_size", self.batch_size),
             "replace": check_flag("replace", self.replace),
+            "order": check_choice("order", self.order, ORDERS),
             "label": check_number("label", self.label, least=0, what="a standard deviation"),
             "parameter": check_number("parameter", self.parameter, least=0, what="a standard deviation"),
             "connect": check_number("connect", self.connect),
@@ -112,7 +117,35 @@ class Noise(contract.Noise):
         if self.connect < 1 and self.part != "both":
             check_connect(problem, self, f"part {self.part!r} needs the mean over DropConnect's masks")
         batch_size = check_batch(problem, self.batch_size, replace=self.replace)
-        return self if batch_size == self.batch_size else replace(self, batch_size=batch_size)
+        checked = self if batch_size == self.batch_size else replace(self, batch_size=batch_size)
+        return checked._check_epochs(problem) if self.order == "epochs" else checked
+
+    def _check_epochs(self, problem: Problem) -> Noise:
+        """This noise, whose minibatches go through epochs; raises InvalidInput."""
+        if self.replace:
+            raise InvalidInput("order='epochs' has every sample once: leave out replace=True")
+        if self.batch_size is None:
+            raise InvalidInput(
+                f"order='epochs' needs a batch_size below the {counted(problem.n_samples, 'sample')}: with all of them"
+                " a step is an epoch"
+            )
+        if problem.n_samples % self.batch_size:
+            fits = [b for b in range(1, problem.n_samples + 1) if problem.n_samples % b == 0]
+            near = min(fits, key=lambda b: abs(b - self.batch_size))  # type: ignore[operator]
+            raise InvalidInput(
+                f"order='epochs' needs a batch_size that divides the {counted(problem.n_samples, 'sample')}, so that"
+                f" all steps have as many: {near}, say, got {self.batch_size}"
+            )
+        return self
+
+
+def refuse_epochs(noise: contract.Noise) -> None:
+    """Raise InvalidInput where theory cannot have this order of minibatches."""
+    if noise.order == "epochs":
+        raise InvalidInput(
+            "order='epochs' is for simulation: the minibatches of an epoch have no sample twice, so that the noise of"
+            " its steps is correlated, and theory takes that of different steps for independent"
+        )
 
 
 def check_batch(problem: Problem, batch_size: int | None, *, replace: bool) -> int | None:

@@ -73,6 +73,9 @@ class Problem(Exchange):
         ℓ(f, y) of one sample: ½ |f - y|²; log(1 + exp f) - y f for one output and targets 0 or 1; log Σ_o exp f_o - f_y
         for c classes; ½ |softmax(f) - y|² for c classes, what the papers' code trains. Classes are given by their
         numbers 0, 1, ..., shape (n,), or by rows with a 1 in the column of their class, shape (n, c); y holds the rows.
+    weight_decay : float
+        λ of (λ/2) |θ|², summed over the trained parameters, in every objective, and so in its gradient, its Hessian,
+        R_2, flows and stochastic equations. `risk` and R_S are reported without it.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class Problem(Exchange):
     output_scale: float | str = field(default=OUTPUT_SCALE, kw_only=True)
     train: Train = field(default="both", kw_only=True)
     loss: LossName = field(default="squared", kw_only=True)
+    weight_decay: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
@@ -128,6 +132,7 @@ class Problem(Exchange):
         check_choice("train", self.train, TRAINS)
         object.__setattr__(self, "bias", check_flag("bias", self.bias))
         object.__setattr__(self, "output_scale", _output_scale(self.output_scale))
+        object.__setattr__(self, "weight_decay", check_number("weight_decay", self.weight_decay, least=0))
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Raises InvalidInput in a process that lacks the activation of a problem that came from another."""
@@ -172,9 +177,14 @@ class Problem(Exchange):
 
     @property
     def network(self) -> Network:
-        """The network with its dropout mask and its loss, as kernels take them."""
+        """The network with its dropout mask, its loss and weight decay, as kernels take them."""
         return Network(
-            activation=self.activation, mask=self.mask, output_scale=self.scale, train=self.train, loss=self.loss
+            activation=self.activation,
+            mask=self.mask,
+            output_scale=self.scale,
+            train=self.train,
+            loss=self.loss,
+            weight_decay=self.weight_decay,
         )
 
     @property

@@ -44,12 +44,12 @@ def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
 
 def _times(plan: TrainingPlan, steps: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """The times of steps; None where they differ between members."""
-    lr, begun = plan.settings.lr, plan.begun
-    if (lr != lr[0]).any():
+    settings, begun, svag = plan.settings, plan.begun, plan.step.svag or 1
+    times = settings.times(steps)
+    at_start = settings.times(np.array([0 if begun is None else begun.step]))
+    if times is None or at_start is None:
         return None
-    first = 0 if begun is None else begun.step
-    times = lr[0] * np.append(steps, first) / (plan.step.svag or 1)
-    return shifted(times[:-1], begun, float(times[-1]))
+    return shifted(times / svag, begun, float(at_start[0] / svag))
 
 
 def state(plan: TrainingPlan, step: int) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def state(plan: TrainingPlan, step: int) -> dict[str, Any]:
         **of_step(settings, plan.step),
         "objective": {str(phase.first): phase.step.objective for phase in plan.phases},
         "penalty": plan.step.penalty,
+        "schedule": None if settings.schedule is None else str(settings.schedule),
         "seed": settings.seed,
         "per_member": list(settings.per_member),
         "theta0_sha256": _start(plan),
@@ -103,6 +104,7 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **of_problem(problem),
         **per_member,
+        **({} if settings.schedule is None else {"lr": str(settings.schedule)}),
         "steps": settings.steps,
         "members": settings.members,
         "seed": _seed(settings.seeds),
@@ -112,7 +114,7 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "objective": describe({phase.first: phase.step.objective for phase in plan.phases}),
         "penalty": step.penalty,
         "optimizer": step.optimizer.name,
-        **asdict(step.optimizer),
+        **{name: int(value) if isinstance(value, bool) else value for name, value in asdict(step.optimizer).items()},
         **of_noise(step.noise, problem),
         "svag": step.svag,
         "risk_limit": plan.wanted.risk_limit_told,
@@ -161,7 +163,8 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
     if plan.begun is not None:
         members += ", from sha256 " + fingerprint(plan.begun.theta, plan.begun.moments)
-    return everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
+    found = everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
+    return found if settings.schedule is None else found | {"schedule": settings.schedule.fingerprint()}
 
 
 def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
@@ -171,6 +174,9 @@ def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
     on `kept`.
     """
     numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
+    if settings.schedule is not None:
+        data = _with_rates(settings, data)
+        del numbers["lr"]
     for name, values in numbers.items():
         if name in settings.per_member:
             data = data.assign_coords({name: ("member", np.array(values))})
@@ -182,4 +188,17 @@ def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
         for name in ("theta_mean", "group_theta_mean"):
             if name in data:
                 data[name].attrs["keep_prob"] = PER_MEMBER
+    return data
+
+
+def _with_rates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
+    """The results with the learning rates that the step of each record time has, the last one's those of the end."""
+    assert settings.schedule is not None
+    steps = np.minimum(data["step"].values, settings.steps - 1)
+    rates = np.concatenate([settings.schedule.rates(int(step), int(step) + 1) for step in steps], axis=1)  # (1 or M, T)
+    if "lr" not in settings.per_member:
+        return data.assign_coords(lr=("time", rates[0]))
+    data = data.assign_coords(lr=(("time", "member"), rates.T))
+    if "kept" in data.coords:
+        data = data.assign_coords(kept_lr=(("time", "kept"), rates.T[:, data["kept"].values]))
     return data

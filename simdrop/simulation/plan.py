@@ -54,7 +54,7 @@ class TrainingPlan:
 
     @classmethod
     def check(
-        cls, problem: Problem, theta0: Any, *, lr: ArrayLike, steps: int, members: int | None = None,
+        cls, problem: Problem, theta0: Any, *, lr: Any, steps: int, members: int | None = None,
         seed: int | ArrayLike = 0, keep_prob: ArrayLike | None = None, numbers: ArrayLike | None = None,
         dtype: str = DTYPE, backend: str = BACKEND, threads: int | None = None, memory: int = MEMORY,
         block_size: int | None = None, record: int | ArrayLike = RECORD, spacing: str = SPACING,
@@ -78,6 +78,7 @@ class TrainingPlan:
         if begun is not None:
             refuse_other(begun, settings, first)
             settings = dataclasses.replace(settings, theta0=begun.theta)  # type: ignore[arg-type]  # in the run's dtype
+        first = dataclasses.replace(first, scheduled=settings.schedule is not None)
         wanted = Wanted.check(
             problem, members=settings.members, steps=record_steps(settings.steps, record, spacing, done),
             keep_theta=keep_theta, grid=grid, covariance=covariance, norms=norms, quantiles=quantiles, groups=groups,

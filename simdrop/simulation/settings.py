@@ -19,7 +19,6 @@ from .. import provenance
 from ..checks.labels import check_same
 from ..checks.numbers import (
     check_count,
-    check_finite,
     check_flag,
     check_keep_prob,
     check_number,
@@ -30,12 +29,17 @@ from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_batch
+from ..schedule.base import Schedule
+from ..schedule.given import check_rates
 from .objective import check_objective, check_penalty
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The checked numbers of a run; lr, keep_prob and seeds have shape (members,), theta0 (P,) or (members, P)."""
+    """The checked numbers of a run; lr, keep_prob and seeds have shape (members,), theta0 (P,) or (members, P).
+
+    schedule: learning rates that change from step to step, lr then being those of step 0; None where they do not
+    """
 
     theta0: NDArray[np.float64]
     lr: NDArray[np.float64]
@@ -44,6 +48,7 @@ class Settings:
     steps: int
     members: int
     dtype: np.dtype
+    schedule: Schedule | None = None
     numbers: NDArray[np.uint64] | None = None  # (members,) that masks are drawn by, instead of 0, 1, ...
     per_member: tuple[str, ...] = ()  # what was given for each member
 
@@ -57,13 +62,19 @@ class Settings:
         """Seed of the first member. Kernels take this one; the other members' seeds are XORed into their numbers."""
         return int(self.seeds[0])
 
+    def times(self, steps: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The times (T,) at numbers of steps (T,), the sums of the learning rates before; None where members differ."""
+        if self.schedule is not None:
+            return None if self.schedule.members else self.schedule.times(steps)
+        return self.lr[0] * steps if (self.lr == self.lr[0]).all() else None
+
     @classmethod
     def check(
         cls,
         problem: Problem,
         *,
         theta0: ArrayLike,
-        lr: ArrayLike,
+        lr: Any,
         steps: int,
         members: int | None,
         seed: int | ArrayLike,
@@ -75,9 +86,9 @@ class Settings:
         labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
         check_same(labelled if getattr(theta0, "ndim", 0) < 2 else {"theta0": theta0} | labelled)
         theta0 = check_problem(problem).check_theta(theta0, "theta0")
-        lr = check_finite("lr", lr)
-        if not (lr > 0).all():
-            raise InvalidInput(f"lr must be positive, got {shown(lr if lr.ndim else lr.item())}")
+        rates = check_rates(lr)
+        schedule = rates if isinstance(rates, Schedule) else None
+        lr = rates if schedule is None else schedule.rates(0, 1)[slice(schedule.members) if schedule.members else 0, 0]
         kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
         seeds = check_seeds(seed)
         lengths = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
@@ -88,12 +99,16 @@ class Settings:
         members = check_count("members", members, most=1 << 32)
         for name, value in lengths.items():
             if value.ndim > 1 or value.shape not in ((), (members,)):
+                advice = "; learning rates of steps are simdrop.schedule.of_steps(...)" if name == "lr" else ""
                 raise InvalidInput(
                     f"{name} must be the same for all or given for {counted(members, 'member')}, got {value.shape}"
+                    f"{advice}"
                 )
         steps = check_count("steps", steps)
         if steps > MAX_STEPS:
             raise InvalidInput(f"steps must be at most 2**32, got {steps}")
+        if schedule is not None:
+            schedule.check(steps)
         with np.errstate(over="ignore"):
             duration = lr.max() * steps
         if not np.isfinite(duration):
@@ -107,17 +122,38 @@ class Settings:
             members=members,
             seeds=np.broadcast_to(seeds, members),
             dtype=np.dtype(dtype),
+            schedule=schedule,
             numbers=_check_numbers(numbers, members),
             per_member=tuple(name for name, value in lengths.items() if value.ndim),
         )
 
 
+#: what users of other libraries would call options that this one has elsewhere, or not at all
+_CLIPPING = (
+    "clip",
+    "clipnorm",
+    "clipvalue",
+    "clip_norm",
+    "clip_value",
+    "max_norm",
+    "global_clipnorm",
+    "gradient_clipping",
+)
+_DECAY = ("weight_decay", "l2", "decay", "weight_decay_rate")
+NO_CLIPPING = (
+    "gradients are not clipped: the mean of a clipped gradient over masks is the gradient of no loss that is known, so"
+    " that no theory here would hold; a smaller lr, or one that warms up, keeps steps small"
+)
+
+
 def checked_step(
     problem: Problem, steps: int, *, objective: str | Mapping[int, str] = "dropout", penalty: float | None = None,
-    optimizer: str = "sgd", optimizer_options: dict[str, float] | None = None, batch_size: int | None = None,
-    replace: bool = False, noise: Noise | None = None, svag: int | None = None,
+    optimizer: str = "sgd", optimizer_options: dict[str, float] | None = None, clip: None = None,
+    batch_size: int | None = None, replace: bool = False, noise: Noise | None = None, svag: int | None = None,
 ) -> tuple[dict[int, str], Step]:  # fmt: skip
     """The objective of every phase, and the step but for it. Raises InvalidInput."""
+    if clip is not None:
+        raise InvalidInput(f"clip={shown(clip)}: {NO_CLIPPING}")
     objectives = check_objective(objective, steps)
     step = _check_step(
         problem,
@@ -158,7 +194,7 @@ def _check_noise(
         )
     if "risk+r1+r2" in objectives.values() and noise.batch_size is not None:
         raise InvalidInput("objective 'risk+r1+r2' needs batch_size=None: R_2 is defined for the full batch")
-    minibatches = Noise(batch_size=noise.batch_size, replace=noise.replace)
+    minibatches = Noise(batch_size=noise.batch_size, replace=noise.replace, order=noise.order)
     others = sorted(set(objectives.values()) - {"dropout"})
     if others and noise != minibatches:
         raise InvalidInput(
@@ -177,9 +213,16 @@ def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimize
     kind = next(kind for name, kind in OPTIMIZERS.items() if name == optimizer)
     known = {field.name: field.metadata for field in dataclasses.fields(kind)}
     for name, value in options.items():
+        if name in _CLIPPING:
+            raise InvalidInput(f"{name}: {NO_CLIPPING}")
+        if name not in known and name in _DECAY:
+            raise InvalidInput(f"{name} belongs to the problem: Problem(..., weight_decay=...)")
         if name not in known:
             takes = ", ".join(known) or "none"
             raise InvalidInput(f"unknown optimizer option {shown(name)}: {optimizer} takes {takes}")
+        if known[name].get("flag"):
+            options[name] = check_flag(name, value)
+            continue
         upper = np.inf if known[name]["below"] is None else known[name]["below"]
         options[name] = check_number(name, value)
         if not 0 <= options[name] < upper:
@@ -206,6 +249,10 @@ def _check_step(
             raise InvalidInput(f"svag needs optimizer 'sgd', got {optimizer.name!r}: its steps are those of no other")
         if noise.part == "drift":
             raise InvalidInput("svag needs noise, but part 'drift' has none; a smaller lr takes smaller steps")
+        if noise.order == "epochs":
+            raise InvalidInput("svag weights two independent draws of a step: order='epochs' has none")
+    if getattr(optimizer, "decoupled", False) and not problem.weight_decay:
+        raise InvalidInput("decoupled=True is about weight decay: the problem has weight_decay=0")
     return Step(network=problem.network, noise=noise, optimizer=optimizer, penalty=penalty, svag=svag or 0)
 
 

@@ -14,6 +14,7 @@ from simdrop_kernels.contract.optimizers import OptimizerName
 
 from ..output.progress import Progress
 from ..problem import Noise, Problem
+from ..schedule import Schedule
 from ..settings.defaults import BACKEND, MEMORY, QUANTILES, RECORD, RISK_LIMIT
 from . import describe
 from .carry_out import CHECKPOINT_SECONDS, Output, carry_out
@@ -30,7 +31,7 @@ def simulate(
     problem: Problem,
     theta0: ArrayLike | xr.Dataset | str | os.PathLike[str],
     *,
-    lr: ArrayLike | None = None,
+    lr: ArrayLike | Mapping[int, ArrayLike] | Schedule | None = None,
     steps: int,
     members: int | None = None,
     seed: int | ArrayLike | None = None,
@@ -38,6 +39,7 @@ def simulate(
     penalty: float | None = None,
     optimizer: OptimizerName | None = None,
     optimizer_options: dict[str, float] | None = None,
+    clip: float | None = None,
     batch_size: int | None = None,
     replace: bool | None = None,
     noise: Noise | None = None,
@@ -82,8 +84,10 @@ def simulate(
     theta0 : array_like, shape (P,) or (members, P), or xarray.Dataset, or path
         Start, the same for all members or one for each; or the results of a run with `keep_state`, in memory, in a
         file, in a folder, or its checkpoint, to go on with: see Notes.
-    lr : float or array_like, shape (members,)
-        Learning rate ε > 0, one for all members or one for each. A run that goes on may leave it out.
+    lr : float, array_like of shape (members,), mapping or Schedule
+        Learning rate ε > 0, one for all members or one for each. {0: 0.1, 2000: 0.01} changes it at step 2000;
+        `simdrop.schedule` has decay by powers, cosines and exponentials, warm-up, and rates step by step. A run that
+        goes on may leave it out, but for rates that were given as arrays, and counts steps from the first start.
     steps : int
         Number of training steps, of a run that goes on that of further ones.
     members : int, optional
@@ -99,10 +103,14 @@ def simulate(
         "dropout"} trains R_drop from step 2000 on, and the state of the optimizer goes on.
     penalty : float, optional
         λ of objective "dropout+r2", 0 or more.
-    optimizer : {"sgd", "momentum", "adam"}
+    optimizer : {"sgd", "momentum", "nesterov", "adam"}
         Update rule, "sgd" by default, with the definitions of PyTorch.
     optimizer_options : dict, optional
-        `momentum` of "momentum" (0.9); `beta1`, `beta2` and `epsilon` of "adam" (0.9, 0.999, 1e-8).
+        `momentum` of "momentum" and "nesterov" (0.9); `beta1`, `beta2` and `epsilon` of "adam" (0.9, 0.999, 1e-8), and
+        `decoupled` (False), with which the problem's weight decay λ multiplies θ by 1 - lr λ in place of adding λ θ to
+        the gradient: AdamW.
+    clip : None
+        Gradients are not clipped: no theory is known for the mean of a clipped gradient over masks.
     batch_size : int, optional
         Samples of the minibatch of a step; all samples by default.
     replace : bool
@@ -230,7 +238,8 @@ def simulate(
         step (time)
             Record steps; 0 is the start.
         time (time)
-            lr · step, with SVAG lr · step / l; absent where lr differs between members.
+            lr · step, the sum of the learning rates of the steps before where they change, with SVAG divided by l;
+            absent where lr differs between members.
         member, param, quantile
             Numbers of members and parameters; levels of quantiles.
         param_i, param_j
@@ -240,7 +249,7 @@ def simulate(
         grid (point, input)
             The points of `grid`.
         lr, keep_prob
-            Numbers, or arrays over member where they were given for each.
+            Numbers, or arrays over member where they were given for each. A learning rate that changes has time too.
         seed (member)
             Where seeds were given for each member.
         kept_lr, kept_keep_prob, kept_seed (kept)
@@ -303,8 +312,8 @@ def simulate(
         "replace": replace, "noise": noise, "svag": svag, "dtype": dtype,
     })  # fmt: skip
     plan = TrainingPlan.check(
-        problem, theta0, begun=begun, **settled, steps=steps, backend=backend, threads=threads, memory=memory,
-        block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
+        problem, theta0, begun=begun, **settled, clip=clip, steps=steps, backend=backend, threads=threads,
+        memory=memory, block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
         covariance=covariance, norms=norms, quantiles=quantiles, groups=groups, risk_limit=risk_limit,
         keep_risk=keep_risk, test=test, observe=observe, stop=stop, keep_state=keep_state,
     )  # fmt: skip

@@ -17,6 +17,9 @@ from .plan import TrainingPlan
 from .run import look_here
 from .seen import Seen
 
+#: learning rates of members and steps that one call is handed at most
+_TABLE = 1 << 20
+
 
 class _Open(NamedTuple):
     """A session that is open, and what it trains."""
@@ -35,10 +38,11 @@ class Training:
         self.y = for_kernels(plan.problem.y, plan.settings.dtype)
         self.loss = find_loss(plan.problem.loss)
         self._open: _Open | None = None
+        self._first = 0  # number of the first member of the block
 
     def start(self, first: int, last: int) -> Ensemble:
         """See `run.Mover`."""
-        settings, step = self.plan.settings, self.plan.step
+        settings, step, self._first = self.plan.settings, self.plan.step, first
         theta0 = settings.theta0 if settings.theta0.ndim == 1 else settings.theta0[first:last]
         ensemble = Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.plan.problem.n_params)),
@@ -61,9 +65,24 @@ class Training:
         for phase, end in zip(self.plan.phases, ends, strict=True):
             start, stop = max(phase.first, first_step), min(end, first_step + steps)
             if start < stop:
-                self._session_of(phase, ensemble).advance(first_step=start, steps=stop - start)
+                self._advance(phase, ensemble, start, stop)
         if self._open is not None:
             self._open.session.wait()
+
+    def _advance(self, phase: Phase, ensemble: Ensemble, start: int, stop: int) -> None:
+        """Steps start, ..., stop - 1 of one phase, with a table of their learning rates where these change."""
+        schedule, svag = self.plan.settings.schedule, phase.step.svag or 1
+        session = self._session_of(phase, ensemble)
+        if schedule is None:
+            session.advance(first_step=start, steps=stop - start)
+            return
+        rows = slice(self._first, self._first + len(ensemble.theta))
+        at_once = max(1, _TABLE // len(ensemble.theta))
+        for first in range(start, stop, at_once):
+            last = min(first + at_once, stop)
+            rates = schedule.rates(first, last, rows) / svag
+            ensemble.rates = np.ascontiguousarray(np.broadcast_to(rates, (len(ensemble.theta), last - first)))
+            session.advance(first_step=first, steps=last - first)
 
     def _session_of(self, phase: Phase, ensemble: Ensemble) -> registry.Session:
         """The session that is open, or a new one where another phase or block begins."""

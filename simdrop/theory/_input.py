@@ -33,6 +33,11 @@ def network(problem: Problem) -> dict[str, Any]:
     return {"activation": problem.activation, "keep_prob": problem.keep_prob, "output_scale": problem.scale}
 
 
+def add_decay(problem: Problem, gradient: Array, theta: Array) -> Array:
+    """A gradient (..., P) with the λ θ of weight decay, of the trained parameters."""
+    return gradient + problem.weight_decay * problem.freeze(theta) if problem.weight_decay else gradient
+
+
 def check_thetas(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
     """theta as float64 of shape (..., P), of a problem; raises InvalidInput.
 

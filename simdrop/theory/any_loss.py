@@ -15,7 +15,7 @@ from simdrop_kernels.mathematics.network.any_loss import MOST_NEURONS
 from ..checks.words import check_choice
 from ..errors import InvalidInput
 from ..problem import Noise, Problem
-from ._input import Array
+from ._input import Array, add_decay
 
 How = Literal["exact", "second-order"]
 HOW: tuple[How, ...] = ("exact", "second-order")
@@ -54,12 +54,16 @@ def mean_risk(problem: Problem, theta: Array, noise: Noise, how: How) -> Array:
 
 
 def mean_gradient(problem: Problem, theta: Array, noise: Noise, how: How) -> Array:
-    """Its gradient (..., P), which is the mean gradient of a step; zero for parameters that are not trained."""
+    """Its gradient (..., P) and that of weight decay, which is the mean gradient of a step.
+
+    Zero for parameters that are not trained.
+    """
     known = {"keep_prob": problem.keep_prob, "how": way(problem, noise, how)}
     found = any_loss.mean_gradient(problem.network, problem.inputs, problem.y, theta, **known)  # type: ignore[arg-type]
-    return problem.freeze(found)
+    return add_decay(problem, problem.freeze(found), theta)
 
 
 def risk_gradient(problem: Problem, theta: Array) -> Array:
-    """∇R_S (..., P) of any loss; zero for parameters that are not trained."""
-    return problem.freeze(any_loss.gradient(problem.network, problem.inputs, problem.y, theta))
+    """∇(R_S + (λ/2) |θ|²) (..., P) of any loss, λ of weight decay; zero for parameters that are not trained."""
+    found = any_loss.gradient(problem.network, problem.inputs, problem.y, theta)
+    return add_decay(problem, problem.freeze(found), theta)

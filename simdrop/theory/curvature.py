@@ -8,8 +8,8 @@ of ρ = (i, o),
         by (a_oj, w_j):    (s/n) Σ_i (e_io + 2 v b_oj h_ij) h1_ij x_i
         by (w_j, w_j):     (1/n) Σ_i (c_ij h2_ij + v bb_j h1_ij²) x_i x_iᵀ,    c_ij = Σ_o e_io b_oj + v bb_j h_ij
 
-R_S couples neurons only through its outputs, R_1 not at all. For relu, h2 = 0 almost everywhere. Rows and columns of
-parameters that are not trained are zero.
+Weight decay λ adds λ to the diagonal. R_S couples neurons only through its outputs, R_1 not at all. For relu, h2 = 0
+almost everywhere. Rows and columns of parameters that are not trained are zero.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from simdrop_kernels.mathematics.network.forward import Adjoint, ForwardPass
 
 from ..checks.words import check_choice
 from ..problem import Problem
-from ._input import Array, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
+from ._input import Array, add_decay, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
 
 #: the losses whose Hessian is known
 OBJECTIVES = ("risk", "risk+r1")
@@ -141,7 +141,9 @@ def hessian_operator(
     """
     problem, point = _checked(problem, theta, objective, keep_prob)
     net, v = _network(problem, point, order=2), _variance(problem, objective)
-    return lambda direction: problem.freeze(net.mean_gradient_along(problem.freeze(direction), v))
+    return lambda direction: add_decay(
+        problem, problem.freeze(net.mean_gradient_along(problem.freeze(direction), v)), direction
+    )
 
 
 def _checked(problem: Problem, theta: ArrayLike, objective: str, keep_prob: float | None) -> tuple[Problem, Array]:
@@ -211,7 +213,8 @@ def _trace(problem: Problem, theta: Array, v: float) -> Array:
     by_a = problem.n_outputs * (1 + v) * net.scale**2 * np.square(net.h)
     by_w = size * ((1 + v) * net.bb * np.square(net.h1) + net.by_h(net.e, v) * net.h2)
     total = (problem.train != "input") * by_a + (problem.train != "output") * by_w
-    return np.asarray(total.sum(axis=(-1, -2)) / problem.n_samples)
+    trained = np.arange(problem.n_params)[problem.trained].size
+    return np.asarray(total.sum(axis=(-1, -2)) / problem.n_samples + problem.weight_decay * trained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,9 @@ class Curvature:
         bend = net.by_h(net.e, v) * net.h2 + v * net.bb * net.h1**2  # (n, m)
         ww = np.einsum("ij,id,iq->jdq", bend, net.x, net.x, optimize=True) / n
         by_a, by_w = problem.train != "input", problem.train != "output"
+        if problem.weight_decay:
+            aa = aa + problem.weight_decay
+            ww = ww + problem.weight_decay * np.eye(problem.n_inputs)
         return cls(problem, net, v, problem.freeze(features(net)), by_a * aa, by_a * by_w * aw, by_w * ww)
 
     def product(self, direction: Array) -> Array:

@@ -12,7 +12,7 @@ Mean and second moment close under this (Clara, Langer & Schmidt-Hieber, arXiv:2
 
 are sums over partitions of the indices of the factors, a cumulant for each block: 15 terms of Q, 5 of R. Sample masks:
 G is the mean over i of independent G_i, each of the form above with K_i = X_i X_iᵀ and b_i = y_i X_i; minibatches, k
-masks a step and noise on targets and gradients join as in `step_noise`.
+masks a step and noise on targets and gradients join as in `step_noise`; weight decay λ adds λ a to G.
 
 `Quadratic`: the example of Li, Tai & E (arXiv:1511.06251).
 """
@@ -225,6 +225,7 @@ class LinearModel:
     drift: float  # what is left of E G: 0 for part "noise"
     spread: float  # and of G - E G: 0 for part "drift"
     masks: int
+    decay: float  # λ of weight decay
 
     @classmethod
     def of(cls, problem: Problem, features: Array, y: Array, noise: Noise) -> LinearModel:
@@ -239,6 +240,7 @@ class LinearModel:
             drift=float(noise.part != "noise"),
             spread=float(noise.part != "drift"),
             masks=noise.masks,
+            decay=problem.weight_decay,
         )
 
     def mean_curvature(self) -> Array:
@@ -259,7 +261,7 @@ class LinearModel:
         """Mean (m,) and covariance (m, m) after one step: that of the mean step, and of what is random in it."""
         n = len(self.y)
         k, b = self.features.T @ self.features / n, self.features.T @ self.y / n
-        move = np.eye(mean.size) - lr * self.drift * self.factor.mean(k)
+        move = np.eye(mean.size) - lr * self.drift * (self.factor.mean(k) + self.decay * np.eye(mean.size))
         after = move @ mean + lr * self.drift * b
         noise = self.spread * self._noise(mean, covariance + np.outer(mean, mean))
         spread = move @ covariance @ move.T + lr * lr * noise

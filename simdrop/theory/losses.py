@@ -17,10 +17,10 @@ from simdrop_kernels.mathematics.network import dropconnect, expected
 
 from ..checks.words import check_choice
 from ..errors import InvalidInput
-from ..problem import Problem
+from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_connect
 from . import any_loss
-from ._input import Array, check_thetas, each, keep_probs, network, rates
+from ._input import Array, add_decay, check_thetas, each, keep_probs, network, rates
 from .noise.step import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
@@ -29,6 +29,8 @@ OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
 
 def risk(problem: Problem, theta: ArrayLike) -> Array:
     """R_S = (1/n) Σ_i ℓ(f(x_i), y_i), the loss without dropout: (1/2n) Σ_i |f(x_i) - y_i|² with loss "squared".
+
+    Weight decay is not in it.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def risk(problem: Problem, theta: ArrayLike) -> Array:
     >>> float(simdrop.theory.risk(problem, np.zeros(problem.n_params)))
     0.25
     """
-    return loss(problem, theta, objective="risk")
+    return loss(_undecayed(check_problem(problem)), theta, objective="risk")
 
 
 def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None) -> Array:
@@ -170,7 +172,7 @@ def loss(
     noise: Noise | None = None,
     keep_prob: ArrayLike | None = None,
 ) -> Array:
-    """A sum of R_S, R_1 and R_2.
+    """A sum of R_S, R_1 and R_2, with the weight decay (λ/2) |θ|² of the problem where R_S is in it.
 
     Parameters
     ----------
@@ -217,9 +219,9 @@ def loss(
         if problem.loss != "squared":
             alone = expectation.risk(problem.network, problem.inputs, problem.y, theta)
             if "r1" not in terms:
-                return alone
+                return np.asarray(alone + _penalty(problem, theta))
             mean = any_loss.mean_risk(problem, theta, noise, "exact")
-            return mean if "risk" in terms else mean - alone
+            return mean + _penalty(problem, theta) if "risk" in terms else mean - alone
         total = theta[..., 0] * 0.0
         if terms & {"risk", "r1"}:
             parts = expected.losses(problem.inputs, problem.y, theta, **network(problem))
@@ -228,9 +230,21 @@ def loss(
             total = total + sum(part for name, part in zip(("risk", "r1"), parts, strict=True) if name in terms)
         if "r2" in terms:
             total = total + lr / 4 * second_moment(problem, theta, noise=noise)
-        return total
+        return total + _penalty(problem, theta) if "risk" in terms else total
 
     return each(one, problem, points, keep_prob=kept, lr=lrs)
+
+
+def _penalty(problem: Problem, theta: Array) -> Array | float:
+    """(λ/2) |θ|² (...) of weight decay, of the trained parameters."""
+    if not problem.weight_decay:
+        return 0.0
+    return np.asarray(problem.weight_decay / 2 * np.square(problem.freeze(theta)).sum(axis=-1))
+
+
+def _undecayed(problem: Problem) -> Problem:
+    """The problem without weight decay."""
+    return replace(problem, weight_decay=0.0) if problem.weight_decay else problem
 
 
 def mean_risk(
@@ -241,7 +255,7 @@ def mean_risk(
     noise: Noise | None = None,
     keep_prob: ArrayLike | None = None,
 ) -> Array:
-    """Mean E R_drop of the loss under dropout, for any loss.
+    """Mean E R_drop of the loss under dropout, for any loss, without weight decay.
 
     Parameters
     ----------
@@ -285,7 +299,7 @@ def mean_risk(
     check_choice("how", how, any_loss.HOW)
     points, noise = check_thetas(problem, theta, any_loss=True), checked(problem, noise)
     if problem.loss == "squared":
-        return loss(problem, theta, objective="risk+r1", noise=noise, keep_prob=keep_prob)
+        return loss(_undecayed(problem), theta, objective="risk+r1", noise=noise, keep_prob=keep_prob)
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
         return any_loss.mean_risk(problem, theta, noise, how)
@@ -362,10 +376,13 @@ def gradient(
                 return any_loss.risk_gradient(problem, theta)
             mean = any_loss.mean_gradient(problem, theta, noise, "exact")
             return mean if "risk" in terms else mean - any_loss.risk_gradient(problem, theta)
-        known = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
+        known: dict[str, Any] = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
         if noise == Noise():
-            return problem.freeze(expected.gradient(objective, problem.inputs, problem.y, theta, **known))
-        return _noisy_gradient(problem, theta, terms, noise, known)
+            known["decay"] = problem.weight_decay
+            found = problem.freeze(expected.gradient(objective, problem.inputs, problem.y, theta, **known))
+        else:
+            found = _noisy_gradient(replace(problem, weight_decay=0.0), theta, terms, noise, known)
+        return add_decay(problem, found, theta) if "risk" in terms else found
 
     return each(one, problem, points, keep_prob=kept, lr=lrs)
 

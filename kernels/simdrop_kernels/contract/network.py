@@ -22,3 +22,4 @@ class Network:
     output_scale: float = 1.0  # s
     train: Train = "both"  # the weights that are trained
     loss: LossName = "squared"  # ℓ(f, y) of one sample, see `mathematics.losses`
+    weight_decay: float = 0.0  # λ of the (λ/2) |θ|² over the trained weights in every objective

@@ -8,10 +8,12 @@ from typing import Literal
 Law = Literal["bernoulli", "gaussian"]
 Part = Literal["both", "drift", "noise"]
 Place = Literal["both", "forward", "update", "independent"]
+Order = Literal["independent", "epochs"]
 
 LAWS: tuple[Law, ...] = ("bernoulli", "gaussian")
 PARTS: tuple[Part, ...] = ("both", "drift", "noise")
 PLACES: tuple[Place, ...] = ("both", "forward", "update", "independent")
+ORDERS: tuple[Order, ...] = ("independent", "epochs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class Noise:
     masks: int = 1  # masks over which the gradient of one step is averaged
     batch_size: int | None = None  # samples of a minibatch; None: all samples at every step
     replace: bool = False  # whether minibatches are drawn with replacement
+    order: Order = "independent"  # of minibatches: drawn anew at every step, or every sample once in n / B steps
     label: float = 0.0  # standard deviation of the noise on every target, drawn at every step
     parameter: float = 0.0  # standard deviation of the noise on every component of the gradient
     connect: float = 1.0  # probability to keep an input weight (DropConnect, one mask a step)

@@ -31,12 +31,32 @@ class Step:
     objective: Objective = "dropout"
     penalty: float = 0.0  # λ of objective "dropout+r2"
     svag: int = 0  # SVAG's l: a step of lr / l with two masks weighted (1 ± √(2l - 1)) / 2; 0 for none
+    scheduled: bool = False  # the learning rates change from step to step: `Ensemble.rates` has them
 
     @property
     def further(self) -> tuple[str, ...]:
-        """What not every backend runs of this step: noises besides dropout and minibatches, SVAG, frozen weights."""
-        others = {"svag": self.svag != 0, "train": self.network.train != "both"}
+        """What not every backend runs of this step, by the names of arguments.
+
+        Noises besides dropout and minibatches, SVAG, frozen weights, weight decay, learning rates that change.
+        """
+        network = self.network
+        others = {
+            "svag": self.svag != 0,
+            "train": network.train != "both",
+            "weight_decay": network.weight_decay != 0,
+            "schedule of lr": self.scheduled,
+        }
         return (*self.noise.further, *(name for name, there in others.items() if there))
+
+    @property
+    def decay(self) -> float:
+        """λ of the λ θ that weight decay adds to the gradient; 0 where the optimizer takes it apart from that."""
+        return 0.0 if getattr(self.optimizer, "decoupled", False) else self.network.weight_decay
+
+    @property
+    def shrink(self) -> float:
+        """λ where weight decay multiplies θ by 1 - lr λ before the update, 0 where it does not."""
+        return self.network.weight_decay - self.decay
 
 
 @dataclass(slots=True)
@@ -46,6 +66,8 @@ class Ensemble:
     theta      (M, P)     float32 or float64: a of shape (c, m) row by row, then w of shape (m, D) row by row
     moments    (M, k, P)  the optimizer's k = `Optimizer.moments` vectors, in theta's dtype
     lr         (M,)       float64 learning rates
+    rates      (M, T)     float64 learning rates of each step of the next call where they change (`Step.scheduled`),
+                          in place of lr; T is 0 where they do not
     keep_prob  (M,)       float64 keep probabilities
     member     (M,)       uint64 numbers that the members' masks are drawn by; their upper 32 bits change the seed
     diverged   (M,)       int64: the first step whose update took a parameter beyond PARAMETER_LIMIT or left a moment of
@@ -62,6 +84,7 @@ class Ensemble:
     keep_prob: NDArray[np.float64]
     member: NDArray[np.uint64]
     diverged: NDArray[np.int64]
+    rates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @classmethod
     def start(

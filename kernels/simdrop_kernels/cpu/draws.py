@@ -221,6 +221,26 @@ def draw_batch(chosen, order, words, lanes, replace, step, member, key):
 
 
 @leaf
+def draw_epoch(chosen, order, words, lanes, step, fresh, member, key):
+    """The minibatch of a step where every sample comes once in an epoch, as `rng.epoch_batches` has it.
+
+    order (n,) holds that of the epoch, which is drawn at its first step, and where it is not there yet (`fresh`).
+    """
+    steps = order.size // chosen.size
+    place = step % steps
+    if fresh or place == 0:
+        for i in range(order.size):
+            order[i] = i
+        for b in range(order.size):
+            if b % (4 * LANES) == 0:
+                draw_words(words, lanes, _BATCH, b // 4, 0, step // steps, member, key)
+            other = b + np.int64(bounded(words[b % 4 * LANES + b // 4 % LANES], order.size - b))
+            order[b], order[other] = order[other], order[b]
+    for b in range(chosen.size):
+        chosen[b] = order[place * chosen.size + b]
+
+
+@leaf
 def draw_rows(drawn, words, lanes, rows, count, stream, step, member, key):
     """The first `count` words, rounded up to blocks of four, of samples 0 ... rows - 1: row by row in `drawn`.
 

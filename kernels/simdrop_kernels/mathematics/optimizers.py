@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.optimizers import Adam, Momentum, Optimizer
+from ..contract.optimizers import Adam, Momentum, Nesterov, Optimizer
 from .activations.base import Jit, Scalar
 
 
@@ -29,7 +29,7 @@ def optimizer(
     """
     if name == "adam":
         return jit(_make_adam(jit(_over_root) if over_root is None else over_root))
-    return jit({"sgd": _sgd, "momentum": _momentum}[name])
+    return jit({"sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov}[name])
 
 
 def _over_root(u: Scalar, v: Scalar, epsilon: Scalar) -> Scalar:
@@ -47,6 +47,13 @@ def _momentum(
     return theta - lr * u, u, v
 
 
+def _nesterov(
+    theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any
+) -> tuple[Scalar, Scalar, Scalar]:
+    u = constants[0] * u + g
+    return theta - lr * (g + constants[0] * u), u, v
+
+
 def _make_adam(over_root: Any) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
     def adam(
         theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any
@@ -61,11 +68,11 @@ def _make_adam(over_root: Any) -> Callable[..., tuple[Scalar, Scalar, Scalar]]:
 def optimizer_constants(kind: Optimizer, first_step: int, steps: int, real: type) -> NDArray[np.floating]:
     """What the updates of `steps` steps need besides lr, one row a step, in precision `real`: (steps, 7).
 
-    momentum: its factor. adam: beta1, 1 - beta1, beta2, 1 - beta2, the two bias corrections of the step,
+    momentum, nesterov: the factor. adam: beta1, 1 - beta1, beta2, 1 - beta2, the two bias corrections of the step,
     epsilon. Computed in double precision and rounded once.
     """
     table = np.zeros((steps, 7))
-    if isinstance(kind, Momentum):
+    if isinstance(kind, (Momentum, Nesterov)):
         table[:, 0] = kind.momentum
     elif isinstance(kind, Adam):
         number = np.arange(first_step + 1, first_step + steps + 1, dtype=np.float64)

@@ -19,6 +19,8 @@ with values below 2**32, so that nothing ever overflows.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -142,3 +144,21 @@ def batches(*, seed: int, member, step: int, samples: int, batch_size: int, repl
         other = b + bounded(drawn[:, b], samples - b).astype(np.int64)
         order[rows, b], order[rows, other] = order[rows, other], order[rows, b]
     return order[:, :batch_size]
+
+
+def epoch_batches(*, seed: int, member, step: int, samples: int, batch_size: int) -> NDArray[np.int64]:
+    """The sample numbers of one step's minibatch where every sample comes once in an epoch: (members, batch_size).
+
+    An epoch is `samples // batch_size` steps. Its order is the whole shuffle that `batches` draws at the step whose
+    number is that of the epoch, and step after step takes the next `batch_size` of it.
+    """
+    epoch, place = divmod(step, samples // batch_size)
+    whole = _shuffled(seed, np.atleast_1d(np.asarray(member, dtype=np.uint64)).tobytes(), epoch, samples)
+    return whole[:, place * batch_size : (place + 1) * batch_size]
+
+
+@lru_cache(maxsize=8)
+def _shuffled(seed: int, member: bytes, epoch: int, samples: int) -> NDArray[np.int64]:
+    """The order (members, samples) of an epoch, kept for its other steps; `member`: the bytes of their numbers."""
+    numbers = np.frombuffer(member, dtype=np.uint64)
+    return batches(seed=seed, member=numbers, step=epoch, samples=samples, batch_size=samples, replace=False)

@@ -51,6 +51,9 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     )
 }  # fmt: skip
 
+#: what it has besides dropout and minibatches: names of `Step.further`
+FURTHER = ("place", "order", "weight_decay", "schedule of lr")
+
 #: input weights of a network from which the BLAS of backend "numba" is faster
 _LARGE_MATRIX = 500_000
 #: neuron·sample updates, each weighted by its inputs and outputs, that one call into C may take on:
@@ -99,7 +102,7 @@ def _asked(step: Step) -> dict[str, str]:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    further = [name for name in step.further if name != "place"]
+    further = [name for name in step.further if name not in FURTHER]
     if further:
         return f"{', '.join(further)} other than the default is not written for it"
     if step.noise.place != "both" and step.network.mask == "sample":
@@ -145,6 +148,9 @@ def advance(
         network.output_scale,
         *_options(step.optimizer),
         seed,
+        noise.order == "epochs",
+        network.weight_decay,
+        step.shrink != 0,
     )
     isa = instruction_set()
     dtype = ensemble.theta.dtype
@@ -157,18 +163,15 @@ def advance(
     def train(first: int, last: int, stop: threading.Event) -> None:
         part = slice(first, last)
         at_once = max(1, int(_WORK_PER_CALL / (work * (last - first))))
-        arrays = (
-            ensemble.theta[part],
-            ensemble.moments[part],
-            ensemble.lr[part],
-            ensemble.keep_prob[part],
-            ensemble.member[part],
-            ensemble.diverged[part],
-        )
+        state, rates = (ensemble.theta[part], ensemble.moments[part]), ensemble.lr[part, None]
+        others = (ensemble.keep_prob[part], ensemble.member[part], ensemble.diverged[part])
         for begin in range(first_step, first_step + steps, at_once):
             if stop.is_set():
                 raise _Stopped
-            _native.advance(isa, config, x, y, *arrays, begin, min(at_once, first_step + steps - begin), number)
+            count = min(at_once, first_step + steps - begin)
+            if step.scheduled:
+                rates = np.ascontiguousarray(ensemble.rates[part, begin - first_step : begin - first_step + count])
+            _native.advance(isa, config, x, y, *state, rates, *others, begin, count, number)
 
     _share(train, members, work * steps, threads, group)
 

@@ -1,7 +1,7 @@
 /* What simdrop_kernels offers, per dtype. */
 
 static void N(train)(const simdrop_task *t, N(space) * s, int64_t number) {
-    const int kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer == OPTIMIZER_MOMENTUM ? 1 : 0;
+    const int kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer != OPTIMIZER_SGD ? 1 : 0;
     const int64_t params = s->rows * s->width;
     REAL *theta = (REAL *)t->theta + number * params, *moments = (REAL *)t->moments + number * kept_moments * params;
     N(member) one = N(member_of)(t, number);
@@ -9,6 +9,7 @@ static void N(train)(const simdrop_task *t, N(space) * s, int64_t number) {
     for (int k = 0; k < kept_moments; k++) N(load_rows)(s, moments + k * params, s->moment[k]);
     for (int64_t step = t->first_step; step < t->first_step + t->steps; step++) {
         enum N(choice) choice;
+        if (t->rates > 1) one.lr = (REAL)t->lr[number * t->rates + step - t->first_step];
         N(gradient)(t, s, &one, step, &choice);
         N(update)(t, s, &one, step, choice);
         if (N(has_diverged)(t, s)) {

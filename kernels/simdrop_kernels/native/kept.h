@@ -127,7 +127,7 @@ static void N(descend_kept)(N(space) * s, REAL lr) {
 }
 
 /* The gradient of all neurons in rows of full width, where grad holds the kept ones: zeros for the others. */
-static const REAL *N(spread_gradient)(N(space) * s) {
+static REAL *N(spread_gradient)(N(space) * s) {
     for (int64_t r = 0; r < s->rows; r++) {
         const REAL *grad = s->grad + r * s->row;
         REAL *spread = s->spread + r * s->row;

@@ -43,9 +43,10 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
     keep_prob 0.9, 0.5 and 0.2, both masks, all optimizers, minibatches, 17 sizes of 1 to 128 samples and 5 to 128
     neurons. Where "members" is taken it is 1.1 to 11 times as fast, mostly 1.4 times and more.
 
-    Other losses than the squared one, and masks on the update alone, are written for "neurons".
+    Other losses than the squared one, masks on the update alone, Nesterov's momentum, weight decay, epochs and learning
+    rates that change are written for "neurons".
     """
-    if step.network.loss != "squared" or step.noise.place != "both":
+    if step.network.loss != "squared" or step.further or step.optimizer.name == "nesterov":
         return "neurons"
     if forced := os.environ.get("SIMDROP_LAYOUT"):
         return forced

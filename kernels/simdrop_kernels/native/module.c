@@ -187,6 +187,7 @@ static int check_sizes(const simdrop_task *t) {
     else if (t->width < 1 || t->width > most) bad = "width";
     else if (t->batch < 1 || t->batch > most) bad = "batch size";
     else if (t->minibatch && !t->replace && t->batch > t->samples) bad = "batch size";
+    else if (t->epochs && t->samples % t->batch != 0) bad = "batch size";
     else if (t->steps < 0 || t->first_step < 0 || t->first_step + t->steps > (INT64_C(1) << 32)) bad = "number of steps";
     if (bad) PyErr_Format(PyExc_ValueError, "%s: out of range", bad);
     return bad ? -1 : 0;
@@ -196,8 +197,9 @@ PyDoc_STRVAR(advance_doc,
              "advance(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps,\n"
              "        layout)\n\n"
              "Train all members in place; config is (activation, mask, objective, optimizer, loss, place,\n"
-             "batch or 0, replace, output_scale, momentum, beta1, beta2, epsilon, seed), names as their numbers:\n"
-             "their places in the module's tuples activations, masks, objectives, optimizers, losses and places; layout likewise.");
+             "batch or 0, replace, output_scale, momentum, beta1, beta2, epsilon, seed, epochs, weight_decay,\n"
+             "decoupled), names as their numbers: their places in the module's tuples activations, masks,\n"
+             "objectives, optimizers, losses and places; layout likewise.");
 
 static PyObject *advance(PyObject *module, PyObject *args) {
     (void)module;
@@ -208,10 +210,11 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     long long batch, first_step, steps;
     unsigned long long seed;
     int layout;
-    if (!PyArg_ParseTuple(args, "s(iiiiiiLpdddddK)OOOOOOOOLLi:advance", &isa, &t.activation, &t.mask, &t.objective,
-                          &t.optimizer, &t.loss, &t.place, &batch, &t.replace, &t.output_scale, &t.momentum, &t.beta1, &t.beta2,
-                          &t.epsilon, &seed, &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
-                          &arrays[6], &arrays[7], &first_step, &steps, &layout)) {
+    if (!PyArg_ParseTuple(args, "s(iiiiiiLpdddddKpdp)OOOOOOOOLLi:advance", &isa, &t.activation, &t.mask, &t.objective,
+                          &t.optimizer, &t.loss, &t.place, &batch, &t.replace, &t.output_scale, &t.momentum, &t.beta1,
+                          &t.beta2, &t.epsilon, &seed, &t.epochs, &t.weight_decay, &t.decoupled, &arrays[0],
+                          &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5], &arrays[6], &arrays[7],
+                          &first_step, &steps, &layout)) {
         return NULL;
     }
     const simdrop_kernels *kernels = find_kernels(isa);
@@ -219,7 +222,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     if (!kind) return NULL;
     const array_rule rules[MOST_ARRAYS] = {
         {"x", kind, 0, 2, {-1, -1, -1}},      {"y", kind, 0, 2, {-1, -1, -1}},  {"theta", kind, 1, 2, {-1, -1, -1}},
-        {"moments", kind, 1, 3, {-1, -1, -1}}, {"lr", 'd', 0, 1, {-1, -1, -1}},  {"keep_prob", 'd', 0, 1, {-1, -1, -1}},
+        {"moments", kind, 1, 3, {-1, -1, -1}}, {"lr", 'd', 0, 2, {-1, -1, -1}},  {"keep_prob", 'd', 0, 1, {-1, -1, -1}},
         {"member", 'u', 0, 1, {-1, -1, -1}},   {"diverged", 'i', 1, 1, {-1, -1, -1}},
     };
     Py_buffer views[MOST_ARRAYS];
@@ -234,10 +237,11 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     t.seed = seed;
     t.first_step = first_step;
     t.steps = steps;
-    const int64_t moments = t.optimizer == OPTIMIZER_ADAM ? 2 : t.optimizer == OPTIMIZER_MOMENTUM ? 1 : 0;
+    t.rates = views[4].shape[1] == 1 ? 1 : steps;
+    const int64_t moments = t.optimizer == OPTIMIZER_ADAM ? 2 : t.optimizer != OPTIMIZER_SGD ? 1 : 0;
     const int64_t lengths[MOST_ARRAYS][3] = {
         {t.samples, t.inputs, 0}, {t.samples, t.outputs, 0}, {t.members, t.width * (t.inputs + t.outputs), 0},
-        {t.members, moments, t.width * (t.inputs + t.outputs)}, {t.members, 0, 0}, {t.members, 0, 0},
+        {t.members, moments, t.width * (t.inputs + t.outputs)}, {t.members, t.rates, 0}, {t.members, 0, 0},
         {t.members, 0, 0}, {t.members, 0, 0},
     };
     int failed = check_sizes(&t);

@@ -158,4 +158,25 @@ INLINE void philox_batch(const philox_place *at, int64_t samples, int64_t count,
     batch_of_words(words, samples, count, replace, order, swapped, chosen);
 }
 
+/* The minibatch of a step where every sample comes once in samples / count steps. `order` holds that of the epoch,
+   drawn at its first step and where it is not there yet (`fresh`). */
+INLINE void philox_epoch(const philox_place *at, int64_t samples, int64_t count, int fresh, int64_t *order,
+                         int64_t *chosen) {
+    const int64_t steps = samples / count, place = (int64_t)at->step % steps;
+    if (fresh || place == 0) {
+        philox_place epoch = *at;
+        uint32_t words[4] = {0, 0, 0, 0};
+        epoch.step = (uint32_t)((int64_t)at->step / steps);
+        for (int64_t b = 0; b < samples; b++) order[b] = b;
+        for (int64_t b = 0; b < samples; b++) {
+            if (b % 4 == 0) philox_block(&epoch, (STREAM_BATCH << 28) | (uint32_t)(b / 4), words);
+            const int64_t other = b + (int64_t)(((uint64_t)words[b % 4] * (uint64_t)(samples - b)) >> 32);
+            const int64_t held = order[b];
+            order[b] = order[other];
+            order[other] = held;
+        }
+    }
+    for (int64_t b = 0; b < count; b++) chosen[b] = order[place * count + b];
+}
+
 #endif

@@ -43,7 +43,7 @@ static size_t N(lay_out)(N(space) * s, const simdrop_task *t, char *base) {
     CARVE(theta, all);
     CARVE(packed, all);
     CARVE(grad, all + 3 * s->row);
-    CARVE(spread, t->optimizer == OPTIMIZER_SGD ? 0 : all);
+    CARVE(spread, t->optimizer == OPTIMIZER_SGD && t->weight_decay == 0 ? 0 : all);
     CARVE(moment[0], t->optimizer == OPTIMIZER_SGD ? 0 : all);
     CARVE(moment[1], t->optimizer == OPTIMIZER_ADAM ? all : 0);
     CARVE(h, vectors * s->depth * VL);

@@ -14,7 +14,7 @@ enum N(choice) { N(ALL), N(KEPT), N(MASKED) };
 
 static N(member) N(member_of)(const simdrop_task *t, int64_t number) {
     N(member) one;
-    one.lr = (REAL)t->lr[number];
+    one.lr = (REAL)t->lr[number * t->rates];
     one.keep_prob = t->keep_prob[number];
     one.inverse_keep = (REAL)(1 / one.keep_prob);
     const double words = rint(one.keep_prob * 4294967296.0);
@@ -86,7 +86,11 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
     one->place.step = (uint32_t)number;
     *choice = N(ALL);
     if (t->minibatch) {
-        philox_batch(&one->place, t->samples, t->batch, t->replace, s->batch_words, s->order, s->swapped, s->chosen);
+        if (t->epochs) {
+            philox_epoch(&one->place, t->samples, t->batch, number == t->first_step, s->order, s->chosen);
+        } else {
+            philox_batch(&one->place, t->samples, t->batch, t->replace, s->batch_words, s->order, s->swapped, s->chosen);
+        }
         N(take_samples)(t, s, s->chosen, 0);
     }
     const int on_update = t->place == PLACE_UPDATE;
@@ -135,6 +139,25 @@ static void N(accelerate)(const simdrop_task *t, int64_t count, REAL lr, const R
     }
 }
 
+/* One row's update with Nesterov's momentum. */
+static void N(look_ahead)(const simdrop_task *t, int64_t count, REAL lr, const REAL *restrict g,
+                          REAL *restrict theta, REAL *restrict u) {
+    const REAL momentum = (REAL)t->momentum;
+    for (int64_t j = 0; j < count; j++) {
+        u[j] = momentum * u[j] + g[j];
+        theta[j] -= lr * (g[j] + momentum * u[j]);
+    }
+}
+
+/* One row's weight decay: of its gradient, or apart from that of itself. */
+static void N(decay)(const simdrop_task *t, int64_t count, REAL lr, REAL *restrict g, REAL *restrict theta) {
+    const REAL decay = (REAL)t->weight_decay;
+    for (int64_t j = 0; j < count; j++) {
+        if (t->decoupled) theta[j] -= lr * decay * theta[j];
+        else g[j] += decay * theta[j];
+    }
+}
+
 /* One row's update with Adam; the corrections are numbers of the step alone: computed in double, rounded once. */
 static void N(adapt)(const simdrop_task *t, int64_t count, REAL lr, const REAL unbias[2], const REAL *restrict g,
                      REAL *restrict theta, REAL *restrict u, REAL *restrict v) {
@@ -154,17 +177,21 @@ static void N(adapt)(const simdrop_task *t, int64_t count, REAL lr, const REAL u
 
 static void N(update)(const simdrop_task *t, N(space) * s, const N(member) * one, int64_t number,
                       enum N(choice) choice) {
-    if (t->optimizer == OPTIMIZER_SGD) {
+    if (t->optimizer == OPTIMIZER_SGD && t->weight_decay == 0) {
         N(descend)(s, one->lr, choice);
         return;
     }
-    const REAL *g = choice == N(KEPT) ? N(spread_gradient)(s) : s->grad;
+    REAL *g = choice == N(KEPT) ? N(spread_gradient)(s) : s->grad;
     const REAL unbias[2] = {(REAL)(1 / (1 - pow(t->beta1, (double)(number + 1)))),
                             (REAL)(1 / (1 - pow(t->beta2, (double)(number + 1))))};
     for (int64_t r = 0; r < s->rows; r++) {
         const int64_t at = r * s->row;
         REAL *theta = s->theta + at, *u = s->moment[0] + at;
-        if (t->optimizer == OPTIMIZER_MOMENTUM) N(accelerate)(t, s->width, one->lr, g + at, theta, u);
+        if (t->weight_decay != 0) N(decay)(t, s->width, one->lr, g + at, theta);
+        if (t->optimizer == OPTIMIZER_SGD) {
+            for (int64_t j = 0; j < s->width; j++) theta[j] -= one->lr * g[at + j];
+        } else if (t->optimizer == OPTIMIZER_MOMENTUM) N(accelerate)(t, s->width, one->lr, g + at, theta, u);
+        else if (t->optimizer == OPTIMIZER_NESTEROV) N(look_ahead)(t, s->width, one->lr, g + at, theta, u);
         else N(adapt)(t, s->width, one->lr, unbias, g + at, theta, u, s->moment[1] + at);
     }
 }

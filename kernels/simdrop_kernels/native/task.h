@@ -12,7 +12,7 @@
 #define SIMDROP_OBJECTIVES(X) X(DROPOUT, dropout) X(RISK, risk) X(RISK_R1, risk+r1)
 #define SIMDROP_LOSSES(X) X(SQUARED, squared) X(LOGISTIC, logistic) X(SOFTMAX, softmax) X(SQUARED_SOFTMAX, squared-softmax)
 #define SIMDROP_PLACES(X) X(BOTH, both) X(UPDATE, update)
-#define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(ADAM, adam)
+#define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(NESTEROV, nesterov) X(ADAM, adam)
 /* What is in the lanes of a vector while members are trained: neurons of one member, or members. */
 #define SIMDROP_LAYOUTS(X) X(NEURONS, neurons) X(MEMBERS, members)
 
@@ -43,16 +43,19 @@ enum { SIMDROP_PLACES(PLACE) PLACES };
 typedef struct {
     int activation, mask, objective, optimizer, loss, place;
     int minibatch, replace; /* whether samples are drawn at every step, and with replacement */
+    int epochs;             /* whether every sample comes once in samples / batch steps */
+    int decoupled;          /* whether weight decay multiplies theta, apart from the gradient */
     int64_t samples, inputs, outputs, width, batch; /* batch: samples of a step */
-    double output_scale, momentum, beta1, beta2, epsilon;
+    double output_scale, momentum, beta1, beta2, epsilon, weight_decay;
     uint64_t seed;
     int64_t first_step, steps;
     int64_t members;
+    int64_t rates;           /* 1, or steps where the learning rates change */
     const void *x;           /* (n, D) */
     const void *y;           /* (n, c) */
     void *theta;             /* (M, P) */
     void *moments;           /* (M, k, P) */
-    const double *lr;        /* (M,) */
+    const double *lr;        /* (M, rates) */
     const double *keep_prob; /* (M,) */
     const uint64_t *member;  /* (M,) */
     int64_t *diverged;       /* (M,) */

@@ -83,7 +83,7 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
             if equation.noise.connect < 1:
                 k = connected_drift(equation, x, y, point, ensemble)
             else:
-                k = drift(equation, net, ensemble.lr, noises.variance * (equation.noise.place == "both"))
+                k = drift(equation, net, point, ensemble.lr, noises.variance * (equation.noise.place == "both"))
             total += real(stage.weight) * k
         if stage.noise and equation.noise.part != "drift":
             size = (equation.signs(ensemble.member) * np.sqrt(ensemble.lr * h)).astype(real)[:, None]
@@ -95,15 +95,19 @@ def _step(equation: Equation, x: Array, y: Array, ensemble: Ensemble, *, seed: i
     return theta + real(h) * total + noise
 
 
-def drift(equation: Equation, net: ForwardPass, lr: NDArray[np.float64], variance: NDArray[np.float64]) -> Array:
-    """-∇L or -∇(L + (lr/4)|∇L|²), (M, P)."""
-    v = net.column(variance)
-    gradient = trained(equation.network, net.x, net.e, net.mean_gradient(net.e, v))
+def drift(
+    equation: Equation, net: ForwardPass, theta: Array, lr: NDArray[np.float64], variance: NDArray[np.float64]
+) -> Array:
+    """-∇L or -∇(L + (lr/4)|∇L|²), (M, P), at theta, where the net is."""
+    network, v = equation.network, net.column(variance)
+    decay = theta.dtype.type(network.weight_decay)
+    gradient = net.mean_gradient(net.e, v)
+    gradient = trained(network, net.x, net.e, gradient + decay * theta if decay else gradient)
     if equation.order == 1:
         return -gradient
-    return -gradient - net.column(lr / 2)[:, 0] * trained(
-        equation.network, net.x, net.e, net.mean_gradient_along(gradient, v)
-    )
+    bent = net.mean_gradient_along(gradient, v)
+    bent = trained(network, net.x, net.e, bent + decay * gradient if decay else bent)
+    return -gradient - net.column(lr / 2)[:, 0] * bent
 
 
 def connected_drift(equation: Equation, x: Array, y: Array, point: Array, ensemble: Ensemble) -> Array:
@@ -114,11 +118,14 @@ def connected_drift(equation: Equation, x: Array, y: Array, point: Array, ensemb
         "output_scale": equation.network.output_scale,
         "connect": equation.noise.connect,
     }
-    gradient = trained(equation.network, x, y, dropconnect.mean_gradient(x, y, point, **known))
+    decay = point.dtype.type(equation.network.weight_decay)
+    gradient = dropconnect.mean_gradient(x, y, point, **known)
+    gradient = trained(equation.network, x, y, gradient + decay * point if decay else gradient)
     if equation.order == 1:
         return -gradient
     half_lr = (ensemble.lr / 2).astype(point.dtype)[:, None]
     bent = dropconnect.mean_gradient_along(x, y, point, gradient, **known)
+    bent = bent + decay * gradient if decay else bent
     return -gradient - half_lr * trained(equation.network, x, y, bent)
 
 

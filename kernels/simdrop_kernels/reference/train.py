@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.layout import frozen, split, width_of
+from ..contract.layout import frozen, split, trained, width_of
 from ..contract.network import Network
 from ..contract.objectives import draws_masks
-from ..contract.optimizers import Adam, Momentum, Optimizer
+from ..contract.optimizers import Adam, Momentum, Nesterov, Optimizer
 from ..contract.step import PARAMETER_LIMIT, Ensemble, Step, svag_weights
 from ..mathematics import rng
 from ..mathematics.activations.table import find
@@ -68,9 +68,12 @@ def advance(
 
 def _train(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, numbers: range) -> None:
     for number in numbers:
+        if step.scheduled:
+            ensemble.lr[:] = ensemble.rates[:, number - numbers.start]
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             moving = ensemble.diverged < 0
-            update(step.optimizer, ensemble, _gradient(step, x, y, ensemble, seed, number), number, moving)
+            gradient = _gradient(step, x, y, ensemble, seed, number)
+            update(step.optimizer, ensemble, gradient, number, moving, decoupled=_decoupled(step, x, y, ensemble))
             within = np.abs(ensemble.theta) <= PARAMETER_LIMIT[ensemble.theta.dtype.name]
             good = within.all(axis=1) & np.isfinite(ensemble.moments).all(axis=(1, 2))
             ensemble.diverged[moving & ~good] = number
@@ -84,14 +87,31 @@ def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads:
         return theta.dtype.type(network.output_scale) * (h @ a.swapaxes(-1, -2))
 
 
-def update(kind: Optimizer, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_]) -> None:
-    """One step of the optimizer for the members in `moving` (M,), in place; `number` counts from 0."""
+def _decoupled(step: Step, x: Array, y: Array, ensemble: Ensemble) -> Array | None:
+    """What weight decay takes of theta (M, P) in a step apart from the gradient, None where it does not."""
+    if not step.shrink or step.noise.part == "noise":
+        return None
+    shrink = ensemble.lr.astype(ensemble.theta.dtype) * ensemble.theta.dtype.type(step.shrink)
+    return trained(step.network, x, y, shrink[:, None] * ensemble.theta)
+
+
+def update(
+    kind: Optimizer, ensemble: Ensemble, gradient: Array, number: int, moving: NDArray[np.bool_],
+    decoupled: Array | None = None,
+) -> None:  # fmt: skip
+    """One step of the optimizer for the members in `moving` (M,), in place; `number` counts from 0.
+
+    `decoupled` (M, P) is taken off theta before the step.
+    """
     real = ensemble.theta.dtype.type
     lr = ensemble.lr.astype(real)[:, None]
     old_theta, old_moments = ensemble.theta, ensemble.moments
-    if isinstance(kind, Momentum):
+    if decoupled is not None:
+        old_theta = old_theta - decoupled
+    if isinstance(kind, (Momentum, Nesterov)):
         speed = real(kind.momentum) * old_moments[:, 0] + gradient
-        new_theta, new_moments = old_theta - lr * speed, speed[:, None]
+        move = gradient + real(kind.momentum) * speed if isinstance(kind, Nesterov) else speed
+        new_theta, new_moments = old_theta - lr * move, speed[:, None]
     elif isinstance(kind, Adam):
         first = real(kind.beta1) * old_moments[:, 0] + real(1 - kind.beta1) * gradient
         second = real(kind.beta2) * old_moments[:, 1] + real(1 - kind.beta2) * gradient * gradient
@@ -120,6 +140,8 @@ def _gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int, num
     if step.noise.part != "both":
         mean = mean_gradient(step, x, y, ensemble)
         gradient = mean if step.noise.part == "drift" else gradient - mean
+    if step.decay and step.noise.part != "noise":
+        gradient += real(step.decay) * ensemble.theta
     gradient[:, frozen(step.network, x, y, ensemble.theta)] = 0
     return gradient
 
@@ -143,9 +165,11 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
     real, member = ensemble.theta.dtype.type, ensemble.member
     network, noise = step.network, step.noise
     if noise.batch_size is not None:
-        chosen = rng.batches(
-            seed=seed, member=member, step=number, samples=len(x), batch_size=noise.batch_size, replace=noise.replace
-        )
+        drawn_for: dict[str, Any] = {"seed": seed, "member": member, "step": number, "samples": len(x)}
+        if noise.order == "epochs":
+            chosen = rng.epoch_batches(batch_size=noise.batch_size, **drawn_for)
+        else:
+            chosen = rng.batches(batch_size=noise.batch_size, replace=noise.replace, **drawn_for)
         x, y = x[chosen], y[chosen]  # (M, B, D), (M, B, c)
     if step.objective in ("risk+r1", "risk+r1+r2"):
         return expected.gradient(
@@ -159,6 +183,7 @@ def draw_gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, seed: int,
             mask=network.mask,
             lr=ensemble.lr,
             train=network.train,
+            decay=step.decay,
         )
     samples, width = x.shape[-2], width_of(x, y, ensemble.theta)
     if step.objective not in ("dropout", "risk"):

@@ -12,6 +12,7 @@ these, which are counts of kept neurons and pairs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -58,7 +59,7 @@ def _first_order(case: Case) -> dict[str, Array]:
         points, np.zeros((len(points), problem.n_outputs)), path[-1], problem.activation, problem.scale, 1
     )
     by_f = problem.freeze(features(net)).reshape(1, -1, problem.n_params)
-    by_risk = theory.gradient(problem, path[-1], objective="risk")
+    by_risk = theory.gradient(replace(problem, weight_decay=0.0), path[-1], objective="risk")
     return {"parameters": xi, "function": rms(by_f @ xi[:, :, None]), "risk": (xi @ by_risk)[:, None]}
 
 

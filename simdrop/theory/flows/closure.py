@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from simdrop_kernels.mathematics.network.forward import ForwardPass
 from ...checks.numbers import check_finite
 from ...errors import InvalidInput
 from ...problem import Problem
-from .._input import Array, check_point
+from .._input import Array, add_decay, check_point
 from ..curvature import Curvature
 
 
@@ -34,16 +35,17 @@ def check_covariance(problem: Problem, value: ArrayLike) -> Array:
     return array
 
 
-def mean_slope(curvature: Curvature, applied: Array, blocks: Array, lr: float) -> Array:
-    """The derivative m' (P,), for C as `Curvature.trace_gradient` takes it."""
+def mean_slope(curvature: Curvature, theta: Array, applied: Array, blocks: Array, lr: float) -> Array:
+    """The derivative m' (P,) at m = theta, where the curvature is, for C as `Curvature.trace_gradient` takes it."""
     net = curvature.net
-    gradient = curvature.problem.freeze(net.mean_gradient(net.e, curvature.v))
+    problem = curvature.problem
+    gradient = add_decay(problem, problem.freeze(net.mean_gradient(net.e, curvature.v)), theta)
     return -gradient - lr / 2 * curvature.product(gradient) - curvature.trace_gradient(applied, blocks) / 2
 
 
 def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> float:
     """E R_S to second order in the spread: R_S(m) + ½ tr(∇²R_S C)."""
-    curvature = Curvature.at(problem, theta, objective="risk")
+    curvature = Curvature.at(replace(problem, weight_decay=0.0), theta, objective="risk")
     return float(np.square(curvature.net.e).sum() / (2 * problem.n_samples)) + curvature.trace(applied, blocks) / 2
 
 

@@ -9,7 +9,7 @@ from simdrop_kernels.mathematics.network import expected
 
 from ...problem import Noise, Problem
 from .. import any_loss
-from .._input import Array, network
+from .._input import Array, add_decay, network
 from .integration import Path, Slope, choose, integrate
 from .table import Flow
 
@@ -46,9 +46,11 @@ def descent(problem: Problem, objective: str, lr: float) -> Slope:
     if problem.loss != "squared":
         return _descent_of_any(problem, objective)
     x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
+    decay = problem.weight_decay
 
     def slope(_: float, theta: Array) -> Array:
-        return -problem.freeze(expected.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, **known))
+        gradient = expected.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, decay=decay, **known)
+        return -add_decay(problem, problem.freeze(gradient), theta)
 
     return slope
 

@@ -277,7 +277,7 @@ class _Walk:
 
         def slope(_: float, mean: Array) -> Array:
             curvature = Curvature.at(problem, mean, order=3)
-            return mean_slope(curvature, spread.product(curvature.features), own, self.lr)
+            return mean_slope(curvature, mean, spread.product(curvature.features), own, self.lr)
 
         _, _, options = choose(
             problem,

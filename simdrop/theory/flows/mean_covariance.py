@@ -150,7 +150,7 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float, order: int
             sunk = sunk + lr / 2 * curvature.product(sunk)
             noise = noise + _second_order(curvature, covariance, noise, mean, lr)
         spread = lr * noise - sunk - sunk.T
-        drift = mean_slope(curvature, curvature.features @ covariance, covariance[pairs], lr)
+        drift = mean_slope(curvature, mean, curvature.features @ covariance, covariance[pairs], lr)
         return np.concatenate([drift, spread.ravel()])
 
     return slope

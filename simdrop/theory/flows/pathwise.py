@@ -23,7 +23,7 @@ from ...checks.numbers import check_count, check_seed
 from ...checks.words import check_choice
 from ...errors import InvalidInput
 from ...problem import Problem
-from .._input import Array
+from .._input import Array, add_decay
 from .integration import Path, Slope, gave_up, watched
 from .table import Flow
 
@@ -95,9 +95,10 @@ def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bo
 
     def descent(_: float, theta: Array) -> Array:
         net = ForwardPass.at(x, y, theta, problem.activation, problem.scale, order=1 + corrected, factor=factor)
-        gradient = problem.freeze(net.mean_gradient(net.e, 0.0))
+        gradient = add_decay(problem, problem.freeze(net.mean_gradient(net.e, 0.0)), theta)
         if corrected:
-            gradient = gradient + lr / 2 * problem.freeze(net.mean_gradient_along(gradient, 0.0))
+            bent = problem.freeze(net.mean_gradient_along(gradient, 0.0))
+            gradient = gradient + lr / 2 * add_decay(problem, bent, gradient)
         return -gradient
 
     return descent

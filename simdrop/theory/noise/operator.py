@@ -41,7 +41,7 @@ from simdrop_kernels.mathematics.network.pair_sums import grouped
 
 from ...errors import InvalidInput
 from ...problem import Problem
-from .._input import Array, check_kept_point
+from .._input import Array, add_decay, check_kept_point
 from ..curvature import features
 
 #: numbers of the arrays over (vector, sample, output, neuron) that a product works on: they should stay in cache
@@ -49,7 +49,7 @@ _CACHE = 1 << 16
 
 
 def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, keep_prob: float | None = None) -> Array:
-    """∇R_drop under a given mask.
+    """∇R_drop under a given mask, with the λ θ of weight decay.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, kee
         )
     factor = np.atleast_2d(kept)[None] / problem.keep_prob
     found = forward.dropout_gradient(problem.network, problem.inputs, problem.y, theta[None], factor)
-    return problem.freeze(np.asarray(found[0]))
+    return add_decay(problem, problem.freeze(np.asarray(found[0])), theta)
 
 
 @dataclass(frozen=True, slots=True)

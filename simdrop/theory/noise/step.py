@@ -26,7 +26,7 @@ act in the whole step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,9 +36,9 @@ from simdrop_kernels.mathematics.network import dropconnect, expected
 from ...checks.words import check_choice, shown
 from ...errors import InvalidInput
 from ...problem import Problem, check_problem
-from ...problem.noise import Noise, check_connect
+from ...problem.noise import Noise, check_connect, refuse_epochs
 from .. import any_loss
-from .._input import Array, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
+from .._input import Array, add_decay, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from ..curvature import features
 from . import placed, states
 from .operator import NoiseOperator
@@ -100,8 +100,10 @@ def mean_gradient(
         x, y, known = problem.inputs, problem.y, network(problem)
         if noise.connect < 1:
             check_connect(problem, noise, "the mean gradient under DropConnect is")
-            return problem.freeze(dropconnect.mean_gradient(x, y, theta, connect=noise.connect, **known))
-        return problem.freeze(expected.gradient("risk+r1", x, y, theta, mask=problem.mask, lr=0.0, **known))
+            found = dropconnect.mean_gradient(x, y, theta, connect=noise.connect, **known)
+        else:
+            found = expected.gradient("risk+r1", x, y, theta, mask=problem.mask, lr=0.0, **known)
+        return add_decay(problem, problem.freeze(found), theta)
 
     return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
 
@@ -149,7 +151,8 @@ def second_moment(
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
         if noise == Noise():
-            known = {"mask": problem.mask, "train": problem.train, **network(problem)}
+            known: dict[str, Any] = {"mask": problem.mask, "train": problem.train, **network(problem)}
+            known["decay"] = problem.weight_decay
             return expected.second_moment(problem.inputs, problem.y, theta, **known)
         square = np.square(mean_gradient(problem, theta, noise=noise)).sum(axis=-1)
         traces = [StepNoise.at(problem, row, noise).trace() for row in theta.reshape(-1, problem.n_params)]
@@ -249,9 +252,12 @@ def checked(problem: Problem, noise: Noise | None, *, any_place: bool = False) -
     check_problem(problem)
     if noise is not None and not isinstance(noise, Noise):
         raise InvalidInput(f"noise must be a simdrop.Noise or None, got {shown(noise)}")
-    if noise is not None and noise.place != "both" and not any_place:
+    if noise is None:
+        return Noise()
+    if noise.place != "both" and not any_place:
         raise InvalidInput(f"this is known for dropout in the whole step, noise with place 'both', got {noise.place!r}")
-    return Noise() if noise is None else noise.check(problem)
+    refuse_epochs(noise)
+    return noise.check(problem)
 
 
 class Weights(NamedTuple):

@@ -29,6 +29,8 @@ _SMALL, _MANY = 20, 1000
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
     unknown = [name for name in equation.noise.further if name not in NOISES]
+    if equation.network.weight_decay:
+        unknown.append("weight_decay")
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
     if equation.increments == "masks":

@@ -37,7 +37,7 @@ def chances_of(members, k):
 class Members(NamedTuple):
     """What differs between members, (M,) each. Flat: parallel loops take no tuple within a tuple."""
 
-    lr: Any
+    lr: Any  # (M, 1), or (M, steps) where they change
     threshold: Any  # this and the next three as in `Chances`
     factor: Any
     variance: Any
@@ -45,9 +45,10 @@ class Members(NamedTuple):
     number: Any  # that the masks are drawn by
 
     @classmethod
-    def of(cls, ensemble: Ensemble, real: Any) -> Members:
+    def of(cls, ensemble: Ensemble, real: Any, *, scheduled: bool = False) -> Members:
         """Those of an ensemble, in precision `real`."""
-        return cls(ensemble.lr.astype(real), *Chances.of(ensemble.keep_prob, real), ensemble.member)
+        lr = ensemble.rates if scheduled else ensemble.lr[:, None]
+        return cls(lr.astype(real), *Chances.of(ensemble.keep_prob, real), ensemble.member)
 
 
 class Run(NamedTuple):
@@ -59,6 +60,8 @@ class Run(NamedTuple):
     scale: Any  # of the outputs
     batch_size: int
     replace: bool
+    epochs: bool  # whether minibatches go through epochs
+    decay: Any  # λ of weight decay
 
     @classmethod
     def of(cls, step: Step, samples: int, real: Any, *, seed: int, first_step: int, steps: int) -> Run:
@@ -70,4 +73,19 @@ class Run(NamedTuple):
             scale=real(step.network.output_scale),
             batch_size=step.noise.batch_size or samples,
             replace=step.noise.replace,
+            epochs=step.noise.order == "epochs",
+            decay=real(step.network.weight_decay),
         )
+
+
+def decays(step: Step) -> str:
+    """How kernels are compiled for weight decay: none, "coupled" to the gradient, or "decoupled" from it."""
+    if not step.network.weight_decay:
+        return ""
+    return "coupled" if step.decay else "decoupled"
+
+
+@leaf
+def lr_of(rates, t):
+    """The learning rate of step t, where there is one for all steps or one for each."""
+    return rates[t if rates.size > 1 else 0]

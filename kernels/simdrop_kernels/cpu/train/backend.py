@@ -23,6 +23,8 @@ name = "numba"
 
 #: what kernel `general` has besides dropout and minibatches: names of `Step.further`
 FURTHER = ("law", "masks", "label", "parameter", "connect", "part", "place", "svag", "train")
+#: what all three have: names of `Step.further`
+EVERYWHERE = ("order", "weight_decay", "schedule of lr")
 #: inputs of a neuron, the bias included, up to which networks of one output take the thin kernel
 THIN_INPUTS = 2
 
@@ -38,7 +40,7 @@ def unavailable() -> str | None:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    unknown = [name for name in step.further if name not in FURTHER]
+    unknown = [name for name in step.further if name not in (*FURTHER, *EVERYWHERE)]
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
     if step.objective not in COMPILED:
@@ -50,18 +52,18 @@ def advance(
     step: Step, x: Array, y: Array, ensemble: Ensemble, *, seed: int, first_step: int, steps: int, threads: int = 1
 ) -> None:
     """Train all members in place for steps first_step, ..., first_step + steps - 1; see `reference.train.advance`."""
-    from .arguments import Members, Run
+    from .arguments import Members, Run, decays
 
     real: Any = ensemble.theta.dtype.type
     x, y = for_kernels(x), for_kernels(y)
-    members = Members.of(ensemble, real)
+    members = Members.of(ensemble, real, scheduled=step.scheduled)
     run = Run.of(step, len(x), real, seed=seed, first_step=first_step, steps=steps)
-    if step.further:
+    if any(name not in EVERYWHERE for name in step.further):
         from . import general
 
         knobs = general.Knobs.of(step, x, y, ensemble.theta)
         with one_thread_each(threads):
-            general.build(step.network.activation, step.network.loss, step.optimizer.name, real)(
+            general.build(step.network.activation, step.network.loss, step.optimizer.name, real, decays(step))(
                 ensemble.theta, ensemble.moments, ensemble.diverged, members, (x, y), knobs, run
             )
         return
@@ -72,15 +74,17 @@ def advance(
 
 def _kernel(step: Step, x: Array, y: Array, real: Any, *, over: str) -> tuple[Any, Array]:
     """The compiled kernel for this step and data, with the targets in the shape it takes."""
-    network = step.network
+    from .arguments import decays
+
+    network, decay = step.network, decays(step)
     configuration = (network.activation, network.loss, network.mask, step.objective, step.optimizer.name)
     if x.shape[1] <= THIN_INPUTS and y.shape[1] == 1:
         from . import fused
 
-        return fused.build(*configuration, step.noise.batch_size is not None, real), y[:, 0]
+        return fused.build(*configuration, step.noise.batch_size is not None, real, decay), y[:, 0]
     from . import tiled
 
-    return tiled.build(*configuration, real, over), y
+    return tiled.build(*configuration, real, over, decay), y
 
 
 def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads: int = 1) -> Array:

@@ -24,9 +24,9 @@ from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
 from ..compile import inner, kernel, scalar
-from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
-from .arguments import chances_of
+from .arguments import chances_of, lr_of
 
 ROWS = 6  # of a tile
 VECTOR = 16  # neurons are computed in multiples of this
@@ -141,9 +141,11 @@ def _make_backward(act: Scalars, kinds: int, r1: bool) -> Any:
     return backward
 
 
-def _make_apply(update: Any, sgd: bool) -> Any:
+def _make_apply(update: Any, sgd: bool, decays: str) -> Any:
+    coupled, decoupled = decays == "coupled", decays == "decoupled"
+
     @inner
-    def apply(state, gradient, kept, count, tiles, lr, constants):
+    def apply(state, gradient, kept, count, tiles, lr, constants, decay):
         """One update of the optimizer from the gradients that the tiles hold for the kept neurons."""
         if not sgd:
             gradient[:] = 0
@@ -165,6 +167,12 @@ def _make_apply(update: Any, sgd: bool) -> Any:
             last = state.shape[0] - 3
             for k in range(3):
                 theta, g, u, v = state[k], gradient[k], state[3 + k], state[last + k]
+                if coupled:
+                    for j in range(theta.size):
+                        g[j] += decay * theta[j]
+                if decoupled:
+                    for j in range(theta.size):
+                        theta[j] -= lr * decay * theta[j]
                 for j in range(theta.size):
                     theta[j], u[j], v[j] = update(theta[j], u[j], v[j], g[j], lr, constants)
 
@@ -279,6 +287,16 @@ def make_room(theta, inputs, samples, batch_size, kinds, sgd, sample):
 
 
 @inner
+def draw_samples(room, run, t, member):
+    """Choose the samples of step t of this call."""
+    words, lanes, step = room.batch_words, room.batch_lanes, run.first_step + t
+    if run.epochs:
+        draw_epoch(room.chosen, room.order, words, lanes, step, t == 0, member, run.key)
+    else:
+        draw_batch(room.chosen, room.order, words, lanes, run.replace, step, member, run.key)
+
+
+@inner
 def take_batch(x, y, room):
     """Copy the chosen samples, of one or two inputs, into the room."""
     for i in range(room.chosen.size):
@@ -307,17 +325,20 @@ def fill_factors(room, width, mask):
 
 
 @cache
-def build(activation: str, loss: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type) -> Any:
+def build(
+    activation: str, loss: str, mask: str, objective: str, optimizer: str, minibatch: bool, real: type, decays: str = ""
+) -> Any:
     """The kernel of one configuration: `train(theta, moments, diverged, members, data, run)`.
 
     theta (M, P), moments (M, k, P), diverged (M,): as in `contract.step.Ensemble`, changed in place. members,
     run: `arguments.Members` and `Run`. data: x (n, D), y (n,).
     """
     act = scalars(activation, scalar, real)
-    sample, sgd, draws = mask == "sample", optimizer == "sgd", objective == "dropout"
+    sample, draws = mask == "sample", objective == "dropout"
+    sgd = optimizer == "sgd" and not decays  # the neurons that are dropped stay as they are
     kinds = 3 if sample else (1 if act.from_value else 2)
     forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")
-    apply, adam = _make_apply(optimizers.optimizer(optimizer, scalar), sgd), optimizer == "adam"
+    apply, adam = _make_apply(optimizers.optimizer(optimizer, scalar), sgd, decays), optimizer == "adam"
     residuals_of = _make_residuals(loss, real)
     limit, largest = limits(real)
 
@@ -327,7 +348,7 @@ def build(activation: str, loss: str, mask: str, objective: str, optimizer: str,
         return within(state[:3].reshape(-1), limit) and (not adam or within(state[6:].reshape(-1), largest))
 
     @inner
-    def train_member(theta, moments, lr, chances, member, data, run):
+    def train_member(theta, moments, rates, chances, member, data, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         threshold, factor, key, batch_size = chances.threshold, chances.factor, run.key, run.batch_size
@@ -344,9 +365,9 @@ def build(activation: str, loss: str, mask: str, objective: str, optimizer: str,
             fill_factors(room, width, MaskDraw(threshold, real(1), False, 0, member, key))
         take_batch(x, y, room)
         for t in range(run.constants.shape[0]):
-            step = run.first_step + t
+            step, lr = run.first_step + t, lr_of(rates, t)
             if minibatch:
-                draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, run.replace, step, member, key)
+                draw_samples(room, run, t, member)
                 take_batch(x, y, room)
             if sample and not always:
                 fill_factors(room, width, MaskDraw(threshold, factor, True, step, member, key))
@@ -361,7 +382,7 @@ def build(activation: str, loss: str, mask: str, objective: str, optimizer: str,
             for first in range(0, count, TILE):
                 inside = padded(min(TILE, count - first))
                 backward(room.tiles, first // TILE, inside, room.f, room.x0, room.x1, room.rows, room.penalty)
-            apply(room.state, room.gradient, room.kept, count, room.tiles, lr, run.constants[t])
+            apply(room.state, room.gradient, room.kept, count, room.tiles, lr, run.constants[t], run.decay)
             if not good(room.state):
                 store(theta, moments, inputs, room.state)
                 return step

@@ -24,10 +24,10 @@ from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
 from ..compile import inlined, inner, kernel, leaf, scalar
-from ..draws import LANES, draw_batch, draw_normals, draw_rows, lanes_over
+from ..draws import LANES, draw_batch, draw_epoch, draw_normals, draw_rows, lanes_over
 from ..limits import within
 from ..products import by_columns, by_rows, multiply
-from .arguments import chances_of
+from .arguments import chances_of, lr_of
 from .general_mean import add_average, collect, make_mean, residuals
 
 _STEP_MASK = np.uint64(rng.STREAM_STEP_MASK << 28)
@@ -171,11 +171,14 @@ def copy_rows(target, source, chosen):
 
 
 @inlined
-def take_samples(room, x, y, knobs, whole, replace, number, member, key):
+def take_samples(room, x, y, knobs, whole, run, number, member):
     """The minibatch and its targets' noise of draw `number`."""
-    real = room.x.dtype.type
-    if not whole:
-        draw_batch(room.chosen, room.order, room.words, room.batch_lanes, replace, number, member, key)
+    real, key = room.x.dtype.type, run.key
+    if run.epochs:  # one draw a step
+        fresh = number == run.first_step
+        draw_epoch(room.chosen, room.order, room.words, room.batch_lanes, number, fresh, member, key)
+    elif not whole:
+        draw_batch(room.chosen, room.order, room.words, room.batch_lanes, run.replace, number, member, key)
     copy_rows(room.x, x, room.chosen)
     copy_rows(room.y, y, room.chosen)
     if knobs.label > 0:
@@ -332,11 +335,11 @@ def make_gradient(act: Scalars, loss: str = "squared", real: type = np.float64) 
 
     @inlined
     def add_draw(room, a, w, weight, data, knobs, chances, number, member, run):
-        """Add `weight` times the gradient under draw `number` of all noise; run: key, scale, replace."""
+        """Add `weight` times the gradient under draw `number` of all noise."""
         key, scale = run.key, run.scale
         real = w.dtype.type
         whole = room.chosen.size == room.order.size and not run.replace
-        take_samples(room, data[0], data[1], knobs, whole, run.replace, number, member, key)
+        take_samples(room, data[0], data[1], knobs, whole, run, number, member)
         if knobs.connected:
             drop_inputs(room, w, knobs, number, member, key)
             look(room, room.w)
@@ -382,16 +385,28 @@ def _make_apply(update: Any, vectors: int, real: type) -> Any:
 
 
 @cache
-def build(activation: str, loss: str, optimizer: str, real: type) -> Any:
+def build(activation: str, loss: str, optimizer: str, real: type, decays: str = "") -> Any:
     """The kernel: `train(theta, moments, diverged, members, data, knobs, run)`.
 
     Arguments as `tiled.build`'s, and `Knobs`.
     """
     add_draw, add_mean = make_gradient(scalars(activation, scalar, real), loss, real)
     apply = _make_apply(optimizers.optimizer(optimizer, scalar), OPTIMIZERS[optimizer].moments, real)
+    coupled, decoupled = decays == "coupled", decays == "decoupled"
+
+    @leaf
+    def decay_trained(theta, gradient, knobs, lr, decay):
+        """What weight decay changes before the update, of the weights that are trained."""
+        for k in range(theta.size):
+            if knobs.frozen_from <= k < knobs.frozen_to:
+                continue
+            if coupled:
+                gradient[k] += decay * theta[k]
+            else:
+                theta[k] -= lr * decay * theta[k]
 
     @inner
-    def train_member(theta, moments, lr, chances, member, data, knobs, run):
+    def train_member(theta, moments, rates, chances, member, data, knobs, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         cut = theta.size // (x.shape[1] + y.shape[1]) * y.shape[1]
@@ -400,6 +415,7 @@ def build(activation: str, loss: str, optimizer: str, real: type) -> Any:
         full = make_room(theta, x, y, x.shape[0] if knobs.centred else 1)
         for t in range(run.constants.shape[0]):
             room.gradient[:] = 0
+            lr = lr_of(rates, t)
             if knobs.random:
                 for q in range(knobs.draws):
                     number = knobs.draws * (run.first_step + t) + q
@@ -410,6 +426,8 @@ def build(activation: str, loss: str, optimizer: str, real: type) -> Any:
                 variance = 0 * chances.variance if knobs.placed else chances.variance  # there is no R_1 then
                 add_mean(full, room.gradient, a, w, sign, data, knobs, run.scale, variance)
             room.gradient[knobs.frozen_from : knobs.frozen_to] = 0
+            if (coupled or decoupled) and not (knobs.random and knobs.centred):  # the noise alone has none
+                decay_trained(theta, room.gradient, knobs, lr, run.decay)
             if not apply(theta, moments, room.gradient, lr, run.constants[t]):
                 return run.first_step + t
         return -1

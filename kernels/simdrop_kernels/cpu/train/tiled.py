@@ -22,9 +22,9 @@ from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
 from ..compile import inner, kernel, scalar
-from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
-from .arguments import chances_of
+from .arguments import chances_of, lr_of
 
 ROWS = 256  # samples that `evaluate` looks at in one piece
 
@@ -97,7 +97,9 @@ def backward(x, a, h, s, e, ga, gw, back, penalty):
     np.dot(back.T, x, gw)
 
 
-def _make_apply(update: Any, sgd: bool) -> Any:
+def _make_apply(update: Any, sgd: bool, decays: str) -> Any:
+    coupled, decoupled = decays == "coupled", decays == "decoupled"
+
     @inner
     def apply(a_all, w_all, gradient, ga, gw, kept, lr):
         """SGD: update the neurons of a tile. Else: put their gradients into the whole one (P,)."""
@@ -118,9 +120,19 @@ def _make_apply(update: Any, sgd: bool) -> Any:
                     gradient[o * width + neuron] = ga[o, j]
 
     @inner
-    def finish(theta, gradient, moments, lr, constants):
-        """The update of all parameters where the optimizer has moments; the gradient is 0 again afterwards."""
-        if not sgd:
+    def finish(theta, gradient, moments, lr, constants, decay):
+        """The update of all parameters where the optimizer has moments or they decay; the gradient is 0 afterwards."""
+        if coupled:
+            for k in range(theta.size):
+                gradient[k] += decay * theta[k]
+        if decoupled:
+            for k in range(theta.size):
+                theta[k] -= lr * decay * theta[k]
+        if not sgd and moments.shape[0] == 0:
+            for k in range(theta.size):
+                theta[k] -= lr * gradient[k]
+                gradient[k] = 0
+        elif not sgd:
             last = moments.shape[0] - 1
             u, v = moments[0], moments[last]
             for k in range(theta.size):
@@ -240,9 +252,13 @@ def make_room(theta, x, y, batch_size, whole, sgd, sample):
 
 
 @inner
-def take_batch(x, y, room, replace, step, member, key):
-    """Draw the step's minibatch into the room."""
-    draw_batch(room.chosen, room.order, room.batch_words, room.batch_lanes, replace, step, member, key)
+def take_batch(x, y, room, run, t, member):
+    """Draw the minibatch of step t of this call into the room."""
+    words, lanes, step = room.batch_words, room.batch_lanes, run.first_step + t
+    if run.epochs:
+        draw_epoch(room.chosen, room.order, words, lanes, step, t == 0, member, run.key)
+    else:
+        draw_batch(room.chosen, room.order, words, lanes, run.replace, step, member, run.key)
     for i in range(room.chosen.size):
         room.x[i, :] = x[room.chosen[i], :]
         room.y[i, :] = y[room.chosen[i], :]
@@ -282,10 +298,13 @@ def _make_tile_passes(act: Scalars, sample: bool, apply: Any) -> Any:
     return forward_tile, backward_tile
 
 
-def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optimizer: str, real: type) -> Any:
+def _make_train_member(
+    act: Scalars, loss: str, mask: str, objective: str, optimizer: str, real: type, decays: str
+) -> Any:
     """The plain function that trains one member; compiled by `build` in one of two ways."""
-    sample, draws, r1, sgd = mask == "sample", objective == "dropout", objective == "risk+r1", optimizer == "sgd"
-    apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd)
+    sample, draws, r1 = mask == "sample", objective == "dropout", objective == "risk+r1"
+    sgd = optimizer == "sgd" and not decays  # the neurons that are dropped stay as they are
+    apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd, decays)
     forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
     residuals_of = _make_residuals(loss, real)
     (limit, largest), adam = limits(real), optimizer == "adam"
@@ -295,7 +314,7 @@ def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optim
         """Whether a member with these parameters (P,) and moments (k, P) has not diverged."""
         return within(theta, limit) and (not adam or within(moments[1], largest))
 
-    def train_member(theta, moments, lr, chances, member, data, run):
+    def train_member(theta, moments, rates, chances, member, data, run):
         """All steps of one member; returns the step at which it diverged, or -1."""
         x, y = data
         threshold, factor, key, batch_size = chances.threshold, chances.factor, run.key, run.batch_size
@@ -313,9 +332,9 @@ def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optim
         ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
         count = order_blocks(room.kept, width) if sample else width
         for t in range(run.constants.shape[0]):
-            step = run.first_step + t
+            step, lr = run.first_step + t, lr_of(rates, t)
             if not whole:
-                take_batch(x, y, room, run.replace, step, member, key)
+                take_batch(x, y, room, run, t, member)
             if not sample and not always:
                 count = draw_kept(room.kept, room.words[0], room.lanes, width, threshold, step, t % ahead, member, key)
             tiles = (count + TILE - 1) // TILE
@@ -325,7 +344,7 @@ def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optim
             residuals_of(room.parts, tiles, room.y, room.e, gain, share)
             for tile in numba.prange(tiles):
                 backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
-            finish(theta, room.gradient, moments, lr, run.constants[t])
+            finish(theta, room.gradient, moments, lr, run.constants[t], run.decay)
             if not good(theta, moments):
                 return step
         return -1
@@ -334,13 +353,15 @@ def _make_train_member(act: Scalars, loss: str, mask: str, objective: str, optim
 
 
 @cache
-def build(activation: str, loss: str, mask: str, objective: str, optimizer: str, real: type, over: str) -> Any:
+def build(
+    activation: str, loss: str, mask: str, objective: str, optimizer: str, real: type, over: str, decays: str = ""
+) -> Any:
     """The kernel of one configuration, parallel over "members" or over "tiles"; arguments as `fused.build`'s.
 
     data: x (n, D) and y (n, c).
     """
     act = scalars(activation, scalar, real)
-    plain = _make_train_member(act, loss, mask, objective, optimizer, real)
+    plain = _make_train_member(act, loss, mask, objective, optimizer, real, decays)
     train_member = kernel("training")(plain) if over == "tiles" else inner(plain)
     many = numba.prange if over == "members" else range
 

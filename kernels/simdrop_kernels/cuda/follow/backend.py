@@ -33,6 +33,8 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     further = [name for name in equation.noise.further if name not in ("masks", "part")]
     if equation.noise.batch_size is not None:
         further.append("batch_size")
+    if equation.network.weight_decay:
+        further.append("weight_decay")
     if further:
         return f"{', '.join(further)} other than the default is not written for it"
     return find(equation.network.activation).uncompiled()

@@ -53,6 +53,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...contract.layout import trained
+from ...contract.network import Network, Train
 from .forward import Adjoint, Array, ForwardPass
 from .pair_sums import Groups, diagonal_square, mean_square, pair_square
 
@@ -68,12 +70,14 @@ def gradient(
     output_scale: float,
     mask: str,
     lr: ArrayLike,
-    train: str = "both",
+    train: Train = "both",
+    decay: float = 0.0,
 ) -> Array:
     """Gradient (..., P), in theta's dtype, at theta (..., P) of a sum of "risk", "r1" and "r2", such as "risk+r1".
 
     x (n, D) or (..., n, D); y (n, c) or (..., n, c); keep_prob and lr numbers or (...). `train` tells which components
-    of ∇R_drop count in R_2; the gradient has all components.
+    of ∇R_drop count in R_2; the gradient has all components. `decay` is the λ of a (λ/2) |θ|² in the loss of which R_2
+    is made; λ θ itself is not added.
     """
     terms = objective.split("+")
     net = ForwardPass.at(x, y, theta, activation, output_scale, order=2 if "r2" in terms else 1)
@@ -85,6 +89,11 @@ def gradient(
         adjoint = Adjoint.zeros_like(net)
         _second_moment(net, net.column(keep_prob), mask, adjoint, weight=net.column(np.asarray(lr) / 4), train=train)
         total += net.pull_back(adjoint)
+        if decay:
+            v, real = net.column(1 / np.asarray(keep_prob) - 1), theta.dtype.type
+            own = trained(Network(train=train), x, y, theta)
+            mean = net.mean_gradient(net.e, v) + net.mean_gradient_along(own, v) + real(decay) * own
+            total += real(decay) * net.column(np.asarray(lr) / 2)[..., 0] * mean
     return total
 
 
@@ -108,11 +117,20 @@ def second_moment(
     keep_prob: ArrayLike,
     output_scale: float,
     mask: str,
-    train: str = "both",
+    train: Train = "both",
+    decay: float = 0.0,
 ) -> Array:
-    """E|∇R_drop|² (...) over all masks at theta (..., P), of the trained components; R_2 is lr/4 of it."""
+    """E|∇R_drop + λ θ|² (...) over all masks at theta (..., P), of the trained components, with λ = `decay`.
+
+    R_2 is lr/4 of it.
+    """
     net = ForwardPass.at(x, y, theta, activation, output_scale, order=1)
-    return _second_moment(net, net.column(keep_prob), mask, None, train=train)
+    moment = _second_moment(net, net.column(keep_prob), mask, None, train=train)
+    if decay:
+        own = trained(Network(train=train), x, y, theta)
+        mean = net.mean_gradient(net.e, net.column(1 / np.asarray(keep_prob) - 1))
+        moment = moment + theta.dtype.type(decay) * (own * (2 * mean + theta.dtype.type(decay) * own)).sum(axis=-1)
+    return moment
 
 
 def _second_moment(

@@ -3,7 +3,8 @@
 With g = ∇R_drop on the step's own masks, R̃_2 = (lr/4) |g|² has the gradient (lr/2) H g, H the Hessian of R_drop on the
 same masks: under given masks R_drop is the R_S of a network whose activations carry the dropout factors, and H g one of
 its Hessian's products (`network.forward.ForwardPass`). Where only part of the weights is trained, |g|² is that of the
-trained ones. The losses: Zhang & Xu, arXiv:2207.05952, section 5; their names in `contract.objectives`.
+trained ones, and with weight decay g is that of R_drop + (λ/2) |θ|². The losses: Zhang & Xu, arXiv:2207.05952, section
+5; their names in `contract.objectives`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def gradient(step: Step, x: Array, y: Array, ensemble: Ensemble, factor: Array) 
         total = total - expected.gradient("r1", x, y, theta, keep_prob=keep_prob, mask=network.mask, lr=0.0, **known)
     if sign:
         weight = np.full(len(theta), step.penalty) if step.objective == "dropout+r2" else ensemble.lr
-        product = masked.mean_gradient_along(trained(network, x, y, one), 0.0)
+        decay = real(step.decay)  # its part of the gradient is λ θ, of the Hessian λ
+        whole = trained(network, x, y, one + decay * theta if step.decay else one)
+        product = masked.mean_gradient_along(whole, 0.0)
+        if step.decay:
+            product = product + decay * whole
         total = total + (sign * weight / 2).astype(real)[:, None] * product
     return total

@@ -1,0 +1,215 @@
+"""What all schedules have: rates of steps, value semantics, and how they are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..checks.numbers import check_finite
+from ..checks.words import shown
+from ..errors import InvalidInput
+
+Array = NDArray[np.float64]
+#: one number for all members, or a read-only array (members,)
+Numbers = float | Array
+
+#: step rates worked out at one time
+_CHUNK = 1 << 20
+
+
+class Schedule:
+    """A learning rate for every step, the base of all schedules.
+
+    Steps count from 0. Numbers of a schedule may be arrays over members. Schedules are equal where all their numbers
+    are, and cannot be changed.
+    """
+
+    @property
+    def members(self) -> int | None:
+        """Number of members whose rates it has, None where all have the same."""
+        return self._members()
+
+    @property
+    def length(self) -> int | None:
+        """Number of steps that it has rates for, None where there is no end."""
+        return self._length()
+
+    def rates(self, first: int, stop: int, rows: slice = slice(None)) -> Array:
+        """Learning rates of steps first, ..., stop - 1.
+
+        Parameters
+        ----------
+        first, stop : int
+            The first step, and the one after the last.
+        rows : slice
+            The members that are wanted.
+
+        Returns
+        -------
+        ndarray, shape (1, stop - first) or (members, stop - first)
+            The rates; one row where all members have the same.
+        """
+        return self._rates(first, stop, rows)
+
+    def kinks(self, steps: int) -> tuple[int, ...]:
+        """Steps at which the rates do not go on smoothly.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps that are looked at.
+
+        Returns
+        -------
+        tuple of int
+            Increasing, between 1 and steps - 1.
+        """
+        return self._kinks(steps)
+
+    def times(self, steps: NDArray[np.int64]) -> Array:
+        """Times at given steps: the sum of the learning rates before them.
+
+        Parameters
+        ----------
+        steps : ndarray of int, shape (T,)
+            Increasing numbers of steps.
+
+        Returns
+        -------
+        ndarray, shape (T,)
+            Times, of a schedule that all members share.
+        """
+        return self._times(np.asarray(steps, dtype=np.int64))
+
+    def check(self, steps: int) -> None:
+        """Check that a run can have these learning rates.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps of the run.
+
+        Raises
+        ------
+        InvalidInput
+            There are too few of them, or some are not positive, or too large to be added up.
+        """
+        if self.length is not None and self.length < steps:
+            raise InvalidInput(
+                f"lr has the learning rates of {self.length} steps, the run has {steps}: {self._shown()}"
+            )
+        ends = self.rates(steps - 1, steps)  # each kind is positive before a step where it is, and falls or rises
+        with np.errstate(over="ignore"):
+            good = (ends > 0) & np.isfinite(ends * steps)
+        if not good.all():
+            raise InvalidInput(
+                f"lr must be positive and finite at every step: {self._shown()} is {ends[~good][0]:g} at step"
+                f" {steps - 1}"
+            )
+
+    def fingerprint(self) -> str:
+        """What two schedules share where all their numbers are the same.
+
+        Returns
+        -------
+        str
+            The kind, its numbers, and SHA-256 of what it has for each member.
+        """
+        return f"{type(self).__name__}{self._key()!r}"
+
+    def __str__(self) -> str:
+        return self._shown()
+
+    def __repr__(self) -> str:
+        return self._shown()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._key() == self._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._key()))
+
+    def _rates(self, first: int, stop: int, rows: slice) -> Array:
+        raise NotImplementedError
+
+    def _kinks(self, steps: int) -> tuple[int, ...]:
+        return ()
+
+    def _length(self) -> int | None:
+        return None
+
+    def _members(self) -> int | None:
+        sizes = [len(value) for value in self._numbers() if isinstance(value, np.ndarray)]
+        return sizes[0] if sizes else None
+
+    def _times(self, wanted: NDArray[np.int64]) -> Array:
+        found, done, time = np.empty(len(wanted)), 0, 0.0
+        for k, target in enumerate(wanted):
+            while done < target:
+                stop = min(int(target), done + _CHUNK)
+                time += float(self.rates(done, stop)[0].sum())
+                done = stop
+            found[k] = time
+        return found
+
+    def _shown(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={_word(value)}' for name, value in self._fields())})"
+
+    def _fields(self) -> list[tuple[str, Any]]:
+        return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+
+    def _numbers(self) -> list[Any]:
+        return [value for _, value in self._fields()]
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(_hashable(value) for value in self._numbers())
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, hashlib.sha256(value.tobytes()).hexdigest()
+    return value._key() if isinstance(value, Schedule) else value
+
+
+def _word(value: Any) -> str:
+    """A number, or between which numbers those of members lie."""
+    if isinstance(value, np.ndarray):
+        return f"<{value.min():g} ... {value.max():g}, shape {value.shape}>"
+    return str(value) if isinstance(value, Schedule) else repr(value)
+
+
+def numbers_of(name: str, value: ArrayLike, *, least: float = -np.inf, above: float = -np.inf) -> Numbers:
+    """A number, or one for each member; raises InvalidInput, also below `least` or not above `above`."""
+    if isinstance(value, Mapping):
+        raise InvalidInput(f"{name} must be a number, or one for each member, got {shown(value)}")
+    array = check_finite(name, value)
+    if array.ndim > 1 or array.size == 0:
+        raise InvalidInput(f"{name} must be a number, or one for each member, got shape {array.shape}")
+    if not ((array >= least) & (array > above)).all():
+        wanted = "positive" if above == 0 else f"above {above:g}" if above > least else f"{least:g} or more"
+        raise InvalidInput(f"{name} must be {wanted}, got {shown(value)}")
+    if array.ndim == 0:
+        return float(array)
+    array.flags.writeable = False
+    return array
+
+
+def same_members(values: Mapping[str, Any]) -> None:
+    """Raise InvalidInput where arrays over members have different lengths."""
+    sizes = {
+        name: (len(value) if isinstance(value, np.ndarray) else value.members)
+        for name, value in values.items()
+        if isinstance(value, np.ndarray) or getattr(value, "members", None)
+    }
+    if len(set(sizes.values())) > 1:
+        raise InvalidInput(f"lr has different numbers of members: {', '.join(f'{k} {n}' for k, n in sizes.items())}")
+
+
+def column(value: Numbers, rows: slice) -> Array:
+    """The numbers of some members as a column (B, 1), or (1, 1) where all have the same."""
+    return np.asarray(value if isinstance(value, float) else value[rows]).reshape(-1, 1)

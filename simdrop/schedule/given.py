@@ -1,0 +1,86 @@
+"""What users give as `lr`: a number, an array over members, a mapping, a schedule, or a text that stands for one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from ..checks.numbers import check_finite
+from ..checks.words import check_choice, shown
+from ..errors import InvalidInput
+from .base import Array, Schedule
+from .composed import as_schedule, of_steps, piecewise, warmup
+from .smooth import cosine, exponential, power
+
+#: what a text may call
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (piecewise, power, cosine, exponential, warmup, of_steps)}
+
+
+def check_rates(value: Any, name: str = "lr") -> Array | Schedule:
+    """`value` as positive numbers () or (members,), or as a schedule; raises InvalidInput."""
+    if isinstance(value, (Schedule, Mapping)) or callable(value):
+        found = as_schedule(name, value)
+        return constant(found) if isinstance(found, piecewise) and len(found.firsts) == 1 else found
+    array = check_finite(name, value)
+    if not (array > 0).all():
+        raise InvalidInput(f"{name} must be positive, got {shown(array if array.ndim else array.item())}")
+    return array
+
+
+def constant(schedule: piecewise) -> Array:
+    """The learning rates of a schedule of one piece, which are the same at every step."""
+    return check_finite("lr", schedule.values[0])
+
+
+def parse(text: str, name: str = "lr") -> float | Schedule:
+    """The learning rate that a text stands for, as commands, TOML files and attributes of results have it.
+
+    Parameters
+    ----------
+    text : str
+        A number, a mapping such as "{0: 0.1, 2000: 0.01}", or a call such as "cosine(0.1, steps=2000)" or
+        "warmup(cosine(0.1, steps=2000), steps=100)".
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    float or Schedule
+        The learning rate.
+
+    Raises
+    ------
+    InvalidInput
+        The text stands for none.
+
+    Examples
+    --------
+    >>> simdrop.schedule.parse("cosine(0.1, steps=2000)") == simdrop.schedule.cosine(0.1, steps=2000)
+    True
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        found = _value(tree)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(
+            f"{name} must be a number, {{step: number, ...}} or one of {', '.join(KINDS)}(...), got {shown(text)}"
+        ) from None
+    checked = check_rates(found, name)
+    if isinstance(checked, Schedule):
+        return checked
+    if checked.ndim:
+        raise InvalidInput(f"{name} must be one number, got {shown(text)}")
+    return float(checked)
+
+
+def _value(node: ast.expr) -> Any:
+    """What a node of the grammar of `parse` stands for; raises ValueError for one outside of it."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        kind = KINDS[check_choice("schedule", node.func.id, KINDS)]
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError("**")
+        return kind(*map(_value, node.args), **{str(k.arg): _value(k.value) for k in node.keywords})
+    return ast.literal_eval(node)
