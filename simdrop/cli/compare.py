@@ -10,6 +10,7 @@ import click
 from ..output.progress import Bars
 from ..settings import defaults
 from ..settings.fields import (
+    ABOUT_LR,
     ABOUT_RISK_LIMIT,
     ABOUT_TEST,
     MEMBERS,
@@ -23,6 +24,7 @@ from ..settings.fields import (
     in_machine,
     in_output,
     in_training,
+    lr_of,
     risk_limit_of,
 )
 from ..settings.problem import ProblemSettings, problem_of, start_of, test_of
@@ -49,7 +51,7 @@ class CompareSettings(ProblemSettings):
         " R_S is 0, as --kinds manifold needs",
         choices=":initial,limit-point",
     )
-    lr: float = in_training(0.01, "learning rate", bounds={"above": 0})
+    lr: float | str = in_training(0.01, ABOUT_LR, bounds={"above": 0})
     steps: int = in_training(5000, "training steps of each member; time is lr x step", bounds=STEPS)
     members: int | None = in_training(
         None,
@@ -148,7 +150,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
     return Plan.check(
         problem,
         theta0,
-        lr=settings.lr,
+        lr=lr_of(settings.lr),
         steps=settings.steps,
         members=settings.members if settings.members is not None else _members(problem, settings.steps),
         seed=settings.seed,

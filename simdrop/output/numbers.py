@@ -41,3 +41,8 @@ def concise(value: float, error: float) -> str:
     place = math.floor(math.log10(error))
     digits = max(0, (1 if error < 3.5 * 10.0**place else 0) - place)
     return f"{value:.{digits}f}({error * 10.0**digits:.0f})" if error < 1 else f"{value:.{digits}f}({error:.{digits}f})"
+
+
+def short(value: float | str) -> str:
+    """A learning rate in a sentence: a number in few digits, or how it changes."""
+    return value if isinstance(value, str) else f"{value:g}"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..activations import check_registered
 from ..errors import Diverged, DivergenceWarning
 from ..problem import Problem
-from ..settings.fields import risk_limit_of
+from ..settings.fields import lr_of, risk_limit_of
 from ..simulation.checkpoint import InUse, OtherRun, discard
 from ..simulation.paths_plan import backend_name
 from ..simulation.plan import TrainingPlan
@@ -59,9 +59,10 @@ def launches(design: Design, *, most: int = LAUNCH_MEMBERS) -> list[list[int]]:
     """Numbers of the points of every launch: those that differ in PER_MEMBER alone, `most` members at a time."""
     together: dict[tuple[Any, ...], list[int]] = {}
     for number, point in enumerate(design.points):
-        # seeds of one launch have the same upper halves
+        # seeds of one launch have the same upper halves, and learning rates that change are those of all its points
         alike = point.keep_prob if observed(point.keep) else None  # functions see the problem of all members
-        key = (point.seed >> 32, alike, *(getattr(point, name) for name in SHARED))
+        changing = point.lr if isinstance(point.lr, str) else None
+        key = (point.seed >> 32, alike, changing, *(getattr(point, name) for name in SHARED))
         together.setdefault(key, []).append(number)
     found = []
     for numbers in together.values():
@@ -74,8 +75,8 @@ def with_backends(point: Point) -> Point:
     """The first point of a launch with the backends that take all of it on this machine."""
     problem = problem_of(point)
     training = TrainingPlan.check(
-        problem, np.zeros(problem.n_params), lr=point.lr, steps=point.steps, members=point.members, seed=point.seed,
-        record=point.record, spacing=point.spacing, risk_limit=risk_limit_of(point.risk_limit),
+        problem, np.zeros(problem.n_params), lr=lr_of(point.lr), steps=point.steps, members=point.members,
+        seed=point.seed, record=point.record, spacing=point.spacing, risk_limit=risk_limit_of(point.risk_limit),
         test=test_of(point), observe=observed(point.keep), **point.training(),
     )  # fmt: skip
     (trains,) = (phase.backend.name for phase in training.phases)
@@ -109,7 +110,7 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
     predicted = [list(_predictions(first, *each, threads)) for each in zip(points, problems, starts, strict=True)]
     groups = groups_of(count) * len(points) if first.kinds or "theta_mean" in first.keep else 0
     runs = _simulated(
-        resume, problems[0], np.repeat(starts, count, axis=0), lr=np.repeat([q.lr for q in points], count),
+        resume, problems[0], np.repeat(starts, count, axis=0), lr=_rates(points, count),
         keep_prob=np.repeat([q.keep_prob for q in points], count), numbers=np.tile(np.arange(count), len(points)),
         seed=np.repeat([q.seed for q in points], count), steps=first.steps, record=first.record, spacing=first.spacing,
         quantiles=(), norms="norm" in first.keep, groups=groups if groups > 1 else 0, threads=threads,
@@ -123,6 +124,12 @@ def work(points: Sequence[Point], threads: int | None = None, resume: Resume | N
         found["theta_mean"] = _means(runs, len(points))
     found["diverged"] = (lost_steps(runs).reshape(len(points), count) >= 0).sum(axis=1)
     return found | _distances(predicted, runs, len(first.kinds), found["diverged"] > 0)
+
+
+def _rates(points: Sequence[Point], count: int) -> Any:
+    """The learning rates of the members of a launch, or how they change."""
+    first = points[0].lr
+    return lr_of(first) if isinstance(first, str) else np.repeat([float(point.lr) for point in points], count)
 
 
 def seconds_of_flows(point: Point) -> float:
@@ -192,7 +199,7 @@ def _predictions(
     if not point.kinds:
         return
     case = Case(
-        problem=problem, theta0=theta0, lr=point.lr, steps=point.steps // (point.svag or 1), points=problem.x,
+        problem=problem, theta0=theta0, lr=lr_of(point.lr), steps=point.steps // (point.svag or 1), points=problem.x,
         members=point.members, groups=groups_of(point.members), seed=point.seed, threads=threads, rtol=point.rtol,
         atol=point.atol, max_evaluations=point.max_evaluations, noise=point.noise(), sme_members=point.sme_members,
         substeps=point.substeps, risk_limit=risk_limit_of(point.risk_limit),

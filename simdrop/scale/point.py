@@ -15,9 +15,11 @@ from ..checks.numbers import check_keep_prob
 from ..checks.words import check_choice
 from ..errors import InvalidInput
 from ..problem import Noise
+from ..schedule import Schedule
 from ..settings import defaults
 from ..settings.defaults import BACKEND, DTYPE, RECORD, SPACING
 from ..settings.fields import (
+    ABOUT_LR,
     ABOUT_RISK_LIMIT,
     ABOUT_TEST,
     POINTS,
@@ -25,6 +27,7 @@ from ..settings.fields import (
     SEED,
     STEPS,
     documented,
+    lr_of,
     risk_limit_of,
     setting,
 )
@@ -43,7 +46,7 @@ _BELOW_1 = {"least": 0, "below": 1}
 #: groups of a point's members, for standard errors
 GROUPS = 20
 #: options of an optimizer; None leaves its default
-OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
+OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon", "decoupled")
 
 
 @documented
@@ -51,19 +54,21 @@ OPTIMIZER_OPTIONS = ("momentum", "beta1", "beta2", "epsilon")
 class Point(ProblemSettings):
     """All settings of one point of a sweep."""
 
-    lr: float = _simulation(0.01, "learning rate", bounds={"above": 0})
+    lr: float | str = _simulation(0.01, ABOUT_LR, bounds={"above": 0})
     steps: int = _simulation(1000, "training steps of each member", bounds=STEPS)
     members: int = _simulation(100, "networks of the ensemble", bounds={"least": 1, "most": 1 << 32})
     seed: int = _simulation(0, "seed of the masks", bounds=SEED)
     objective: str = _simulation("dropout", "what is trained")
     penalty: float | None = _simulation(None, "weight of objective dropout+r2", bounds={"least": 0})
     optimizer: str = _simulation("sgd", "optimizer")
-    momentum: float | None = _simulation(None, "of optimizer momentum", bounds=_BELOW_1)
+    momentum: float | None = _simulation(None, "of optimizer momentum and nesterov", bounds=_BELOW_1)
     beta1: float | None = _simulation(None, "of optimizer adam", bounds=_BELOW_1)
     beta2: float | None = _simulation(None, "of optimizer adam", bounds=_BELOW_1)
     epsilon: float | None = _simulation(None, "of optimizer adam", bounds={"least": 0})
+    decoupled: bool | None = _simulation(None, "of optimizer adam: weight decay apart from the gradient, AdamW")
     batch_size: int | None = _simulation(None, "samples of a minibatch", bounds=_FROM_1)
     replace: bool = _simulation(False, "draw minibatches with replacement")
+    order: str = _simulation("independent", "minibatches drawn anew at every step, or every sample once in epochs")
     svag: int | None = _simulation(None, "l, for steps of lr / l with rescaled noise", bounds=_FEW)
     dtype: str = _simulation(DTYPE, "floating-point type", choices=":float32,float64")
     backend: str = _simulation(BACKEND, "kernels to run on")
@@ -153,7 +158,7 @@ def groups_of(members: int) -> int:
 #: fields that check() looks at
 CHECKED = (
     "keep_prob", "loss", "objective", "optimizer", "backend", "svag", "keep", "members", "risk_limit", "steps",
-    "spacing", "batch_size", "replace", *TABLES["noise"], *TABLES["theory"],
+    "spacing", "batch_size", "replace", "order", "lr", *TABLES["noise"], *TABLES["theory"],
 )  # fmt: skip
 
 
@@ -167,6 +172,10 @@ def check(point: Point) -> None:
     check_choice("backend", point.backend, ("auto", *registry.names()))
     check_choice("sme_backend", point.sme_backend, ("auto", *registry.names(registry.FOLLOWING)))
     risk_limit_of(point.risk_limit)
+    if isinstance(point.lr, str):
+        schedule = lr_of(point.lr)
+        if isinstance(schedule, Schedule):
+            schedule.check(point.steps)
     check_choice("spacing", point.spacing, ("even", "log"))
     check_choice("scheme", point.scheme, SCHEMES)
     point.noise()

@@ -84,3 +84,10 @@ def _value(node: ast.expr) -> Any:
             raise ValueError("**")
         return kind(*map(_value, node.args), **{str(k.arg): _value(k.value) for k in node.keywords})
     return ast.literal_eval(node)
+
+
+def refuse_changing(name: str, values: Any, why: str) -> None:
+    """Raise InvalidInput where one of `values` is no number but changes with the step, which cannot be, for `why`."""
+    for value in values if isinstance(values, (list, tuple)) else [values]:
+        if isinstance(value, (Schedule, Mapping)):
+            raise InvalidInput(f"{name} must be numbers: {why}, got {shown(value)}")

@@ -83,9 +83,17 @@ STEPS = {"least": 1, "most": 1 << 32}
 POINTS = {"least": 2, "most": 1_000_000}
 THREADS = {"least": 1, "most": 1 << 16}
 RISK_LIMIT = {"least": 1}
+ABOUT_LR = "learning rate; {0: 0.1, 2000: 0.01} changes it at step 2000, as cosine(0.1, steps=2000) and others do"
 ABOUT_RISK_LIMIT = "times the risk at the start, beyond which a network has blown up and leaves the means; or none"
 
 ABOUT_TEST = "samples of a test set, whose risk is measured too: FILE.csv, FILE.npz or another that --data takes"
+
+
+def lr_of(value: float | str) -> Any:
+    """A setting `lr` as the argument of `simulate`: texts stand for learning rates that change; raises InvalidInput."""
+    from ..schedule import parse
+
+    return parse(value) if isinstance(value, str) else value
 
 
 def risk_limit_of(value: float | str) -> float | None:

@@ -60,6 +60,7 @@ class ProblemSettings:
     )
     bias: bool = _network(True, "give each neuron a bias")
     train: str = _network("both", "the weights that are trained", choices="simdrop_kernels.contract.network:TRAINS")
+    weight_decay: float = _network(0.0, "λ of (λ/2)|θ|² in every loss that is trained", bounds={"least": 0})
     loss: str = _network(
         "squared", "loss of a sample; logistic takes targets 0 and 1, the softmax ones numbers of classes",
         choices="simdrop_kernels.mathematics.losses.table:LOSSES",
@@ -136,6 +137,7 @@ def problem_on(data: Data, settings: ProblemSettings) -> Problem:
         bias=settings.bias,
         output_scale=settings.output_scale,
         train=settings.train,  # type: ignore[arg-type]  # Problem checks it
+        weight_decay=settings.weight_decay,
         loss=settings.loss,  # type: ignore[arg-type]  # Problem checks it
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from simdrop_kernels.contract.step import Ensemble, for_kernels
 from simdrop_kernels.mathematics.losses.table import find as find_loss
 
 from .. import provenance
+from ..schedule.base import Schedule
+from ..theory.flows.rates import Clock
 from . import describe
 from .paths_plan import PathsPlan
 from .run import Run, look_here
@@ -21,6 +24,10 @@ from .seen import Seen
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+#: how near, relative to each other, learning rates are that differ by rounding
+_SAME = 1e-12
 
 
 class Paths:
@@ -37,24 +44,29 @@ class Paths:
         theta0 = self.plan.theta0 if self.plan.theta0.ndim == 1 else self.plan.theta0[first:last]
         return Ensemble.start(
             np.broadcast_to(theta0, (last - first, self.plan.problem.n_params)),
-            lr=self.plan.lr,
+            lr=self.plan.rates[0] if len(self.plan.rates) else 0.0,
             keep_prob=self.plan.problem.keep_prob,
             first_member=first,
             dtype=self.plan.dtype,
         )
 
     def advance(self, ensemble: Ensemble, first_step: int, steps: int) -> None:
-        """See `run.Mover`."""
-        self.plan.backend.advance(
-            self.plan.equation,
-            self.x,
-            self.y,
-            ensemble,
-            seed=self.plan.seed,
-            first_step=first_step,
-            sizes=self.plan.sizes[first_step : first_step + steps],
-            threads=self.plan.threads,
-        )
+        """See `run.Mover`; a call of a backend has one learning rate."""
+        stop = first_step + steps
+        rates = self.plan.rates[first_step:stop]
+        changes = np.flatnonzero(np.abs(np.diff(rates)) > _SAME * rates[1:]) + first_step + 1
+        for first, last in pairwise([first_step, *changes.tolist(), stop]):
+            ensemble.lr[:] = self.plan.rates[first]
+            self.plan.backend.advance(
+                self.plan.equation,
+                self.x,
+                self.y,
+                ensemble,
+                seed=self.plan.seed,
+                first_step=first,
+                sizes=self.plan.sizes[first:last],
+                threads=self.plan.threads,
+            )
 
     def look(self, ensemble: Ensemble, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
         """See `run.Mover`."""
@@ -75,7 +87,10 @@ def result(plan: PathsPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     """What was recorded of the paths, with its coordinates and attributes."""
     attrs = _attrs(plan, run, interrupted=interrupted)
     data = run.dataset(plan.times, grid=plan.wanted.grid_of(plan.problem), attrs=attrs)
-    return data.assign_coords(lr=plan.lr, keep_prob=plan.problem.keep_prob)
+    lr: Any = plan.lr
+    if isinstance(plan.lr, Schedule):
+        lr = ("time", Clock.of(plan.lr, plan.times[-1]).at(plan.times))
+    return data.assign_coords(lr=lr, keep_prob=plan.problem.keep_prob)
 
 
 def _attrs(plan: PathsPlan, run: Run, *, interrupted: bool) -> dict[str, Any]:
@@ -84,7 +99,7 @@ def _attrs(plan: PathsPlan, run: Run, *, interrupted: bool) -> dict[str, Any]:
         "kind": "sme",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance.of_problem(plan.problem),
-        "lr": plan.lr,
+        "lr": str(plan.lr) if isinstance(plan.lr, Schedule) else plan.lr,
         "order": equation.order,
         "scheme": equation.scheme,
         "antithetic": int(equation.antithetic),

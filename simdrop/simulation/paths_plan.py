@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,16 +16,18 @@ from simdrop_kernels.contract.step import Sizes
 from simdrop_kernels.mathematics.rng import MAX_STEPS
 
 from .. import provenance
-from ..checks.numbers import check_count, check_flag, check_lr, check_seed, check_threads
+from ..checks.numbers import check_count, check_flag, check_seed, check_threads
 from ..checks.sizes import check_memory
 from ..checks.words import check_choice, shown
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_connect
+from ..schedule.base import Schedule
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RISK_LIMIT
 from ..theory._input import Array, check_squared
 from ..theory.flows.flow import check_times
 from ..theory.flows.integration import largest_eigenvalue
+from ..theory.flows.rates import Clock, check_rate
 from ..theory.noise.step import checked
 from .recording import Wanted
 from .run import block_members
@@ -41,19 +44,21 @@ MOST_SUBSTEPS = 1000
 class PathsPlan:
     """Paths of a stochastic equation, ready to be followed.
 
-    theta0: (P,) or (members, P); times (T,); substeps: steps of the scheme per lr at least; sizes: of all steps;
-    wanted: what is recorded; reason: why the backend was chosen; block: paths that are followed at one time
+    theta0: (P,) or (members, P); times (T,); substeps: steps of the scheme per lr at least; sizes, rates: of all steps,
+    in time, and the learning rates that they stand for; wanted: what is recorded; reason: why the backend was chosen;
+    block: paths that are followed at one time
     """
 
     problem: Problem
     theta0: Array
-    lr: float
+    lr: float | Schedule
     times: Array
     members: int
     seed: int
     equation: Equation
     substeps: int
     sizes: Array
+    rates: Array
     wanted: Wanted
     dtype: np.dtype
     backend: registry.Follower
@@ -63,7 +68,7 @@ class PathsPlan:
 
     @classmethod
     def check(
-        cls, problem: Problem, theta0: ArrayLike, *, lr: float, times: ArrayLike, order: int = 2,
+        cls, problem: Problem, theta0: ArrayLike, *, lr: Any, times: ArrayLike, order: int = 2,
         members: int | None = None, seed: int = 0, noise: Noise | None = None, antithetic: bool = False,
         increments: str | None = None, scheme: str = "rk4", substeps: int | None = None, backend: str = BACKEND,
         dtype: str = DTYPE, keep_theta: bool | Sequence[int] = False, grid: ArrayLike | None = None,
@@ -73,13 +78,21 @@ class PathsPlan:
     ) -> PathsPlan:  # fmt: skip
         """Check the arguments of `sme` and choose the backend. Raises InvalidInput and BackendError."""
         theta0, members = _check_start(problem, theta0, members)
-        lr, times, noise = check_lr(lr), check_times(times), _check_noise(problem, noise)
+        lr, times, noise = check_rate(lr), check_times(times), _check_noise(problem, noise)
+        clock = Clock.of(lr, times[-1]) if isinstance(lr, Schedule) else None
+        largest = float(lr) if clock is None else float(clock.rates.max())
         equation = _check_equation(problem, noise, order, scheme, antithetic, increments)
         substeps = (
-            default_substeps(problem, theta0, lr, scheme) if substeps is None else check_count("substeps", substeps)
+            default_substeps(problem, theta0, largest, scheme)
+            if substeps is None
+            else check_count("substeps", substeps)
         )
         draws = 2 * noise.masks if equation.increments == "masks" else 1
-        steps, sizes = schedule(times, lr / substeps, most=MAX_STEPS // draws)
+        if clock is None:
+            steps, sizes = schedule(times, largest / substeps, most=MAX_STEPS // draws)
+            rates = np.broadcast_to(largest, sizes.shape)
+        else:
+            steps, sizes, rates = clock.grid(times, substeps)
         check_choice("dtype", dtype, ("float32", "float64"))
         wanted = Wanted.check(
             problem, members=members, steps=steps, keep_theta=keep_theta, grid=grid, covariance=covariance,
@@ -91,8 +104,8 @@ class PathsPlan:
         chosen, reason = choose_backend(problem, equation, backend, np.dtype(dtype), members)
         return cls(
             problem=problem, theta0=theta0, lr=lr, times=times, members=members, seed=check_seed(seed),
-            equation=equation, substeps=substeps, sizes=sizes, wanted=wanted, dtype=np.dtype(dtype), backend=chosen,
-            reason=reason, threads=provenance.cores() if threads is None else check_threads(threads),
+            equation=equation, substeps=substeps, sizes=sizes, rates=rates, wanted=wanted, dtype=np.dtype(dtype),
+            backend=chosen, reason=reason, threads=provenance.cores() if threads is None else check_threads(threads),
             block=block_members(
                 members, state=problem.n_params * np.dtype(dtype).itemsize, work=_work(problem, equation),
                 memory=memory, given=block_size,

@@ -11,7 +11,7 @@ With L = R_S + R_1, lr = ε and Σ the covariance of a step's gradient under the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ from simdrop_kernels.contract.equation import Increments, Scheme
 
 from ..output.progress import Progress
 from ..problem import Noise, Problem
+from ..schedule.base import Schedule
 from ..settings.defaults import BACKEND, MEMORY, QUANTILES, RISK_LIMIT
 from .carry_out import Output, carry_out
 from .paths import Paths, result
@@ -34,7 +35,7 @@ def sme(
     problem: Problem,
     theta0: ArrayLike,
     *,
-    lr: float,
+    lr: float | Mapping[int, float] | Schedule,
     times: ArrayLike,
     order: Literal[1, 2] = 2,
     members: int | None = None,
@@ -67,8 +68,9 @@ def sme(
         Data, network and dropout.
     theta0 : array_like, shape (P,) or (members, P)
         Start at time 0, the same for all paths or one for each.
-    lr : float
-        Learning rate ε of the run that the equation stands for.
+    lr : float, mapping or Schedule
+        Learning rate ε of the run that the equation stands for. One that changes, as in `simulate`, is followed as
+        ε(t).
     times : float or array_like, shape (T,)
         Increasing times, 0 or more; compare with a simulation at lr · step.
     order : {2, 1}

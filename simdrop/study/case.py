@@ -16,9 +16,11 @@ from ..checks.numbers import check_count, is_one
 from ..checks.sizes import check_memory
 from ..errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
 from ..problem import Noise, Problem
+from ..schedule.base import Schedule
 from ..settings.defaults import RISK_LIMIT
 from ..simulation.run import lost_steps
 from ..simulation.sme import sme
+from ..theory.flows.rates import Clock
 from ..theory.flows.table import flows
 from .distances import Array, Estimate, squared_distance
 
@@ -66,7 +68,7 @@ class Case:
 
     problem: Problem
     theta0: Array
-    lr: float
+    lr: float | Schedule
     steps: int
     points: Array
     members: int
@@ -87,8 +89,18 @@ class Case:
 
     @property
     def time(self) -> float:
-        """lr · steps."""
+        """lr · steps, the sum of the learning rates."""
+        if isinstance(self.lr, Schedule):
+            return float(self.lr.times(np.array([self.steps]))[0])
         return self.lr * self.steps
+
+    @property
+    def rates(self) -> float | Array:
+        """The learning rate at the times at which predictions are wanted: a number, or (T,) where it changes."""
+        if not isinstance(self.lr, Schedule):
+            return self.lr
+        times = np.asarray(self.where, dtype=np.float64)
+        return Clock.of(self.lr, float(times[-1])).at(times)
 
     @property
     def where(self) -> ArrayLike:

@@ -12,7 +12,7 @@ from simdrop_kernels import native
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 
-CONFIG = (0, 0, 0, 0, 0, 0, 0, False, 1.0, 0.9, 0.9, 0.999, 1e-8, 7)
+CONFIG = (0, 0, 0, 0, 0, 0, 0, False, 1.0, 0.9, 0.9, 0.999, 1e-8, 7, False, 0.0, False)
 NAMES = ("x", "y", "theta", "moments", "lr", "keep_prob", "member", "diverged")
 
 
@@ -23,7 +23,7 @@ def arrays(**changed: Any) -> Any:
         "y": np.ones((3, 1)),
         "theta": np.full((2, 15), 0.1),
         "moments": np.zeros((2, 0, 15)),
-        "lr": np.full(2, 0.1),
+        "lr": np.full((2, 1), 0.1),
         "keep_prob": np.full(2, 0.5),
         "member": np.arange(2, dtype=np.uint64),
         "diverged": np.full(2, -1, dtype=np.int64),
@@ -47,7 +47,7 @@ def read_only(array: Any) -> Any:
         ({"theta": np.ones((2, 15), np.int64)}, TypeError, "theta: dtype must be float32 or float64"),
         ({"theta": np.ones((2, 15), np.float32)}, TypeError, "x: dtype must be float32"),
         ({"theta": np.ones((2, 15), ">f8")}, TypeError, "theta: dtype must be"),
-        ({"lr": np.ones(2, np.float32)}, TypeError, "lr: dtype must be float64"),
+        ({"lr": np.ones((2, 1), np.float32)}, TypeError, "lr: dtype must be float64"),
         ({"member": np.arange(2)}, TypeError, "member: dtype must be uint64"),
         ({"diverged": np.full(2, -1, np.int32)}, TypeError, "diverged: dtype must be int64"),
         ({"y": [1.0]}, TypeError, "y: an array is needed"),
@@ -57,7 +57,8 @@ def read_only(array: Any) -> Any:
         ({"theta": np.ones((2, 0))}, ValueError, "width: out of range"),
         ({"x": np.ones((0, 2)), "y": np.ones((0, 1))}, ValueError, "number of samples: out of range"),
         ({"moments": np.zeros((2, 1, 15))}, ValueError, "moments: axis 1 has length 1, not 0"),
-        ({"lr": np.ones(3)}, ValueError, "lr: axis 0 has length 3, not 2"),
+        ({"lr": np.ones((3, 1))}, ValueError, "lr: axis 0 has length 3, not 2"),
+        ({"lr": np.ones((2, 3))}, ValueError, "lr: axis 1 has length 3, not 2"),
         ({"diverged": np.full(1, -1)}, ValueError, "diverged: axis 0 has length 1, not 2"),
         ({"theta": np.ones((2, 30))[:, ::2]}, ValueError, "theta: must be C-contiguous"),
         ({"x": np.ones((2, 3)).T}, ValueError, "x: must be C-contiguous"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks.numbers import check_count, check_finite, check_flag
+from ...checks.numbers import check_count, check_flag
 from ...errors import InvalidInput
 from ...output.progress import Progress, telling
 from ...problem import Problem, check_problem
+from ...schedule.base import Schedule
 from ...settings.defaults import BACKEND, MEMORY, RECORD, RISK_LIMIT
 from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
@@ -23,6 +24,7 @@ from ...simulation.paths_plan import backend_name
 from ...simulation.plan import TrainingPlan
 from ...simulation.run import with_partial
 from ...simulation.simulate import train
+from ...theory.flows.rates import check_rate
 from ..case import Case, grid_points
 from ..distances import Array
 from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_loss_of, check_start_of, default_kinds, equations
@@ -90,7 +92,7 @@ def compare(
     problem: Problem,
     theta0: ArrayLike | None = None,
     *,
-    lr: float,
+    lr: float | Mapping[int, float] | Schedule,
     steps: int,
     members: int,
     seed: int = 0,
@@ -119,7 +121,7 @@ def compare(
     theta0 : array_like, shape (P,), optional
         Start of all members; by default a draw of `problem.init()`.
     lr, steps, members, seed, record, spacing, risk_limit, test, backend, dtype, threads, memory
-        As in `simulate`, with one learning rate for all members.
+        As in `simulate`, with one learning rate for all members, which may change.
     kinds : sequence of str
         The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
         near zero at theta0, "manifold". "gradient", in whose distance the others are measured, is always among them.
@@ -194,7 +196,7 @@ class Plan:
 
     @classmethod
     def check(
-        cls, problem: Problem, theta0: ArrayLike | None, *, lr: float, members: int, kinds: Sequence[str],
+        cls, problem: Problem, theta0: ArrayLike | None, *, lr: Any, members: int, kinds: Sequence[str],
         sme_members: int | None, grid: int | ArrayLike | None, groups: int | None, risk_limit: float | None,
         **training: Any,
     ) -> Plan:  # fmt: skip
@@ -206,7 +208,7 @@ class Plan:
             raise InvalidInput(f"groups must be at most the {members} members, got {groups}")
         points = grid_points(problem, grid)
         plan = TrainingPlan.check(
-            problem, theta0, lr=_check_lr(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
+            problem, theta0, lr=check_rate(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
             **training,
         )  # fmt: skip
         kinds = _check_kinds(problem, kinds)
@@ -254,14 +256,15 @@ class Plan:
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
             with watch("distances", 1):
                 squared = squared_distances(runs, predicted)
-                distances = over_time(squared, runs, predicted).merge(sizes(problem, case.lr, runs, flows))
+                distances = over_time(squared, runs, predicted).merge(sizes(problem, case.rates, runs, flows))
             summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
         return Comparison(problem, runs, flows, distances, summary, run_id)
 
     def _case(self, times: Array) -> Case:
         plan, settings = self.training, self.training.settings
         return Case(
-            problem=plan.problem, theta0=settings.theta0, lr=float(settings.lr[0]), steps=settings.steps,
+            problem=plan.problem, theta0=settings.theta0, lr=settings.schedule or float(settings.lr[0]),
+            steps=settings.steps,
             points=self.points, times=times, members=settings.members, groups=plan.wanted.groups, seed=settings.seed,
             threads=plan.threads, sme_members=self.sme_members, risk_limit=self.risk_limit,
         )  # fmt: skip
@@ -275,15 +278,6 @@ def check_start(problem: Problem, theta0: ArrayLike | None) -> Array:
         expected = f"shape ({problem.n_params},)"
         raise InvalidInput(f"theta0 must be one start for all members, {expected}, got {theta0.shape}")
     return theta0
-
-
-def _check_lr(lr: object) -> float:
-    value = check_finite("lr", lr)  # type: ignore[arg-type]
-    if value.ndim:
-        raise InvalidInput(
-            f"lr must be one number here: the flows belong to one learning rate, got shape {value.shape}"
-        )
-    return float(value)
 
 
 def _check_kinds(problem: Problem, kinds: Sequence[str]) -> list[str]:

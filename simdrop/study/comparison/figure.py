@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...checks.words import counted
+from ...output.numbers import short
 from ...output.style import DATA, INK, NOISE, SHADE, STYLE, TIME, log_axis, time_axis
 from ..predictions import PREDICTIONS, Prediction
 
@@ -68,7 +69,7 @@ def _title(found: Data) -> str:
     return (
         (f"{data}: " if data else "")
         + f"{run['members']} networks of {counted(problem['width'], problem['activation'] + ' neuron')}, dropout with"
-        + f" keep_prob = {problem['keep_prob']:g} (one mask per {problem['mask']}), learning rate {run['lr']:g},"
+        + f" keep_prob = {problem['keep_prob']:g} (one mask per {problem['mask']}), learning rate {short(run['lr'])},"
         + f" {counted(problem['n_samples'], 'sample')}"
     )
 

@@ -11,6 +11,7 @@ from ... import theory
 from ...output.progress import Progress
 from ...output.storage import texts
 from ...problem import Problem
+from ...schedule.base import Schedule
 from ...theory.any_loss import unknown
 from ...theory.flows.integration import workplace
 from ..case import FAILURES, QUANTITIES, Case, Predicted, distances
@@ -40,7 +41,9 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
     """The means that are predicted, along a dimension `kind`, with R_1 and R_2 at the mean parameters."""
     import xarray as xr
 
-    problem, lr, axes = case.problem, case.lr, ("kind", "time")
+    problem, lr, axes = case.problem, case.rates, ("kind", "time")
+    over_time = {"lr": ("time", lr) if isinstance(case.lr, Schedule) else lr}
+    told = {"lr": str(case.lr) if isinstance(case.lr, Schedule) else lr}
     r1, r2 = [], []
     for one in predicted.values():
         theta = one.mean("theta")
@@ -55,10 +58,10 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
             "f": ((*axes, "point", "output"), np.array([one.mean("f") for one in predicted.values()])),
         },
         {
-            "kind": texts(predicted), "time": np.asarray(case.where), "lr": lr, "keep_prob": problem.keep_prob,
+            "kind": texts(predicted), "time": np.asarray(case.where), "keep_prob": problem.keep_prob,
             "grid": (("point", "input"), case.points),
-        },
-        {"lr": lr} | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
+        } | over_time,
+        told | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
     )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def _noise(runs: xr.Dataset) -> Array:
     return np.sqrt(np.array(variances) / np.maximum(alive, 1))
 
 
-def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:
+def sizes(problem: Problem, lr: float | Array, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:
     """Value and norm of the gradient of R_S, R_1 and R_2 along each flow and the mean parameters."""
     import xarray as xr
 
@@ -124,6 +127,7 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
     paths["mean of the ensemble"] = runs["theta_mean"].values
     terms = ("risk", "r1", "r2")
     known = terms if problem.loss == "squared" else terms[: 1 if unknown(problem) else 2]  # NaN stands for the others
+    lrs = np.broadcast_to(lr, runs.sizes["time"])
     value = np.full((len(paths), len(terms), runs.sizes["time"]), np.nan)
     norm = value.copy()
     with workplace(problem):
@@ -131,8 +135,8 @@ def sizes(problem: Problem, lr: float, runs: xr.Dataset, flows: xr.Dataset) -> x
             for k in np.flatnonzero(np.isfinite(theta).all(axis=1)):
                 for j, term in enumerate(known):
                     # One point at a time: R_2 holds n² numbers for each.
-                    value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lr)
-                    norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lr))
+                    value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lrs[k])
+                    norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lrs[k]))
     axes = ("path", "term", "time")
     return xr.Dataset(
         {

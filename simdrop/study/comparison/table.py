@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from ...checks.words import counted
-from ...output.numbers import percent, plus_minus
+from ...output.numbers import percent, plus_minus, short
 from ..predictions import FLOWS, PREDICTIONS
 from .summary import distance_text
 
@@ -37,7 +37,8 @@ def table(summary: dict[str, Any]) -> str:
     lines = [
         f"{run['members']} networks of {neurons} with dropout (keep_prob"
         f" {problem['keep_prob']:g}, one mask per {problem['mask']}),",
-        f"{counted(run['steps'], 'step')} of learning rate {run['lr']:g} on {counted(problem['n_samples'], 'sample')},"
+        f"{counted(run['steps'], 'step')} of learning rate {short(run['lr'])} on"
+        f" {counted(problem['n_samples'], 'sample')},"
         f" against {predictions} of their mean",
         "",
     ]

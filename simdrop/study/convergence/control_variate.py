@@ -22,6 +22,7 @@ from simdrop_kernels.mathematics.network.forward import ForwardPass
 
 from ... import provenance, theory
 from ...problem import Problem
+from ...schedule.base import Schedule
 from ...theory.curvature import features
 from ..case import Case, Means, rms
 from ..distances import Array
@@ -46,6 +47,7 @@ def controlled(simulated: Means, case: Case) -> Means:
 def _first_order(case: Case) -> dict[str, Array]:
     """J times the mean of ξ over each group, for every quantity: (groups, K)."""
     problem, lr = case.problem, case.lr
+    assert not isinstance(lr, Schedule)  # `check_ladder` has refused it
     path = np.empty((case.steps + 1, problem.n_params))
     path[0] = case.theta0
     for step, theta in enumerate(path[:-1]):

@@ -21,6 +21,7 @@ from ...errors import Diverged, DivergenceWarning, InvalidInput
 from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
+from ...schedule.given import refuse_changing
 from ...settings.defaults import BACKEND, RISK_LIMIT
 from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
@@ -208,6 +209,7 @@ class _Cells:
     ) -> _Cells:  # fmt: skip
         """Refuse, before any work, what `heat_map` cannot do; arguments as there. Raises InvalidInput."""
         theta0 = check_start(problem, theta0)
+        refuse_changing("lrs", lrs, "an axis of the map is one learning rate, the same at every step")
         rates, kept = np.unique(check_finite("lrs", lrs)), np.unique(check_keep_prob(keep_probs, "keep_probs"))
         time = check_number("time", time)
         if not rates.size or not kept.size or rates[0] <= 0 or time <= 0:

@@ -34,6 +34,7 @@ from ...errors import Diverged, InvalidInput
 from ...output.progress import Progress, telling
 from ...output.storage import texts
 from ...problem import Problem
+from ...schedule.given import refuse_changing
 from ...settings.defaults import BACKEND, RISK_LIMIT
 from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
@@ -275,6 +276,7 @@ def _training(case: Case, paths: int) -> TrainingPlan:
 
 def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
     """The learning rates and the steps that each takes to `time`, from the largest down; raises InvalidInput."""
+    refuse_changing("lrs", lrs, "the order is that in one learning rate, the same at every step")
     given = check_finite("lrs", lrs)
     values = np.unique(given)[::-1]
     if given.ndim != 1 or values.size < WINDOW:

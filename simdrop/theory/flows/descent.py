@@ -11,6 +11,7 @@ from ...problem import Noise, Problem
 from .. import any_loss
 from .._input import Array, add_decay, network
 from .integration import Path, Slope, choose, integrate
+from .rates import Rate, value
 from .table import Flow
 
 
@@ -20,7 +21,7 @@ def follow(
     times: Array,
     *,
     objective: str,
-    lr: float,
+    lr: Rate,
     method: str,
     rtol: float,
     atol: float,
@@ -32,7 +33,7 @@ def follow(
         theta0,
         method,
         objective="risk" if objective == "risk" else "risk+r1",
-        square=lr / (2 * problem.keep_prob) if objective == "risk+r1+r2" else 0.0,
+        square=value(lr, times[-1] / 2) / (2 * problem.keep_prob) if objective == "risk+r1+r2" else 0.0,
         duration=times[-1],
     )
     theta, work = integrate(
@@ -41,15 +42,16 @@ def follow(
     return Path(theta, {"method": name, "method_reason": reason} | work)
 
 
-def descent(problem: Problem, objective: str, lr: float) -> Slope:
+def descent(problem: Problem, objective: str, lr: Rate) -> Slope:
     """Minus the gradient of a loss, as a right-hand side."""
     if problem.loss != "squared":
         return _descent_of_any(problem, objective)
     x, y, mask, train, known = problem.inputs, problem.y, problem.mask, problem.train, network(problem)
     decay = problem.weight_decay
 
-    def slope(_: float, theta: Array) -> Array:
-        gradient = expected.gradient(objective, x, y, theta, mask=mask, lr=lr, train=train, decay=decay, **known)
+    def slope(time: float, theta: Array) -> Array:
+        rate = value(lr, time)
+        gradient = expected.gradient(objective, x, y, theta, mask=mask, lr=rate, train=train, decay=decay, **known)
         return -add_decay(problem, problem.freeze(gradient), theta)
 
     return slope
@@ -71,8 +73,8 @@ def _follow_second_order(problem: Problem, theta0: Array, times: Array, **option
 
 
 FLOWS = {
-    "gradient": Flow(partial(follow, objective="risk"), ("max_evaluations",), any_loss=True),
-    "second-order": Flow(_follow_second_order, ("max_evaluations",), any_loss=True),
-    "averaged": Flow(partial(follow, objective="risk+r1"), ("max_evaluations",), any_loss=True),
-    "modified": Flow(partial(follow, objective="risk+r1+r2"), ("max_evaluations",)),
+    "gradient": Flow(partial(follow, objective="risk"), ("max_evaluations",), any_loss=True, lr="none"),
+    "second-order": Flow(_follow_second_order, ("max_evaluations",), any_loss=True, lr="none"),
+    "averaged": Flow(partial(follow, objective="risk+r1"), ("max_evaluations",), any_loss=True, lr="none"),
+    "modified": Flow(partial(follow, objective="risk+r1+r2"), ("max_evaluations",), lr="pieces"),
 }

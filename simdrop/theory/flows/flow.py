@@ -16,6 +16,7 @@ the largest eigenvalue of the Hessian more than by accuracy, and then BDF with s
 from __future__ import annotations
 
 import time as clock
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,18 @@ from numpy.typing import ArrayLike
 
 from ... import provenance
 from ...checks.labels import check_time
-from ...checks.numbers import check_count, check_finite, check_flag, check_lr
+from ...checks.numbers import check_count, check_finite, check_flag
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
 from ...problem import Noise, Problem, check_problem
+from ...schedule.base import Schedule
 from .._input import Array, check_point, check_squared
 from ..any_loss import unknown
 from ..losses import r1, r2, risk
 from .integration import Path, check_tolerances, workplace
+from .rates import Clock, check_rate
+from .scheduled import follow
 from .table import flows
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ def flow(
     problem: Problem,
     theta0: ArrayLike,
     *,
-    lr: float,
+    lr: float | Mapping[int, float] | Schedule,
     times: ArrayLike,
     kind: str = "gradient",
     method: str = "auto",
@@ -68,11 +72,12 @@ def flow(
         Data, network and dropout.
     theta0 : array_like, shape (P,)
         Start at time 0.
-    lr : float
-        Learning rate ε of the dropout run that the flow stands for. R_2 is proportional to it.
+    lr : float, mapping or Schedule
+        Learning rate ε of the dropout run that the flow stands for. R_2 is proportional to it. One that changes, as in
+        `simulate`, is followed as ε(t).
     times : float or array_like, shape (T,)
-        Increasing times, 0 or more; compare with a simulation at lr · step. Those of "manifold" are slow times τ, see
-        Notes.
+        Increasing times, 0 or more; compare with a simulation at lr · step, the sum of the learning rates. Those of
+        "manifold" are slow times τ, see Notes.
     kind : str
         "gradient", "second-order", "averaged", "modified", "mean-covariance", "pathwise", "pathwise-plain" or
         "manifold": which flow; see Notes.
@@ -111,7 +116,8 @@ def flow(
         theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
         in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. "manifold" adds
         training_time (time), the t of each τ, residual (time, sample, output) and risk_mean (time). Coordinates: time,
-        lr, keep_prob. Attributes: kind, method and why, tolerances, evaluations, seconds, versions.
+        lr, over time where it changes, keep_prob. Attributes: kind, method and why, tolerances, evaluations, seconds,
+        versions.
 
     Raises
     ------
@@ -158,7 +164,7 @@ def flow(
     if isinstance(kind, str) and kind in ELSEWHERE:
         raise InvalidInput(f"kind {kind!r} is an ensemble of paths and no flow: use {ELSEWHERE[kind]}")
     check_choice("kind", kind, flows())
-    theta0, lr, times = check_start(problem, theta0, kind), check_lr(lr), check_times(times)
+    theta0, rate, times = check_start(problem, theta0, kind), check_rate(lr), check_times(times)
     check_tolerances(rtol, atol)
     check_memory({f"theta, {problem.n_params} parameters at {times.size} times": 16.0 * problem.n_params * times.size})
     given: dict[str, Any] = {
@@ -172,12 +178,13 @@ def flow(
     if corrected is not None:
         check_flag("corrected", corrected)
     given["max_evaluations"] = None if max_evaluations is None else check_count("max_evaluations", max_evaluations)
-    options = _options(kind, given) | {"lr": lr, "method": method, "rtol": rtol, "atol": atol}
+    options = _options(kind, given) | {"method": method, "rtol": rtol, "atol": atol}
     started = clock.perf_counter()
     with workplace(problem):
-        path = flows()[kind].follow(problem, theta0, times, **options)
-    attrs = {"kind": kind, "lr": lr, "rtol": rtol, "atol": atol, "seconds": clock.perf_counter() - started}
-    return _dataset(problem, times, path, lr=lr, attrs=attrs)
+        path = follow(kind, problem, theta0, times, rate, **options)
+    told = str(rate) if isinstance(rate, Schedule) else rate
+    attrs = {"kind": kind, "lr": told, "rtol": rtol, "atol": atol, "seconds": clock.perf_counter() - started}
+    return _dataset(problem, times, path, lr=rate, attrs=attrs)
 
 
 def check_start(problem: Problem, theta0: ArrayLike, kind: str) -> Array:
@@ -202,20 +209,22 @@ def check_times(times: ArrayLike) -> Array:
     return array
 
 
-def _dataset(problem: Problem, times: Array, path: Path, *, lr: float, attrs: dict[str, Any]) -> xr.Dataset:
+def _dataset(problem: Problem, times: Array, path: Path, *, lr: float | Schedule, attrs: dict[str, Any]) -> xr.Dataset:
     """The result of a flow: theta (time, param), the losses along it, and where it comes from."""
     import xarray as xr
 
+    rates = Clock.of(lr, times[-1]).at(times) if isinstance(lr, Schedule) else lr
     nothing = np.full(len(times), np.nan)
     data = {
         "theta": (("time", "param"), path.theta),
         "risk": ("time", risk(problem, path.theta)),
         "r1": ("time", nothing if problem.loss != "squared" and unknown(problem) else r1(problem, path.theta)),
-        "r2": ("time", nothing if problem.loss != "squared" else r2(problem, path.theta, lr=lr)),
+        "r2": ("time", nothing if problem.loss != "squared" else r2(problem, path.theta, lr=rates)),
     }
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
+    told: Any = ("time", rates) if isinstance(lr, Schedule) else lr
     return xr.Dataset(
-        data | path.variables, coords={"time": times, "lr": lr, "keep_prob": problem.keep_prob}, attrs=attrs
+        data | path.variables, coords={"time": times, "lr": told, "keep_prob": problem.keep_prob}, attrs=attrs
     )
 
 

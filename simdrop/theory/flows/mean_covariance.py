@@ -41,12 +41,13 @@ from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
 from ...problem import Problem
-from .._input import Array
+from .._input import Array, add_decay
 from ..curvature import Curvature
 from ..neurons import indices
 from ..noise.operator import NoiseOperator
 from .closure import check_covariance, mean_risk, mean_slope, variables
 from .integration import METHODS, Path, Slope, integrate
+from .rates import Rate, value
 from .table import Flow
 
 #: the most parameters for which the covariance is held as a matrix, unless a rank is asked for
@@ -65,7 +66,7 @@ def follow(
     theta0: Array,
     times: Array,
     *,
-    lr: float,
+    lr: Rate,
     method: str,
     rtol: float,
     atol: float,
@@ -92,6 +93,11 @@ def follow(
         return _follow_dense(problem, theta0, times, start, lr=lr, method=method, order=order, **limits)
     if max_evaluations is not None:
         raise InvalidInput("max_evaluations is for mean-covariance flows without a rank")
+    if callable(lr):
+        raise InvalidInput(
+            "the covariance in blocks and a low rank is followed with learning rates that are constant or change at"
+            f" some steps only; {problem.n_params} parameters take it, or a rank that is given"
+        )
     from . import lowrank
 
     rank = RANK if rank is None else check_count("rank", rank)
@@ -115,7 +121,7 @@ def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
 
 
 def _follow_dense(
-    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: float, method: str, order: int, **limits: Any
+    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: Rate, method: str, order: int, **limits: Any
 ) -> Path:
     params, own = problem.n_params, indices(problem)
     pairs = own[:, :, None], own[:, None, :]
@@ -139,18 +145,19 @@ def _follow_dense(
     return Path(theta, attrs | work, variables(std, np.array(risk), blocks) | more)
 
 
-def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: float, order: int) -> Slope:
+def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: Rate, order: int) -> Slope:
     params = problem.n_params
 
-    def slope(_: float, state: Array) -> Array:
+    def slope(time: float, state: Array) -> Array:
+        rate = value(lr, time)
         mean, covariance = state[:params], state[params:].reshape(params, params)
         curvature = Curvature.at(problem, mean, order=3)
         sunk, noise = curvature.product(covariance), NoiseOperator.at(problem, mean).covariance()
         if order == 2:
-            sunk = sunk + lr / 2 * curvature.product(sunk)
-            noise = noise + _second_order(curvature, covariance, noise, mean, lr)
-        spread = lr * noise - sunk - sunk.T
-        drift = mean_slope(curvature, mean, curvature.features @ covariance, covariance[pairs], lr)
+            sunk = sunk + rate / 2 * curvature.product(sunk)
+            noise = noise + _second_order(curvature, covariance, noise, mean, rate)
+        spread = rate * noise - sunk - sunk.T
+        drift = mean_slope(curvature, mean, curvature.features @ covariance, covariance[pairs], rate)
         return np.concatenate([drift, spread.ravel()])
 
     return slope
@@ -167,6 +174,7 @@ def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: A
     heated = curvature.product(noise)
     found = lr / 2 * (heated + heated.T)
     gradient = problem.freeze(curvature.net.mean_gradient(curvature.net.e, curvature.v))
+    gradient = add_decay(problem, gradient, mean)
     size = float(np.linalg.norm(gradient))
     if size > 0:
         ahead = step / size * gradient
@@ -178,4 +186,6 @@ def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: A
     return found
 
 
-FLOWS = {"mean-covariance": Flow(follow, ("covariance0", "rank", "covariance_order", "max_evaluations"))}
+FLOWS = {
+    "mean-covariance": Flow(follow, ("covariance0", "rank", "covariance_order", "max_evaluations"), lr="pieces"),
+}

@@ -23,8 +23,10 @@ from ...checks.numbers import check_count, check_seed
 from ...checks.words import check_choice
 from ...errors import InvalidInput
 from ...problem import Problem
+from ...schedule.base import Schedule
 from .._input import Array, add_decay
 from .integration import Path, Slope, gave_up, watched
+from .rates import Clock
 from .table import Flow
 
 METHODS = ("DOP853", "RK45")
@@ -42,7 +44,7 @@ def follow(
     theta0: Array,
     times: Array,
     *,
-    lr: float,
+    lr: float | Schedule,
     method: str,
     rtol: float,
     atol: float,
@@ -57,21 +59,22 @@ def follow(
     method = "DOP853" if method == "auto" else method
     seed, member = check_seed(seed), check_count("member", member, least=0, most=(1 << 32) - 1)
     solver_class = getattr(integrate, method)
-    where = times / lr  # in steps
+    clock = Clock.constant(lr) if isinstance(lr, float) else Clock.of(lr, times[-1])
+    where = times / lr if isinstance(lr, float) else clock.steps_at(times)  # in steps
     if where[-1] > MOST_STEPS:
         raise InvalidInput(
-            f"a pathwise flow goes step by step: lr={lr:g} makes {where[-1]:.3g} steps of time {times[-1]:g}, more than"
+            f"a pathwise flow goes step by step: lr={lr} makes {where[-1]:.3g} steps of time {times[-1]:g}, more than"
             f" {MOST_STEPS:.0e}"
         )
-    path, theta, nfev, ahead = np.empty((len(times), theta0.size)), theta0, 0, lr
+    path, theta, nfev, ahead = np.empty((len(times), theta0.size)), theta0, 0, np.inf
     done = np.searchsorted(where, _NEAR, side="right")
     path[:done] = theta0
     drawn: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
     for step in range(int(np.ceil(where[-1] - _NEAR))):
         if step % _STEPS == 0:
             drawn = _masks(problem, seed=seed, member=member, first=step)
-        begin, end = step * lr, (step + 1) * lr
-        right = watched(slope(problem, drawn[step % _STEPS], lr=lr, corrected=corrected), theta, begin, times[-1])
+        begin, end, rate = clock.interval(step)
+        right = watched(slope(problem, drawn[step % _STEPS], lr=rate, corrected=corrected), theta, begin, times[-1])
         solver = solver_class(right, begin, theta, end, rtol=rtol, atol=atol, first_step=min(ahead, end - begin))
         ahead = 0.0
         while solver.status == "running":
@@ -79,7 +82,8 @@ def follow(
             if solver.status == "failed":
                 raise gave_up(solver.t, times[-1], message)
             ahead = max(ahead, solver.step_size)
-            due = np.searchsorted(where, solver.t / lr + _NEAR, side="right")
+            reached = solver.t / lr if isinstance(lr, float) else step + (solver.t - begin) / rate
+            due = np.searchsorted(where, reached + _NEAR, side="right")
             if due > done:
                 path[done:due] = solver.dense_output()(np.minimum(times[done:due], solver.t)).T
                 done = due
@@ -117,6 +121,6 @@ def _masks(problem: Problem, *, seed: int, member: int, first: int) -> NDArray[n
 
 
 FLOWS = {
-    "pathwise": Flow(follow, ("seed", "member", "corrected")),
-    "pathwise-plain": Flow(partial(follow, corrected=False), ("seed", "member")),
+    "pathwise": Flow(follow, ("seed", "member", "corrected"), lr="steps"),
+    "pathwise-plain": Flow(partial(follow, corrected=False), ("seed", "member"), lr="steps"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from ...discovery import declared
 from .integration import Path
@@ -23,11 +24,15 @@ class Flow:
         Arguments of `flow` that this kind takes besides those that all take.
     any_loss : bool
         Whether it is right for losses other than the squared one.
+    lr : {"constant", "none", "pieces", "steps"}
+        What `follow` takes for a learning rate that changes: nothing; any number, as the flow has none in it; a
+        `rates.Rate` for each piece between kinks, which is followed by itself; the schedule.
     """
 
     follow: Callable[..., Path]
     options: tuple[str, ...] = ()
     any_loss: bool = False
+    lr: Literal["constant", "none", "pieces", "steps"] = "constant"
 
 
 @cache
