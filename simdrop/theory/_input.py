@@ -38,6 +38,15 @@ def add_decay(problem: Problem, gradient: Array, theta: Array) -> Array:
     return gradient + problem.weight_decay * problem.freeze(theta) if problem.weight_decay else gradient
 
 
+def refuse_decay(problem: Problem) -> None:
+    """Raise InvalidInput where weight decay takes networks off the points of zero loss."""
+    if problem.weight_decay:
+        raise InvalidInput(
+            f"the problem has weight_decay={problem.weight_decay:g}, under which networks do not stay where R_S is 0:"
+            " the slow drift along that manifold is known for weight_decay=0"
+        )
+
+
 def check_thetas(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
     """theta as float64 of shape (..., P), of a problem; raises InvalidInput.
 

@@ -126,7 +126,7 @@ def test_own_data_by_the_second_line(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--lr", "0"], "lr must be positive, got 0.0"),
-        (["--lr", "fast"], "--lr must be a number, got 'fast'"),
+        (["--lr", "fast"], "lr must be a number, {step: number, ...} or one of piecewise"),
         (["--steps", "1.5"], "--steps must be a whole number, got 1.5"),
         (["--steps", "-3"], "steps must be a whole number of at least 1, got -3"),
         (["--members", "0"], "members must be a whole number of at least 4, got 0"),

@@ -64,7 +64,7 @@ def read_only(array: Any) -> Any:
         ({"x": np.ones((2, 3)).T}, ValueError, "x: must be C-contiguous"),
         ({"theta": read_only(np.ones((2, 15)))}, ValueError, "theta: is read-only"),
         ({"diverged": read_only(np.full(2, -1))}, ValueError, "diverged: is read-only"),
-        ({"lr": np.frombuffer(b"\0" * 17, np.uint8)[1:].view(np.float64)}, ValueError, "lr: must be aligned"),
+        ({"lr": np.frombuffer(b"\0" * 17, np.uint8)[1:].view(np.float64)[:, None]}, ValueError, "lr: must be aligned"),
     ],
 )
 def test_unsound_arrays_are_refused_by_name(changed: Any, error: Any, message: Any) -> None:

@@ -1,5 +1,7 @@
 """Flows and stochastic equations under learning rates that change: against the steps that they stand for."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from simdrop.theory.flows.rates import Clock
 X = np.linspace(-1, 1, 4)
 
 
-def changing(steps):
+def changing(steps: Any) -> Any:
     """Schedules that are the same functions of time for any number of steps, over a time of 1 to 2."""
     return {
         "pieces": schedule.piecewise({0: 2 / steps, steps // 4: 0.5 / steps, steps // 2: 1 / steps}),
@@ -20,13 +22,13 @@ def changing(steps):
     }
 
 
-def descent(problem, theta, rates):
+def descent(problem: Any, theta: Any, rates: Any) -> Any:
     for rate in rates:
         theta = theta - rate * theory.gradient(problem, theta, objective="risk")
     return theta
 
 
-def miss(problem, theta0, kind, name, steps):
+def miss(problem: Any, theta0: Any, kind: Any, name: Any, steps: Any) -> Any:
     """How far a prediction at the end is from gradient descent, whose masks keep all."""
     lr = changing(steps)[name]
     end = lr.times(np.array([steps]))
@@ -42,7 +44,7 @@ def miss(problem, theta0, kind, name, steps):
     ("kind", "order"),
     [("averaged", 1), ("modified", 2), ("mean-covariance", 2), ("pathwise", 2), ("sme1", 1), ("sme2", 2)],
 )
-def test_orders(kind, order, name):
+def test_orders(kind: Any, order: Any, name: Any) -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=1)
     theta0 = problem.init(seed=0)
     coarse, fine = miss(problem, theta0, kind, name, 32), miss(problem, theta0, kind, name, 64)
@@ -50,7 +52,7 @@ def test_orders(kind, order, name):
     assert fine > 1e-9
 
 
-def test_the_pathwise_flow_follows_a_member_whose_learning_rates_change():
+def test_the_pathwise_flow_follows_a_member_whose_learning_rates_change() -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7)
     theta0, found = problem.init(seed=0), []
     for steps in (64, 128):
@@ -64,7 +66,7 @@ def test_the_pathwise_flow_follows_a_member_whose_learning_rates_change():
 
 
 @pytest.mark.parametrize("kind", ["modified", "mean-covariance", "pathwise"])
-def test_a_schedule_that_does_not_change_is_one_number(kind):
+def test_a_schedule_that_does_not_change_is_one_number(kind: Any) -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.7)
     theta0, times = problem.init(seed=0), [0.5, 1.0]
     plain = simdrop.flow(problem, theta0, lr=0.1, times=times, kind=kind)
@@ -75,7 +77,7 @@ def test_a_schedule_that_does_not_change_is_one_number(kind):
     assert of_steps.lr.dims == ("time",)
 
 
-def test_losses_along_a_flow_have_the_rate_of_their_time():
+def test_losses_along_a_flow_have_the_rate_of_their_time() -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.7)
     lr = {0: 0.1, 5: 0.02}
     runs = simdrop.simulate(problem, problem.init(seed=0), lr=lr, steps=20, members=2, record=5, backend="numpy")
@@ -87,7 +89,7 @@ def test_losses_along_a_flow_have_the_rate_of_their_time():
     np.testing.assert_array_equal(paths.lr, runs.lr)
 
 
-def test_a_clock_counts_steps():
+def test_a_clock_counts_steps() -> None:
     steps = np.array([0, 3, 5, 17])
     for lr in (schedule.piecewise({0: 0.1, 3: 0.02, 9: 0.5}), schedule.power(0.1, exponent=0.5)):
         clock = Clock.of(lr, float(lr.times(steps)[-1]))
@@ -105,21 +107,21 @@ def test_a_clock_counts_steps():
         (schedule.cosine(0.1, steps=10), "sum to 0.55"),
         (schedule.of_steps([0.1] * 5), "sum to 0.5"),
         (schedule.exponential(0.1, factor=0.5), "sum to 0.2"),
-        ({0: [0.1, 0.2]}, "got shape"),
-        ({0: [0.1, 0.2], 5: 0.1}, "one for each of 2"),
+        ({0: [0.1, 0.2]}, "same for all members"),
+        ({0: [0.1, 0.2], 5: 0.1}, "same for all members"),
         ({1: 0.1}, "step 0"),
         ({0: True}, "booleans"),
         ("0.1", "text"),
     ],
 )
-def test_what_does_not_reach_or_is_no_rate_is_refused(lr, message):
+def test_what_does_not_reach_or_is_no_rate_is_refused(lr: Any, message: Any) -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=3)
     for call in (simdrop.flow, lambda *args, **kw: simdrop.sme(*args, members=2, backend="numpy", **kw)):
         with pytest.raises(InvalidInput, match=message):
             call(problem, problem.init(), lr=lr, times=[1.0])
 
 
-def test_a_flow_with_a_rank_takes_one_number():
+def test_a_flow_with_a_rank_takes_one_number() -> None:
     problem = simdrop.Problem(X, np.sin(3 * X), width=3)
     with pytest.raises(InvalidInput, match="low rank"):
         simdrop.flow(problem, problem.init(), lr={0: 0.1, 3: 0.05}, times=[1.0], kind="mean-covariance", rank=3)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ EXACT = {"rtol": 1e-11, "atol": 1e-13}
 DECAY = 0.3
 
 
-def trained(problem, theta):
+def trained(problem: Any, theta: Any) -> Any:
     """theta (..., P) with zeros for what is not trained."""
     a, w = problem.split(theta)
     return problem.join(a * (problem.train != "input"), w * (problem.train != "output"))
 
 
 @pytest.mark.parametrize("mask", ["step", "sample"])
-def test_moments_of_the_gradient_are_those_of_all_masks(mask):
+def test_moments_of_the_gradient_are_those_of_all_masks(mask: Any) -> None:
     plain = enumeration.problem(mask=mask, outputs=2)
     problem, theta = replace(plain, weight_decay=DECAY), plain.init(seed=1)
     oracle = enumeration.moments if mask == "step" else enumeration.moments_by_sample
@@ -40,7 +41,7 @@ def test_moments_of_the_gradient_are_those_of_all_masks(mask):
 
 
 @pytest.mark.parametrize("train", ["both", "output", "input"])
-def test_gradients_and_hessians_by_differences(train):
+def test_gradients_and_hessians_by_differences(train: Any) -> None:
     problem = replace(enumeration.problem(outputs=2), weight_decay=DECAY, train=train)
     theta, direction = problem.init(seed=1, members=2)
     for objective in theory.losses.OBJECTIVES:
@@ -64,7 +65,7 @@ def test_gradients_and_hessians_by_differences(train):
         )
 
 
-def test_linear_moments_are_those_of_all_sequences_of_masks():
+def test_linear_moments_are_those_of_all_sequences_of_masks() -> None:
     problem = replace(enumeration.problem(width=3), train="output", weight_decay=DECAY)
     theta0, lr = problem.init(seed=1), 0.4
     masks, chances = enumeration.all_masks(3, problem.keep_prob)
@@ -83,7 +84,7 @@ def test_linear_moments_are_those_of_all_sequences_of_masks():
     np.testing.assert_allclose(found.covariance[-1, 0], covariance, **EXACT)
 
 
-def miss(problem, theta0, kind, steps):
+def miss(problem: Any, theta0: Any, kind: Any, steps: Any) -> Any:
     """How far a prediction at time 1 is from gradient descent with weight decay, whose masks keep all."""
     lr = 1 / steps
     theta = theta0
@@ -100,7 +101,7 @@ def miss(problem, theta0, kind, steps):
     ("kind", "order"),
     [("averaged", 1), ("modified", 2), ("mean-covariance", 2), ("pathwise", 2), ("sme1", 1), ("sme2", 2)],
 )
-def test_flows_and_equations_meet_gradient_descent_with_their_order(kind, order):
+def test_flows_and_equations_meet_gradient_descent_with_their_order(kind: Any, order: Any) -> None:
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=1, weight_decay=0.5)
     theta0 = problem.init(seed=0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...checks.numbers import check_count, check_flag
+from ...checks.numbers import check_count, check_finite, check_flag
 from ...errors import InvalidInput
 from ...output.progress import Progress, telling
 from ...problem import Problem, check_problem
@@ -25,6 +25,7 @@ from ...simulation.plan import TrainingPlan
 from ...simulation.run import with_partial
 from ...simulation.simulate import train
 from ...theory.flows.rates import check_rate
+from ...theory.flows.scheduled import refuse_other_rates
 from ..case import Case, grid_points
 from ..distances import Array
 from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_loss_of, check_start_of, default_kinds, equations
@@ -208,10 +209,12 @@ class Plan:
             raise InvalidInput(f"groups must be at most the {members} members, got {groups}")
         points = grid_points(problem, grid)
         plan = TrainingPlan.check(
-            problem, theta0, lr=check_rate(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
+            problem, theta0, lr=_check_lr(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
             **training,
         )  # fmt: skip
         kinds = _check_kinds(problem, kinds)
+        if plan.settings.schedule is not None:
+            refuse_other_rates(kinds, plan.settings.schedule)
         check_start_of(kinds, problem, theta0)
         if sme_members is not None:
             check_count("sme_members", sme_members, least=2, most=1 << 32)
@@ -278,6 +281,17 @@ def check_start(problem: Problem, theta0: ArrayLike | None) -> Array:
         expected = f"shape ({problem.n_params},)"
         raise InvalidInput(f"theta0 must be one start for all members, {expected}, got {theta0.shape}")
     return theta0
+
+
+def _check_lr(lr: Any) -> float | Schedule:
+    if isinstance(lr, (Schedule, Mapping)) or callable(lr):
+        return check_rate(lr)
+    value = check_finite("lr", lr)
+    if value.ndim:
+        raise InvalidInput(
+            f"lr must be one number here: the flows belong to one learning rate, got shape {value.shape}"
+        )
+    return float(value)
 
 
 def _check_kinds(problem: Problem, kinds: Sequence[str]) -> list[str]:

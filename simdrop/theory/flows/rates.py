@@ -8,7 +8,7 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks.numbers import check_lr
 from ...checks.words import counted
 from ...errors import InvalidInput
 from ...schedule.base import Schedule
@@ -45,13 +46,13 @@ class Piece(NamedTuple):
 
 def check_rate(lr: Any) -> float | Schedule:
     """`lr` as a positive number or a schedule that all members share; raises InvalidInput."""
+    if not isinstance(lr, (Schedule, Mapping)) and not callable(lr):
+        return check_lr(lr)
     found = check_rates(lr)
-    if isinstance(found, Schedule):
-        if found.members:
-            raise InvalidInput(f"lr must be the same for all members here, got one for each of {found.members}")
+    if isinstance(found, Schedule) and found.members is None:
         return found
-    if found.ndim:
-        raise InvalidInput(f"lr must be a positive number or change with the step, got shape {found.shape}")
+    if isinstance(found, Schedule) or found.ndim:
+        raise InvalidInput(f"lr must be the same for all members here, got {lr}")
     return float(found)
 
 

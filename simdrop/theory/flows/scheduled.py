@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,15 @@ def follow(kind: str, problem: Problem, theta0: Array, times: Array, lr: float |
     clock = Clock.of(lr, times[-1])
     if one.lr == "none":
         return one.follow(problem, theta0, times, lr=float(clock.rates[0]), **options)
-    if one.lr == "constant":
-        raise InvalidInput(f"kind {kind!r} is written for a learning rate that is the same at all steps, got {lr}")
+    refuse_other_rates([kind], lr)
     return _by_pieces(kind, problem, theta0, times, clock, options)
+
+
+def refuse_other_rates(kinds: Iterable[str], lr: Schedule) -> None:
+    """Raise InvalidInput where one of `kinds` is a flow that cannot follow a learning rate that changes."""
+    for kind in kinds:
+        if kind in flows() and flows()[kind].lr == "constant":
+            raise InvalidInput(f"kind {kind!r} is written for a learning rate that is the same at all steps, got {lr}")
 
 
 def _by_pieces(kind: str, problem: Problem, theta0: Array, times: Array, clock: Clock, options: dict[str, Any]) -> Path:
