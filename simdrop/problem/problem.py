@@ -74,8 +74,8 @@ class Problem(Exchange):
         for c classes; ½ |softmax(f) - y|² for c classes, what the papers' code trains. Classes are given by their
         numbers 0, 1, ..., shape (n,), or by rows with a 1 in the column of their class, shape (n, c); y holds the rows.
     weight_decay : float
-        λ of (λ/2) |θ|², summed over the trained parameters, in every objective, and so in its gradient, its Hessian,
-        R_2, flows and stochastic equations. `risk` and R_S are reported without it.
+        λ of (λ/2) |θ|², over the trained parameters, in every objective and so in gradients, Hessians, R_2, flows and
+        stochastic equations. The risk that is reported is R_S without it.
 
     Raises
     ------
@@ -120,10 +120,9 @@ class Problem(Exchange):
         if len(x) != len(y):
             raise InvalidInput(f"x has {counted(len(x), 'sample')} but y has {len(y)}: they must have as many rows")
         check_rows("x", self.x, "y", self.y)
-        for array in (x, y):
+        for name, array in (("x", x), ("y", y)):
             array.flags.writeable = False
-        object.__setattr__(self, "x", x)
-        object.__setattr__(self, "y", y)
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "width", check_count("width", self.width, most=MAX_WIDTH))
         check_number("keep_prob", self.keep_prob)
         object.__setattr__(self, "keep_prob", float(check_keep_prob(self.keep_prob)))
@@ -179,13 +178,9 @@ class Problem(Exchange):
     def network(self) -> Network:
         """The network with its dropout mask, its loss and weight decay, as kernels take them."""
         return Network(
-            activation=self.activation,
-            mask=self.mask,
-            output_scale=self.scale,
-            train=self.train,
-            loss=self.loss,
+            activation=self.activation, mask=self.mask, output_scale=self.scale, train=self.train, loss=self.loss,
             weight_decay=self.weight_decay,
-        )
+        )  # fmt: skip
 
     @property
     def inputs(self) -> Array:

@@ -23,6 +23,7 @@ from ..checks.words import check_path, counted
 from ..errors import InvalidInput
 from ..problem import Noise, Problem, check_problem
 from ..provenance import of_problem
+from ..schedule import parse
 from ..settings.defaults import DTYPE
 from .settings import Settings
 
@@ -134,10 +135,20 @@ class Begun:
             if "dropout+r2" in had["objective"].values():
                 had["penalty"] = told["penalty"]
         had |= {"replace": False} if given["replace"] is None else {}
+        if told.get("schedule") is not None:
+            had["lr"] = _schedule(told["schedule"])
         found |= {name: value for name, value in had.items() if found[name] is None}
         if found["lr"] is None:
             raise InvalidInput("lr is missing: the learning rates of these runs changed, so give the schedule again")
         return found
+
+
+def _schedule(text: str) -> Any:
+    """The schedule that results tell of; None where it has arrays, which a text does not hold."""
+    try:
+        return parse(text)
+    except InvalidInput:
+        return None
 
 
 def refuse_other(begun: Begun, settings: Settings, step: Step) -> None:
@@ -242,7 +253,7 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "diverged": data["diverged"].values,
             "blown_up": data["blown_up"].values,
             "keep_prob": data["keep_prob"].values,
-            "lr": data["lr"].values if "lr" in data.coords else None,
+            "lr": data["lr"].values if "lr" in data.coords and told.get("schedule") is None else None,
             "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
         }
     except (LookupError, TypeError, ValueError) as error:
