@@ -30,6 +30,8 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     unknown = [name for name in equation.noise.further if name not in NOISES]
     if equation.network.loss != "squared":
         unknown.append("loss")
+    if equation.network.weight_decay:
+        unknown.append("weight_decay")
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
     return unwritten({"activation": equation.network.activation, "mask": equation.network.mask}, dtype)
