@@ -119,6 +119,11 @@ class Checkpoint:
             except Torn:
                 torn.append(place)
                 continue
+            if "state" in header and header["identity"] != self.identity:
+                raise OtherRun(
+                    f"checkpoint {str(place)!r} is of a run that is done, at step {header['state']['step']}:"
+                    " simulate(problem, checkpoint, steps=...) goes on from there"
+                )
             refuse_other(f"checkpoint {str(place)!r}", header["identity"], self.identity)
             self.loaded = header, arrays
             for other in torn:

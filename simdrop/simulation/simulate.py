@@ -301,6 +301,24 @@ def simulate(
     ([0, 10, 20], [0.0, 1.0, 2.0])
     >>> bool(runs.risk_mean[-1] < runs.risk_mean[0])
     True
+
+    A test set, and a function of the parameters along the run:
+
+    >>> def largest(problem, theta):
+    ...     return abs(theta).max(axis=1)
+    >>> test = np.linspace(-1, 1, 9), np.sin(3 * np.linspace(-1, 1, 9))
+    >>> options = {"lr": 0.1, "members": 8, "test": test, "observe": {"largest": largest}, "backend": "numpy"}
+    >>> runs = simdrop.simulate(problem, theta0, steps=10, record=2, keep_state=True, **options)
+    >>> runs.test_risk.dims, runs.largest.dims
+    (('time', 'member'), ('time', 'member'))
+
+    Ten steps more, and a run that ends early:
+
+    >>> simdrop.simulate(problem, runs, steps=10, record=1, backend="numpy").step.values.tolist()
+    [20]
+    >>> ended = simdrop.simulate(problem, theta0, steps=10**6, record=10**4, stop=lambda now: now.step > 99, **options)
+    >>> int(ended.step[-1])
+    100
     """
     output = Output.check(
         out=out, overwrite=overwrite, progress=progress, checkpoint=checkpoint, resume=resume,

@@ -41,7 +41,7 @@ NOISES: dict[str, dict[str, Any]] = {
 }
 
 
-def _mean(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
+def mean_weights(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
     """Mean output weights (B, c) of members: a function of the user's."""
     return problem.split(theta)[0].mean(axis=-1)
 
@@ -54,7 +54,7 @@ RECORDINGS: dict[str, dict[str, Any]] = {
     "grid": {"record": np.array([2, 4]), "keep_theta": True, "grid": True, "quantiles": (0.0, 0.5), "groups": 5},
     "covariance": {"record": 2, "keep_theta": True, "covariance": True},
     "some": {"record": 2, "keep_theta": [0], "covariance": [0, 1], "grid": True, "groups": 2},
-    "watched": {"record": 2, "keep_theta": True, "keep_risk": False, "test": True, "observe": {"mean": _mean}},
+    "watched": {"record": 2, "keep_theta": True, "keep_risk": False, "test": True, "observe": {"mean": mean_weights}},
 }
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, float] | None]] = {

@@ -106,6 +106,8 @@ def test_goes_on_from_a_folder_and_from_a_checkpoint(tmp_path: Path) -> None:
     _same(_more(held["checkpoint"], **options), more)
     _same(_run(**options, **held, resume=True), runs)  # the run is done: nothing is left to do
     _run(**options, checkpoint=tmp_path / "other", out=tmp_path / "out2")
+    with pytest.raises(InvalidInput, match=r"is of a run that is done, at step 20: simulate\(problem, checkpoint"):
+        _run(**options, **held, resume=True, steps=40)
     with pytest.raises(InvalidInput, match="exists: resume=True continues it, or remove it"):
         _run(**options, **held)
 
