@@ -160,6 +160,8 @@ def draw(outcome: Outcome) -> Figure:
         over_steps.legend(fontsize=7)
         for axis, when in ((early, f"step {EARLY}"), (late, f"step {STEPS}")):
             axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="RMS distance from dropout", title=when)
+            axis.set_xticks(widths, labels=[f"{width}" for width in widths])
+            axis.minorticks_off()
             axis.legend()
     return figure
 
