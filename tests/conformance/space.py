@@ -20,6 +20,7 @@ from simdrop.checks.numbers import MIN_KEEP_PROB
 from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.contract.objectives import COMPILED, OBJECTIVES
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
+from simdrop_kernels.mathematics.losses.table import LOSSES, find
 
 STEPS, MEMBERS = 6, 5
 
@@ -36,6 +37,9 @@ NOISES: dict[str, dict[str, Any]] = {
     "connect": {"connect": 0.7},
     "drift": {"part": "drift"},
     "deviation": {"part": "noise"},
+    "forward": {"place": "forward"},
+    "update": {"place": "update", "masks": 2},
+    "independent": {"place": "independent", "law": "gaussian"},
     "several": {"masks": 2, "law": "gaussian", "label": 0.3, "parameter": 0.2, "part": "noise"},
     "connected": {"connect": 0.6, "part": "noise", "label": 0.1, "masks": 2},
 }
@@ -134,6 +138,7 @@ AXES: dict[str, Sequence[Any]] = {
     "lr": ("number", "members"),
     "theta0": ("shared", "members"),
     "svag": (None, 3),
+    "loss": tuple(LOSSES),
 }
 
 _OBJECTIVES = (*COMPILED, "L1", "risk, then dropout")
@@ -143,7 +148,7 @@ TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numpy": {},
     "numba": {"objective": _OBJECTIVES},
     "native": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,)},
-    "cuda": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,)},
+    "cuda": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",)},
 }
 
 
@@ -154,9 +159,23 @@ def allowed(chosen: Configuration) -> bool:
         return False
     if objective == "risk+r1+r2" and chosen.get("batch", "whole") != "whole":
         return False
+    if not _fits_loss(chosen):
+        return False
     if chosen.get("svag") and (chosen.get("optimizer", "sgd") != "sgd" or noise == "drift"):
         return False
     return not (noise == "connected" and chosen.get("inputs", 1) > 5)  # a sum over all masks of a neuron's inputs
+
+
+def _fits_loss(chosen: Configuration) -> bool:
+    """Whether objective, noise and outputs are such as the loss takes; axes may be missing."""
+    kind = find(chosen.get("loss", "squared")).targets
+    if kind == "numbers":
+        return True
+    if chosen.get("objective", "dropout") not in ("dropout", "risk", "risk, then dropout"):
+        return False
+    if any(name in NOISES[chosen.get("noise", "none")] for name in ("label", "part")):
+        return False
+    return "outputs" not in chosen or (chosen["outputs"] == 1) == (kind == "binary")
 
 
 class Kernel(NamedTuple):
@@ -208,7 +227,7 @@ _SHAPES: dict[bool, list[Levels]] = {
 
 def _noisy() -> Iterator[Levels]:
     """Levels for steps with more noise than masks and minibatches, or some frozen weights: one kernel a precision."""
-    one: Levels = {"activation": ("tanh",), "optimizer": ("sgd",)}
+    one: Levels = {"activation": ("tanh",), "optimizer": ("sgd",), "loss": ("squared",)}
     yield one | {"objective": ("dropout",), "noise": tuple(name for name in NOISES if name != "none")}
     yield one | {"objective": ("dropout",), "svag": (3,)}
     yield one | {"train": tuple(name for name in TRAINS if name != "both")}
@@ -222,7 +241,7 @@ def _trained_by(kernel: Kernel) -> Iterator[Levels]:
     thin, tiles = kernel.kind == "thin", ("pairs", "threads")
     for shape in _SHAPES[thin]:
         levels: Levels = {
-            "activation": (kernel.activation,), "mask": (kernel.mask,), "dtype": (kernel.dtype,),
+            "activation": (kernel.activation,), "loss": ("squared",), "mask": (kernel.mask,), "dtype": (kernel.dtype,),
             "objective": tuple(objectives), "noise": ("none",), "svag": (None,), "train": ("both",),
             "optimizer": tuple(name for name, (kind, _) in OPTIMIZERS.items() if kind == kernel.optimizer),
         }  # fmt: skip
@@ -281,11 +300,14 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
         x, y = drawing.integers(-2, 3, (n, d)).astype(float), drawing.integers(-2, 3, (n, c)).astype(float)
     else:  # numbers that float32 holds
         x, y = (drawing.standard_normal((n, k)).astype(np.float32).astype(float) for k in (d, c))
+    if chosen["loss"] != "squared":
+        classes = drawing.integers(0, max(c, 2), n)
+        y = np.eye(c)[classes] if c > 1 else np.maximum(classes, np.arange(n) == 0)[:, None].astype(float)
     keep = np.linspace(0.4, 1, MEMBERS) if chosen["keep_prob"] == "members" else np.float64(chosen["keep_prob"])
     problem = simdrop.Problem(
         form(x), form(y), width=chosen["width"], bias=chosen["bias"],
         keep_prob=0.8 if keep.ndim else float(keep), activation=chosen["activation"], mask=chosen["mask"],
-        output_scale=chosen["output_scale"], train=chosen["train"],
+        output_scale=chosen["output_scale"], train=chosen["train"], loss=chosen["loss"],
     )  # fmt: skip
     members = MEMBERS if chosen["theta0"] == "members" else None
     theta0 = problem.init(seed=1, scale=1 / np.sqrt(d + c * problem.width), members=members)

@@ -67,6 +67,8 @@ def test_the_sample_for_few_kernels_leaves_no_pair_out() -> None:
     seen = {pair for chosen in space.covering("numba", space.few_kernels) for pair in _pairs(chosen)}
 
     def wanted(chosen: Configuration) -> bool:
+        if chosen.get("loss", "squared") != "squared":  # kernels of their own: the tests of losses compile some
+            return False
         noisy = chosen.get("noise", "none") != "none" or chosen.get("svag") or chosen.get("train", "both") != "both"
         activations, optimizers = (("tanh",), ("sgd",)) if noisy else (("tanh", "gelu"), tuple(space.OPTIMIZERS))
         return chosen.get("activation", "tanh") in activations and chosen.get("optimizer", "sgd") in optimizers
