@@ -119,12 +119,15 @@ class Checkpoint:
             except Torn:
                 torn.append(place)
                 continue
-            if "state" in header and header["identity"] != self.identity:
-                raise OtherRun(
-                    f"checkpoint {str(place)!r} is of a run that is done, at step {header['state']['step']}:"
-                    " simulate(problem, checkpoint, steps=...) goes on from there"
+            try:
+                refuse_other(f"checkpoint {str(place)!r}", header["identity"], self.identity)
+            except OtherRun as error:
+                if "state" not in header:
+                    raise
+                done = (
+                    f"that run is done at step {header['state']['step']}, from where its checkpoint as theta0 goes on"
                 )
-            refuse_other(f"checkpoint {str(place)!r}", header["identity"], self.identity)
+                raise OtherRun(f"{error}; {done}") from None
             self.loaded = header, arrays
             for other in torn:
                 other.unlink()  # the next save would put it in the place of the one before
