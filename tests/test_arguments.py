@@ -247,7 +247,8 @@ DOORS = {
         AT | {"objective": "risk+r1+r2", "lr": 0.1},
         "object: problem noise; array: theta keep_prob lr; name: objective",
     ),
-    "mean_gradient": Door(theory.mean_gradient, AT, "object: problem noise; array: theta keep_prob"),
+    "mean_gradient": Door(theory.mean_gradient, AT, "object: problem noise; array: theta keep_prob; name: how"),
+    "mean_risk": Door(theory.mean_risk, AT, "object: problem noise; array: theta keep_prob; name: how"),
     "second_moment": Door(theory.second_moment, AT, "object: problem noise; array: theta keep_prob"),
     "noise_covariance": Door(theory.noise_covariance, AT, "object: problem noise; array: theta keep_prob"),
     "covariance_product": Door(

@@ -47,6 +47,8 @@ HANDFUL: list[Configuration] = [
     {"inputs": 2, "outputs": 1, "form": "read-only"},
     {"inputs": 1, "outputs": 2, "form": "list", "bias": False},
     {"inputs": 1, "outputs": 1, "form": "xarray", "noise": "several"},
+    {"inputs": 2, "outputs": 2, "form": "array", "noise": "independent", "mask": "sample"},
+    {"inputs": 2, "outputs": 1, "form": "array", "noise": "update"},
 ]
 #: those whose kernels no other test of the fast tier compiles
 FURTHER: list[Configuration] = [

@@ -111,6 +111,20 @@ def test_the_place_of_the_mask_is_a_replay_of_public_masks(place: str, mask: str
     np.testing.assert_allclose(runs.theta.values[-1], replay(problem, theta0, 0.2, place), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_numba_trains_losses_with_classes(loss: str) -> None:
+    """Of one output and one input by the kernel `fused`, of classes by `tiled`."""
+    x = X[:, :1] if loss == "logistic" else X
+    problem = simdrop.Problem(x, TARGETS[loss], width=6, keep_prob=0.6, loss=loss)
+    known: dict[str, Any] = {"lr": 0.3, "steps": STEPS, "members": MEMBERS, "record": 3, "keep_theta": True}
+    ours, theirs = (
+        simdrop.simulate(problem, problem.init(seed=0), **known, backend=backend) for backend in ("numba", "numpy")
+    )
+    np.testing.assert_allclose(ours.theta, theirs.theta, rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(ours.accuracy, theirs.accuracy)
+
+
 def test_what_needs_the_squared_loss_is_refused_in_one_line() -> None:
     problem = problem_of("logistic")
     known: dict[str, Any] = {"lr": 0.1, "steps": 2, "members": 2}
