@@ -171,7 +171,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "share": (lambda: {"noise": simdrop.Noise(order="epochs", batch_size=3)}, "divides the 8 samples"),
     "replaced": (lambda: {"noise": simdrop.Noise(order="epochs", batch_size=2, replace=True)}, "leave out replace"),
     "svag": (lambda: {"noise": simdrop.Noise(order="epochs", batch_size=2), "svag": 2}, "svag weights two independent"),
-    "order": (lambda: {"noise": simdrop.Noise(order="epoch")}, "did you mean 'epochs'"),  # type: ignore[arg-type]
+    "order": (lambda: {"noise": simdrop.Noise(order="epoch")}, "did you mean 'epochs'"),
     "clip": (lambda: {"clip": 1.0}, "gradients are not clipped"),
     "clipnorm": (lambda: {"optimizer_options": {"clipnorm": 1.0}}, "gradients are not clipped"),
     "decay": (lambda: {"optimizer": "adam", "optimizer_options": {"weight_decay": 1.0}}, r"Problem\(..., weight_decay"),
