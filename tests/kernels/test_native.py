@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -70,6 +71,13 @@ def trained(
     return ensemble
 
 
+@functools.cache
+def numpys(step: Step, shape: Any, *, steps: int = 20, **known: Any) -> Any:
+    """The ensemble of `setting` as NumPy trains it, once for all instruction sets and layouts."""
+    x, y, start = setting(shape, **known)
+    return trained(reference, step, x, y, start(), steps=steps)
+
+
 def distance(one: Any, other: Any) -> Any:
     """Largest difference of any array of two ensembles, relative to its largest number."""
     pairs = [(one.theta, other.theta), (one.moments, other.moments)]
@@ -84,7 +92,7 @@ def test_equals_numpy(isa: Any, layout: Any, activation: Any, dtype: Any) -> Non
             continue  # diverges within the steps: rounding differences become large ones
         step = steps.make(activation=activation, mask=mask, objective=objective, output_scale=0.7)
         x, y, start = setting(shape, dtype=dtype)
-        expected, found = trained(reference, step, x, y, start()), trained(native, step, x, y, start())
+        expected, found = numpys(step, shape, dtype=dtype), trained(native, step, x, y, start())
         assert distance(expected, found) < TOLERANCE[dtype], (shape, mask, objective)
         np.testing.assert_array_equal(expected.diverged, -1)
         np.testing.assert_array_equal(found.diverged, -1)
@@ -97,8 +105,9 @@ def test_optimizers_and_minibatches_equal_numpy_after_100_steps(
 ) -> None:
     for mask, shape in itertools.product(("step", "sample"), [(8, 2, 1, 19), (8, 6, 3, 37)]):
         step = steps.make(optimizer=optimizer, mask=mask, batch_size=batch_size, replace=replace)
-        x, y, start = setting(shape, moments=step.optimizer.moments, lr=0.01)
-        expected = trained(reference, step, x, y, start(), steps=100)
+        known = {"moments": step.optimizer.moments, "lr": 0.01}
+        x, y, start = setting(shape, **known)
+        expected = numpys(step, shape, steps=100, **known)
         found = trained(native, step, x, y, start(), steps=100)
         assert distance(expected, found) < TOLERANCE[np.float64], (mask, shape)
 

@@ -99,7 +99,10 @@ def test_clean_under_sanitizers(tmp_path: Path) -> None:
     }
     shown = run([sys.executable, "-c", "import simdrop_kernels; print(simdrop_kernels.__file__)"], env=environment)
     assert str(package) in shown
-    suite = [str(ROOT / "tests" / "kernels" / f"{name}.py") for name in ("test_native", "test_native_glue")]
+    suite = [
+        str(ROOT / "tests" / "kernels" / f"{name}.py")
+        for name in ("test_native", "test_native_members", "test_native_glue")
+    ]
     # the memory that ASan keeps for itself grows: the leak loop is for the plain build
     run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not leak and not interrupts", *suite],
