@@ -6,6 +6,7 @@ with the residual r = ∂ℓ/∂f: a loss enters a training step by its residual
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,6 +62,24 @@ def softmax(f: Array) -> Array:
     """exp f_o / Σ_q exp f_q along the last axis, without overflow."""
     e = np.exp(f - f.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def build_softmax(jit: Jit, real: type) -> Callable[[Any, Any], None]:
+    """`fill(f, e)` for compiled kernels: e (c,) becomes the softmax of f (c,); e may be f."""
+    zero = real(0)
+
+    def fill(f: Any, e: Any) -> None:
+        top = f[0]
+        for o in range(1, f.size):
+            top = max(top, f[o])
+        total = zero
+        for o in range(f.size):
+            e[o] = math.exp(f[o] - top)
+            total += e[o]
+        for o in range(f.size):
+            e[o] = e[o] / total
+
+    return jit(fill)
 
 
 def diagonal(v: Array) -> Array:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Jit, Loss, diagonal
+from .base import Array, Jit, Loss, build_softmax, diagonal
 from .base import softmax as probabilities
 
 
@@ -29,16 +28,12 @@ def _bend(f: Array, y: Array, v: Array) -> Array:
 
 
 def _build(jit: Jit, real: type) -> Any:
+    fill = build_softmax(jit, real)
+
     def residual(f: Any, y: Any, e: Any) -> None:
-        top = f[0]
-        for o in range(1, f.size):
-            top = max(top, f[o])
-        total = real(0)
+        fill(f, e)
         for o in range(f.size):
-            e[o] = math.exp(f[o] - top)
-            total += e[o]
-        for o in range(f.size):
-            e[o] = e[o] / total - y[o]
+            e[o] -= y[o]
 
     return jit(residual)
 

@@ -10,12 +10,11 @@ It is what the code of arXiv:2207.05952 trains on classes. With d = s - y, J = d
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Jit, Loss, diagonal
+from .base import Array, Jit, Loss, build_softmax, diagonal
 from .base import softmax as probabilities
 
 
@@ -54,17 +53,12 @@ def _times(v: Array, u: Array) -> Array:
 
 
 def _build(jit: Jit, real: type) -> Any:
+    fill, zero = build_softmax(jit, real), real(0)
+
     def residual(f: Any, y: Any, e: Any) -> None:
-        top = f[0]
-        for o in range(1, f.size):
-            top = max(top, f[o])
-        total = real(0)
+        fill(f, e)
+        t = zero
         for o in range(f.size):
-            e[o] = math.exp(f[o] - top)
-            total += e[o]
-        t = real(0)
-        for o in range(f.size):
-            e[o] = e[o] / total
             t += e[o] * (e[o] - y[o])
         for o in range(f.size):
             e[o] = e[o] * (e[o] - y[o] - t)
