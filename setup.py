@@ -31,7 +31,7 @@ HEADERS = (
     "activation coefficients curvature dtype entry fused gemm general isa kept lane_draws lanes loss panels philox "
 )
 HEADERS += "sine space step task group_backward group_draws group_forward group_space group_train "
-HEADERS += "path_drift path_masks path_module path_normals path_space path_task paths"
+HEADERS += "path_drift path_masks path_module path_normals path_space path_task paths noisy"
 
 
 class BuildNative(build_ext):

@@ -23,7 +23,7 @@ from ..contract.network import Network
 from ..contract.optimizers import Optimizer
 from ..contract.step import Ensemble, Sizes, Step
 from ..mathematics.activations.table import find
-from . import layouts
+from . import layouts, noisy
 
 _native: Any = None
 try:
@@ -32,7 +32,7 @@ except ModuleNotFoundError:
     _missing = "was not built: install GCC or Clang, then reinstall simdrop, with pip's --no-cache-dir"
 except ImportError as _error:
     _missing = f"does not load here ({_error}): reinstall simdrop, with pip's --no-cache-dir"
-if _native is not None and not hasattr(_native, "follow"):
+if _native is not None and not hasattr(_native, "train_noisy"):
     _native, _missing = None, "was built from older sources: reinstall simdrop"
 
 Array = NDArray[np.floating]
@@ -102,6 +102,8 @@ def _asked(step: Step) -> dict[str, str]:
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
+    if noisy.needed(step):
+        return noisy.refuses(step) or unwritten(_asked(step), dtype)
     further = [name for name in step.further if name not in FURTHER]
     if further:
         return f"{', '.join(further)} other than the default is not written for it"
@@ -128,6 +130,8 @@ def outrun(step: Step, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
     Two cores of Zen 4, both dtypes and mask modes: 1.0 to 2.4 times Numba's throughput up to 1000 neurons of 65 inputs
     and 128 of 785, 0.72 to 1.03 times for 1000 of 785, where products of matrices too large for the cache rule.
     """
+    if noisy.needed(step):
+        return noisy.outrun(sizes)
     if sizes.width * sizes.inputs < _LARGE_MATRIX:
         return None
     return "numba", f"BLAS, which 'numba' calls, is faster for weights of {sizes.width} x {sizes.inputs}"
@@ -141,23 +145,23 @@ def advance(
     outputs = y.shape[1]
     width = ensemble.theta.shape[1] // (inputs + outputs)
     network, noise = step.network, step.noise
-    config = (
-        *(WRITTEN[what].index(value) for what, value in _asked(step).items()),
-        noise.batch_size or 0,
-        noise.replace,
-        network.output_scale,
-        *_options(step.optimizer),
-        seed,
-        noise.order == "epochs",
-        network.weight_decay,
-        step.shrink != 0,
-    )
-    isa = instruction_set()
-    dtype = ensemble.theta.dtype
-    layout = layouts.chosen(step, Sizes(noise.batch_size or samples, width, inputs, outputs), isa, dtype)
-    group = layouts.lanes(isa, dtype) if layout == "members" else 1
-    number = WRITTEN["layout"].index(layout)
-    work = (noise.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
+    numbers = {what: WRITTEN[what].index(value) for what, value in _asked(step).items()}
+    isa, dtype, options = instruction_set(), ensemble.theta.dtype, _options(step.optimizer)
+    group: int = layouts.lanes(isa, dtype)
+    end: tuple[int, ...] = ()
+    config: tuple[Any, ...]
+    run: Callable[..., Any] = _native.advance
+    if noisy.needed(step):
+        run, config = _native.train_noisy, noisy.config(step, numbers, options, seed)
+    else:
+        config = (
+            *numbers.values(), noise.batch_size or 0, noise.replace, network.output_scale, *options, seed,
+            noise.order == "epochs", network.weight_decay, step.shrink != 0,
+        )  # fmt: skip
+        layout = layouts.chosen(step, Sizes(noise.batch_size or samples, width, inputs, outputs), isa, dtype)
+        group, end = group if layout == "members" else 1, (WRITTEN["layout"].index(layout),)
+    repeats = noise.masks * (2 if step.svag else 1)
+    work = repeats * (noise.batch_size or samples) * (width + 64) * (inputs + outputs + 8.0)  # of one member's step
     members = len(ensemble.theta)
 
     def train(first: int, last: int, stop: threading.Event) -> None:
@@ -171,7 +175,7 @@ def advance(
             count = min(at_once, first_step + steps - begin)
             if step.scheduled:
                 rates = np.ascontiguousarray(ensemble.rates[part, begin - first_step : begin - first_step + count])
-            _native.advance(isa, config, x, y, *state, rates, *others, begin, count, number)
+            run(isa, config, x, y, *state, rates, *others, begin, count, *end)
 
     _share(train, members, work * steps, threads, group)
 

@@ -21,5 +21,6 @@
 #include "path_normals.h"
 #include "path_masks.h"
 #include "paths.h"
+#include "noisy.h"
 #undef vec
 #undef ivec

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..contract.equation import MASKS_KEY, PART, SCHEMES, TRAIN, Equation, Noises
 from ..contract.layout import width_of
 from ..contract.step import Ensemble, Sizes
-from . import _WORK_PER_CALL, WRITTEN, _native, _share, _Stopped, instruction_set, unavailable, unwritten
+from . import _WORK_PER_CALL, WRITTEN, _native, _share, _Stopped, instruction_set, noisy, unavailable, unwritten
 
 __all__ = ["advance", "name", "outrun", "refuses", "unavailable"]
 
@@ -39,7 +39,7 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
 
 def outrun(equation: Equation, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
     """The backend that was measured to be faster at such sizes, with the reason, or None."""
-    return None
+    return noisy.outrun(sizes)
 
 
 def advance(

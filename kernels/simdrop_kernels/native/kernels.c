@@ -30,4 +30,5 @@ const simdrop_kernels JOIN(simdrop_kernels_, SIMDROP_NAME) = {
     {evaluate_f32, evaluate_f64},
     {activate_f32, activate_f64},
     {follow_f32, follow_f64},
+    {train_noisy_f32, train_noisy_f64},
 };

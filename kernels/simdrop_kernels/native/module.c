@@ -374,6 +374,7 @@ static PyObject *instruction_sets(PyObject *module, PyObject *ignored) {
 
 static PyMethodDef methods[] = {
     {"advance", advance, METH_VARARGS, advance_doc},
+    {"train_noisy", train_noisy, METH_VARARGS, train_noisy_doc},
     {"follow", follow, METH_VARARGS, follow_doc},
     {"evaluate", evaluate, METH_VARARGS, evaluate_doc},
     {"activate", activate, METH_VARARGS, activate_doc},

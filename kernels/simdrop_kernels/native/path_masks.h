@@ -88,32 +88,39 @@ static void N(add_mask)(const N(paths) * s, const vec *h, vec *tail, REAL share)
     }
 }
 
-/* N: `size` times (G - G')/√2 under draws 2 step and 2 step + 1. */
-static void N(masks_noise)(N(paths) * s, vec size, uint32_t step) {
+/* Adds to T `weight` times what draw `number` of all noise but that on the gradient brings. */
+static void N(add_draw)(N(paths) * s, uint32_t number, REAL weight) {
     const simdrop_path_task *t = s->t;
-    const REAL root_half = (REAL)0.70710678118654752440;
     const int minibatch = t->batch > 0;
+    const REAL share = weight * (REAL)s->n / (REAL)(s->batch * t->masks);
     vec *tail = minibatch ? s->batch_tail : s->tail;
-    for (int64_t q = 0; q < s->m * s->rows; q++) s->tail[q] = N(splat)(0);
-    for (uint32_t q = 0; q < 2; q++) {
-        const uint32_t number = 2 * step + q;
-        const REAL weight = q ? -root_half : root_half;
-        const REAL share = weight * (REAL)s->n / (REAL)(s->batch * t->masks);
-        if (minibatch) N(gather_batch)(s, number);
-        N(put_targets)(s, number);
-        for (int64_t k = 0; minibatch && k < s->m * s->batch * s->c; k++) tail[k] = N(splat)(0);
-        for (int64_t r = 0; r < t->masks; r++) {
-            N(draw_factors)(s, number * (uint32_t)t->masks + (uint32_t)r);
-            N(add_mask)(s, minibatch ? s->batch_h : s->h, tail, share);
-        }
-        if (minibatch) N(scatter_batch)(s);
+    if (minibatch) N(gather_batch)(s, number);
+    N(put_targets)(s, number);
+    for (int64_t q = 0; minibatch && q < s->m * s->batch * s->c; q++) tail[q] = N(splat)(0);
+    for (int64_t r = 0; r < t->masks; r++) {
+        N(draw_factors)(s, number * (uint32_t)t->masks + (uint32_t)r);
+        N(add_mask)(s, minibatch ? s->batch_h : s->h, tail, share);
     }
+    if (minibatch) N(scatter_batch)(s);
+}
+
+/* N: `size` times the sum of `count` draws first, first + 1, ... of a training step's gradient, weighted. */
+static void N(weighted_draws)(N(paths) * s, vec size, int count, uint32_t first, const REAL *weights) {
+    const simdrop_path_task *t = s->t;
+    for (int64_t q = 0; q < s->m * s->rows; q++) s->tail[q] = N(splat)(0);
+    for (int q = 0; q < count; q++) N(add_draw)(s, first + (uint32_t)q, weights[q]);
     N(pull)(s, size);
-    for (uint32_t q = 0; q < 2 && t->parameter > 0; q++) {
-        const lane_place at = {STREAM_PARAMETER, 0, 2 * step + q, t->seed};
-        const vec weight = size * ((q ? -root_half : root_half) * (REAL)t->parameter);
+    for (int q = 0; q < count && t->parameter > 0; q++) {
+        const lane_place at = {STREAM_PARAMETER, 0, first + (uint32_t)q, t->seed};
+        const vec weight = size * (weights[q] * (REAL)t->parameter);
         N(lane_normals)(s, s->z, s->params, &at);
         for (int64_t p = 0; p < s->params; p++) s->noise[p] += weight * s->z[p];
     }
     N(freeze)(s, s->noise);
+}
+
+/* N: `size` times (G - G')/√2 under draws 2 step and 2 step + 1. */
+static void N(masks_noise)(N(paths) * s, vec size, uint32_t step) {
+    const REAL root_half = (REAL)0.70710678118654752440, weights[2] = {root_half, -root_half};
+    N(weighted_draws)(s, size, 2, 2 * step, weights);
 }

@@ -10,6 +10,7 @@ typedef struct {
     int single, shared; /* whether a group has one row; whether samples have numbers of their own beside shared ones */
     const REAL *x, *y;
     vec *state, *point, *drift, *total, *noise, *gradient; /* (P) */
+    vec *moment[2];                                        /* (P) of the optimizer, in training */
     vec *b, *db;                                           /* (c, m) */
     vec *h, *h1, *h2, *dh;                                 /* (m, n) */
     vec *e, *de;                                           /* (n, c) */
@@ -47,6 +48,8 @@ static size_t N(lay_out_paths)(N(paths) * s, char *base) {
     CARVE(total, s->params);
     CARVE(noise, s->params);
     CARVE(gradient, s->params);
+    CARVE(moment[0], t->moments != NULL ? s->params : 0);
+    CARVE(moment[1], t->moments != NULL ? s->params : 0);
     CARVE(b, s->c * s->m);
     CARVE(db, s->c * s->m);
     CARVE(h, passed);
@@ -113,7 +116,10 @@ static void N(load_paths)(N(paths) * s, int64_t first) {
         const double keep = t->keep_prob[path], words = rint(keep * 4294967296.0);
         const REAL *theta = (const REAL *)t->theta + path * s->params;
         for (int64_t p = 0; p < s->params; p++) N(put_lane)(&s->state[p], l, theta[p]);
-        for (int k = 0; k < FACTORS; k++) N(put_lane)(&s->factor[k], l, (REAL)t->numbers[path * FACTORS + k]);
+        for (int k = 0; k < FACTORS && t->numbers != NULL; k++) {
+            N(put_lane)(&s->factor[k], l, (REAL)t->numbers[path * FACTORS + k]);
+        }
+        if (t->numbers == NULL) N(put_lane)(&s->factor[FACTOR_VARIANCE], l, (REAL)((1 - keep) / keep));
         N(put_lane)(&s->half_lr, l, (REAL)(t->lr[path] / 2));
         N(put_lane)(&s->inverse_keep, l, (REAL)(1 / keep));
         N(put_lane)(&s->deviation, l, (REAL)sqrt((1 - keep) / keep));

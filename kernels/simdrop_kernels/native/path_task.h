@@ -34,6 +34,11 @@ typedef struct {
     int64_t *diverged;       /* (M,) */
     const double *sizes;     /* (steps,) */
     const double *stages;    /* (stage_count, STAGE_FIELDS) */
+    /* of training under noise, which has no numbers, sizes and stages */
+    int optimizer, draws;    /* draws of all noise that a step takes, */
+    double weights[2];       /* and what multiplies their gradients */
+    double momentum, beta1, beta2, epsilon;
+    void *moments;           /* (M, k, P) */
 } simdrop_path_task;
 
 #endif

@@ -1,5 +1,15 @@
 /* The steps of a stochastic equation's scheme, per dtype: contract/equation.py has the stages. */
 
+/* Only the lanes in `within` stay alive: of the others that were, it is told at which step they diverged. */
+static void N(mark_lost)(N(paths) * s, ivec within, int64_t first, int64_t step) {
+    const ivec lost = s->alive & ~within;
+    s->alive = within;
+    if (!N(any_negative)(lost)) return;
+    for (int l = 0; l < VL && first + l < s->t->members; l++) {
+        if (lost[l]) s->t->diverged[first + l] = step;
+    }
+}
+
 /* X + h total + N in the place of X, in lanes that are alive and where none of it is beyond the limit; the others stop. */
 static void N(commit)(N(paths) * s, REAL h, int64_t first, int64_t step) {
     const vec limit = N(splat)(REAL_IS_FLOAT ? (REAL)0x1p64 : (REAL)0x1p512);
@@ -9,12 +19,7 @@ static void N(commit)(N(paths) * s, REAL h, int64_t first, int64_t step) {
         within &= (ivec)(N(magnitude)(s->point[p]) <= limit);
     }
     for (int64_t p = 0; p < s->params; p++) s->state[p] = N(select)(within, s->point[p], s->state[p]);
-    const ivec lost = s->alive & ~within;
-    s->alive = within;
-    if (!N(any_negative)(lost)) return;
-    for (int l = 0; l < VL && first + l < s->t->members; l++) {
-        if (lost[l]) s->t->diverged[first + l] = step;
-    }
+    N(mark_lost)(s, within, first, step);
 }
 
 static void N(follow_step)(N(paths) * s, int64_t first, int64_t step, double h) {

@@ -70,6 +70,7 @@ typedef struct {
     /* value and first derivative of an activation over an array, for tests */
     void (*activate[2])(int activation, int64_t count, const void *z, void *value, void *slope);
     int (*follow[2])(const simdrop_path_task *);
+    int (*train_noisy[2])(const simdrop_path_task *);
 } simdrop_kernels;
 
 #endif
