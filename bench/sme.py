@@ -1,4 +1,4 @@
-"""What a step of a path of the stochastic equations costs, over the width, and how long 10⁴ paths take.
+"""What a step of a path of the stochastic equations costs, over the width, beside JAX, and how long 10⁴ paths take.
 
 Step masks, one output, d = 1 with bias: normal numbers m (m + 1) / 2 a step, 2 n multiply-adds for each of them beside;
 a path works in about 8 (4 n + 30) m bytes. Sample masks: n (2 m + 1) normal numbers. Drift: O(n m) a stage.
@@ -7,6 +7,7 @@ a path works in about 8 (4 n + 30) m bytes. Sample masks: n (2 m + 1) normal num
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from itertools import product
 
@@ -15,6 +16,9 @@ import numpy as np
 import simdrop
 from simdrop.provenance import cores
 
+#: samples, neurons, paths, steps of the comparison with JAX
+BESIDE_JAX = [(4, 5, 20000, 50), (15, 50, 1000, 20)]
+
 
 def problem_of(width: int, mask: str, samples: int = 15) -> simdrop.Problem:
     x = np.linspace(-12, 12, samples)
@@ -22,12 +26,50 @@ def problem_of(width: int, mask: str, samples: int = 15) -> simdrop.Problem:
     return simdrop.Problem(x, y, width=width, keep_prob=0.9, mask=mask, output_scale="1/sqrt(m)")
 
 
-def measure(width: int, mask: str, order: int, threads: int) -> float:
+def beside_jax(threads: int, repeats: int = 5) -> None:
+    """Order 1, Euler, one step per lr, in turn with JAX: medians, and how far the mean parameters are from JAX's."""
+    from peers import jax_sme
+
+    lr = 0.02
+    for samples, width, paths, steps in BESIDE_JAX:
+        x = np.linspace(-1, 1, samples)
+        problem = simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.7)
+        theta0 = problem.init(seed=3, scale=1 / np.sqrt(width))
+        known = {"order": 1, "scheme": "euler", "substeps": 1, "threads": threads, "members": paths, "lr": lr}
+        jax = jax_sme.make(
+            problem.inputs, problem.y[:, 0], theta0, keep_prob=0.7, lr=lr, steps=steps, paths=paths, devices=threads
+        )
+        seconds: dict[str, list[tuple[float, float]]] = {"JAX": [], "native": [], "numpy": []}
+        for seed in range(repeats + 1):  # the first compiles
+            for name, found in seconds.items():
+                began = time.perf_counter(), time.process_time()
+                if name == "JAX":
+                    theirs = jax(seed)
+                else:
+                    data = simdrop.sme(problem, theta0, times=[lr * steps], backend=name, seed=seed, **known)
+                found.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+        off = (theirs.mean(axis=0) - data.theta_mean.values[-1]) / (theirs.std(axis=0) * np.sqrt(2 / paths))
+        wall, processor = (
+            {
+                name: statistics.median(pair[k] for pair in found[1:]) / paths / steps * 1e6
+                for name, found in seconds.items()
+            }
+            for k in (0, 1)
+        )
+        told = ", ".join(f"{name} {wall[name]:.3f} ({processor[name]:.3f})" for name in seconds)
+        print(f"n = {samples}, m = {width}, microseconds a step of a path (of processors): {told}; ", end="")
+        print(
+            f"JAX / native {wall['JAX'] / wall['native']:.1f} ({processor['JAX'] / processor['native']:.1f}); ", end=""
+        )
+        print(f"means differ by {np.abs(off).max():.1f} standard errors at most", flush=True)
+
+
+def measure(width: int, mask: str, order: int, threads: int, backend: str = "auto") -> float:
     """Microseconds of one processor that one step of one path takes: best of three."""
     problem = problem_of(width, mask)
     theta0 = problem.init(seed=0)
     members = max(2 * threads, int(2e6 / width**2)) if mask == "step" else max(2 * threads, 20000 // width)
-    options = {"lr": 0.01, "order": order, "substeps": 1, "backend": "numba", "threads": threads}
+    options = {"lr": 0.01, "order": order, "substeps": 1, "backend": backend, "threads": threads}
     simdrop.sme(problem, theta0, times=[0.02], members=2, **options)
     found = []
     for _ in range(3):
@@ -42,7 +84,11 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32, 50, 128, 500, 1000])
     parser.add_argument("--paths", type=int, default=0, help="also time so many paths of width 50 over 1000 steps")
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--jax", action="store_true", help="only small networks, beside JAX")
     args = parser.parse_args()
+    if args.jax:
+        beside_jax(args.threads)
+        return
     print("processor time of one step of one path, microseconds; n = 15, rk4, one step per lr, float64")
     print(f"{'width':>6} {'numbers':>8} {'step, order 1':>14} {'order 2':>8} {'sample, order 2':>16}")
     for width in args.widths:
@@ -51,7 +97,7 @@ def main() -> None:
     if args.paths:
         problem = problem_of(50, "step")
         for order, increments in product((1, 2), ("normal", "masks")):
-            known = {"lr": 0.01, "order": order, "increments": increments, "backend": "numba", "threads": args.threads}
+            known = {"lr": 0.01, "order": order, "increments": increments, "backend": "auto", "threads": args.threads}
             simdrop.sme(problem, problem.init(seed=0), times=[0.02], members=2, **known)  # compiles
             began = time.perf_counter()
             data = simdrop.sme(problem, problem.init(seed=0), times=[10.0], members=args.paths, **known)

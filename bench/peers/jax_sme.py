@@ -1,7 +1,7 @@
 """The stochastic equation of order 1 by Euler steps as one writes it in JAX: a scan over steps, vmap over paths, pmap.
 
-The noise is that of simdrop, exact by the expansion in products of dropout factors (contract/equation.py), step masks, one
-output, tanh; in double precision. `measure_paths` returns a function that follows paths and their final parameters.
+The noise is that of simdrop, exact by the expansion in products of dropout factors (contract/equation.py): step masks,
+one output, tanh, in double precision.
 """
 
 from __future__ import annotations

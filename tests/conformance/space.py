@@ -143,11 +143,17 @@ AXES: dict[str, Sequence[Any]] = {
 
 _OBJECTIVES = (*COMPILED, "L1", "risk, then dropout")
 
+
+def _in_c(noise: dict[str, Any]) -> bool:
+    """Whether "native" has a noise: no DropConnect, and no other place of the mask beside further noise."""
+    return "connect" not in noise and ("place" not in noise or len(noise) == 1)
+
+
 #: backend -> the levels that it takes, on the axes on which it does not take all
 TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numpy": {},
     "numba": {"objective": _OBJECTIVES},
-    "native": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,)},
+    "native": {"objective": _OBJECTIVES, "noise": tuple(name for name in NOISES if _in_c(NOISES[name]))},
     "cuda": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",)},
 }
 
@@ -176,6 +182,20 @@ def _fits_loss(chosen: Configuration) -> bool:
     if any(name in NOISES[chosen.get("noise", "none")] for name in ("label", "part")):
         return False
     return "outputs" not in chosen or (chosen["outputs"] == 1) == (kind == "binary")
+
+
+def taken(backend: str, chosen: Configuration) -> bool:
+    """Whether a backend takes these levels of TAKEN beside each other; axes may be missing."""
+    if backend != "native":
+        return allowed(chosen)
+    squared = chosen.get("loss", "squared") == "squared"
+    noise, frozen = chosen.get("noise", "none"), chosen.get("train", "both") != "both"
+    if frozen and chosen.get("objective", "dropout") != "dropout":
+        return False
+    further = frozen or chosen.get("svag") is not None
+    if noise == "forward":
+        return allowed(chosen) and squared and not further and chosen.get("mask", "step") == "step"
+    return allowed(chosen) and (squared or not (further or noise != "none"))
 
 
 class Kernel(NamedTuple):
@@ -280,15 +300,16 @@ def by_kernel(chosen: Configuration) -> tuple[int, str, str]:
 def covering(backend: str = "numpy", also: pairwise.Allowed | None = None) -> list[Configuration]:
     """Configurations that a backend takes, and that `also` allows, among which every allowed pair of levels occurs."""
     return pairwise.covering(
-        {**AXES, **TAKEN[backend]}, lambda levels: allowed(levels) and (also is None or also(levels))
+        {**AXES, **TAKEN[backend]}, lambda levels: taken(backend, levels) and (also is None or also(levels))
     )
 
 
 def random(backend: str, count: int, seed: int) -> Iterator[Configuration]:
     """`count` configurations that a backend takes, each of its levels drawn among those the others allow."""
     drawing, axes = np.random.default_rng(seed), {**AXES, **TAKEN[backend]}
+    fits = functools.partial(taken, backend)
     for _ in range(count):
-        yield {name: axes[name][k] for name, k in pairwise.drawn(axes, allowed, drawing, {}).items()}
+        yield {name: axes[name][k] for name, k in pairwise.drawn(axes, fits, drawing, {}).items()}
 
 
 def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:

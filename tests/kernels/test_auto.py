@@ -61,6 +61,18 @@ def test_paths_take_c_where_it_was_measured_faster(increments: Any) -> None:
         assert backend.name == "native"
 
 
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+@pytest.mark.parametrize(
+    ("samples", "width", "members", "taken"),
+    [(4, 5, 500, "native"), (16, 100, 500, "native"), (32, 1000, 500, "numba"), (16, 100, 1, "numba")],
+)
+def test_noises_take_c_where_networks_are_small(samples: int, width: int, members: int, taken: str) -> None:
+    sizes = Sizes(samples, width, 2, 1, members)
+    backend, reason = registry.choose("auto", steps.make(svag=3), DOUBLE, sizes=sizes)
+    assert backend.name == taken
+    assert (f"neurons are faster for {'1 of ' * (members == 1)}{width} neurons" in reason) == (taken == "numba")
+
+
 def test_sme_tells_why_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "unavailable", lambda: "it is hidden")
     problem = _problem(5, 4)
@@ -70,5 +82,5 @@ def test_sme_tells_why_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reason_claims_an_order_and_not_a_measurement_of_this_run() -> None:
-    _, reason = registry.choose("auto", steps.make(masks=2), DOUBLE, sizes=Sizes(4, 5, 2, 1))
+    _, reason = registry.choose("auto", steps.make(connect=0.5), DOUBLE, sizes=Sizes(4, 5, 2, 1))
     assert reason.startswith("'numba' comes first of those that run here, in the order of measured speed")

@@ -270,12 +270,12 @@ def test_time_and_provenance() -> None:
 def test_backends_that_do_not_run_a_noise_say_so() -> None:
     problem = _problem()
     for name, noise, message in (
-        ("native", Noise(masks=2), "masks other than the default is not written for it|C extension was not built"),
+        ("native", Noise(connect=0.5), "connect other than the default|C extension was not built"),
         ("cuda", Noise(label=0.1), "cannot run this"),
     ):
         with pytest.raises(BackendError, match=message):
             simdrop.simulate(problem, problem.init(), lr=0.1, steps=1, members=1, noise=noise, backend=name)
-    assert registry.choose("auto", steps.make(masks=2), np.dtype("float64"))[0].name == "numba"
+    assert registry.choose("auto", steps.make(connect=0.5), np.dtype("float64"))[0].name == "numba"
 
 
 @pytest.mark.parametrize(
