@@ -24,6 +24,7 @@ def make(optimizer: str = "sgd", **given: Any) -> Step:
 
 
 def equation(**given: Any) -> Equation:
-    """The equation whose parts have these fields."""
+    """The equation whose parts have these fields; `order` is its own, that of minibatches has the same name."""
+    own = {"order": given.pop("order")} if "order" in given else {}
     parts = {"network": _take(Network, given), "noise": _take(Noise, given)}
-    return Equation(**parts, **given)
+    return Equation(**parts, **given, **own)
