@@ -145,8 +145,8 @@ _OBJECTIVES = (*COMPILED, "L1", "risk, then dropout")
 
 
 def _in_c(noise: dict[str, Any]) -> bool:
-    """Whether "native" has a noise: no DropConnect, and no other place of the mask beside further noise."""
-    return "connect" not in noise and ("place" not in noise or len(noise) == 1)
+    """Whether "native" has a noise."""
+    return "connect" not in noise and "place" not in noise
 
 
 #: backend -> the levels that it takes, on the axes on which it does not take all
@@ -193,8 +193,6 @@ def taken(backend: str, chosen: Configuration) -> bool:
     if frozen and chosen.get("objective", "dropout") != "dropout":
         return False
     further = frozen or chosen.get("svag") is not None
-    if noise == "forward":
-        return allowed(chosen) and squared and not further and chosen.get("mask", "step") == "step"
     return allowed(chosen) and (squared or not (further or noise != "none"))
 
 
