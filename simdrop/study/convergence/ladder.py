@@ -11,8 +11,10 @@ Rungs are independent, each with a seed of its own. Those with D < 3 s are left 
 no value. The line log D = a + q log ε goes through the finest `WINDOW` of the others, weighted by (D / s)². Its
 standard error is that of the weights, or larger by the scatter about the line where that is larger (Birge's ratio): a
 curve not straight yet widens the interval of q.
-The order that an interval supports is the largest whole number at most 0.4 above its lower end, for higher terms in ε
-make slopes steeper; an interval wider than 1 supports none.
+The order that an interval supports is the largest whole number at most 0.4 above its lower end that it does not
+exclude, for higher terms in ε make slopes steeper; an interval wider than 1 supports none. A slope cannot exclude a
+constant error that is small beside the distances: δ of D = A ε^q + B ε^(q+1) + δ is fitted as well, and a claim
+is judged by both (`fit.RULE`). What the ladder cannot tell apart is as large as the error of δ.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ from ..distances import Array, Estimate, root
 from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
-from .fit import MARGIN, RESOLVED, WIDEST, WINDOW, fit_slope
+from .fit import RESOLVED, RULE, WINDOW, consistent, fit_floor, fit_slope, local_slopes
 from .table import table
 
 if TYPE_CHECKING:
@@ -366,7 +368,8 @@ def _summary(
         rows = {}
         for quantity in QUANTITIES:
             row = errors.sel(kind=name, quantity=quantity)
-            slope = fit_slope(lrs, row["distance"].values, row["error"].values)
+            measured, claim = (lrs, row["distance"].values, row["error"].values), PREDICTIONS[name].order
+            slope, floor = fit_slope(*measured), fit_floor(*measured, claim)
             rows[quantity] = {
                 "distance": row["distance"].values.tolist(),
                 "error": row["error"].values.tolist(),
@@ -376,14 +379,16 @@ def _summary(
                 "slope_interval_95": None if slope is None else list(slope.interval),
                 "slope_from_lrs": None if slope is None else list(slope.lrs),
                 "order": "not resolved" if slope is None or slope.order is None else slope.order,
+                "local_slopes": local_slopes(*measured[:2]),
+                "floor": None if floor is None else floor.value,
+                "floor_error": None if floor is None else floor.error,
+                "consistent": consistent(slope, floor, claim),
             }
         found[name] = rows
     return {
         "problem": provenance.of_problem(problem),
         "settings": settings,
-        "rule": f"rungs count where the distance is at least {RESOLVED:g} standard errors; the line goes through the"
-        f" finest {WINDOW} of them; order: the largest whole number at most {MARGIN} above the lower end of the 95 %"
-        f" interval, none where that is wider than {WIDEST:g}",
+        "rule": RULE,
         "kinds": found,
         "claimed_orders": {name: PREDICTIONS[name].order for name in found},
         "failures": failures,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ...output.numbers import concise
 from ..predictions import PREDICTIONS
+from .fit import RESOLVED, RULE
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _TITLES = {"parameters": "mean parameters", "function": "mean function on the grid", "risk": "mean risk"}
-_LEGEND = """\
-Distance of the ensemble's mean from the prediction, with the standard error of its last digits; brackets: below three
-of them, left out. Slope: of log distance over log lr; order: the whole number that its 95 % interval supports.
-Pathwise flows: root mean square over members, each with its own masks."""
+#: of the text below the numbers
+COLUMNS = 110
+_LEGEND = f"""\
+Distance of the ensemble's mean from the prediction, with the standard error of its last digits; brackets: below
+{RESOLVED:g} of them. Pathwise flows: root mean square over members, each with its own masks. Rule: {RULE}."""
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -26,12 +29,12 @@ def table(summary: dict[str, Any]) -> str:
         lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
         columns = [[name, *_column(rows[quantity])] for name, rows in kinds.items()]
-        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "order"]
+        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "floor", "order q"]
         widths = [max(map(len, column)) + 2 for column in columns]
         lines += ["", title]
         for label, *cells in zip(first, *columns, strict=True):
             lines.append(f"{label:>8}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
-    lines += ["", *(f"{name:<16}{_described(name)}" for name in kinds), _LEGEND]
+    lines += ["", *(f"{name:<16}{_described(name)}" for name in kinds), *textwrap.wrap(_LEGEND, COLUMNS)]
     lines += [
         f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
         for lr, count in summary["diverged"].items()
@@ -70,7 +73,7 @@ def _column(row: dict[str, Any]) -> list[str]:
         text = "–" if math.isnan(value) else concise(value, error)
         cells.append(text if resolved or math.isnan(value) else f"[{text}]")
     if row["slope"] is None:
-        return [*cells, "–", "–", "–"]
+        return [*cells, "–", "–", "–", row["consistent"]]
     low, high = row["slope_interval_95"]
-    order = "–" if row["order"] == "not resolved" else str(row["order"])
-    return [*cells, f"{row['slope']:.2f}", f"{low:.2f}…{high:.2f}", order]
+    floor = concise(row["floor"], row["floor_error"]) if row["floor_error"] else "–"
+    return [*cells, f"{row['slope']:.2f}", f"{low:.2f}…{high:.2f}", floor, row["consistent"]]
