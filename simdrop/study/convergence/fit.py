@@ -94,7 +94,7 @@ def local_slopes(lrs: Array, distance: Array) -> list[float | None]:
 def fit_floor(lrs: Array, distance: Array, error: Array, order: int) -> Floor | None:
     """δ of D = A lr^q + B lr^(q + 1) + δ through the finest four resolved rungs, or three.
 
-    None with fewer. Without the next power a curve that bends would pass for one with a floor; for powers beyond it, the
+    None with fewer. Without the next power a curve that bends would pass for one with a floor; for powers beyond it the
     error holds by how much δ changes when the finest two rungs alone are fitted without that power. 0 for order 0.
     """
     chosen = _finest(lrs, distance, error, WINDOW + 1)
