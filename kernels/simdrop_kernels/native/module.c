@@ -245,8 +245,9 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         {t.members, 0, 0}, {t.members, 0, 0},
     };
     int failed = check_sizes(&t);
-    const int members_alone = layout == LAYOUT_MEMBERS && (t.loss != LOSS_SQUARED || t.place != PLACE_BOTH);
-    if (!failed && (layout < 0 || layout >= LAYOUTS || members_alone)) {
+    const int unwritten = t.loss != LOSS_SQUARED || t.place != PLACE_BOTH || t.optimizer == OPTIMIZER_NESTEROV ||
+                          t.epochs || t.weight_decay != 0 || t.rates > 1; /* for members in lanes: see layouts.py */
+    if (!failed && (layout < 0 || layout >= LAYOUTS || (layout == LAYOUT_MEMBERS && unwritten))) {
         failed = -1;
         PyErr_SetString(PyExc_ValueError, "layout: out of range");
     }
