@@ -67,6 +67,12 @@ def check_squared(problem: Problem, what: str = "this") -> None:
         )
 
 
+def check_no_decay(problem: Problem, what: str) -> None:
+    """Raise InvalidInput where a problem has weight decay, without which `what` is known."""
+    if problem.weight_decay:
+        raise InvalidInput(f"{what} needs a problem with weight_decay 0, got {problem.weight_decay:g}")
+
+
 def check_point(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
     """One parameter vector, shape (P,); raises InvalidInput, for other losses as `check_thetas`."""
     array = check_thetas(problem, theta, name, any_loss=any_loss)

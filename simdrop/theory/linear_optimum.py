@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
-from ._input import Array, check_squared
+from ._input import Array, check_no_decay, check_squared
 
 #: singular values of the inputs below this share of the largest are taken as zero
 _RANK = 1e-12
@@ -85,6 +85,7 @@ def linear_optimum(problem: Problem) -> LinearOptimum:
     ([0.707107, 0.707107], [0.353553, 0.353553])
     """
     check_squared(check_problem(problem), "the optimum of a linear network")
+    check_no_decay(problem, "the optimum of a linear network")
     if problem.activation != "linear":
         raise InvalidInput(f"problem must have activation='linear', got {problem.activation!r}")
     if problem.train != "both":

@@ -33,7 +33,7 @@ from ..checks.numbers import check_count, check_lr, check_number, check_seed
 from ..checks.sizes import check_memory
 from ..errors import InvalidInput
 from ..problem import Noise, Problem, check_problem
-from ._input import Array, check_point
+from ._input import Array, check_no_decay, check_point
 from .curvature import hessian
 from .exact import LinearModel, linear_models
 from .losses import gradient
@@ -92,6 +92,7 @@ def stationary_moments(problem: Problem, theta: ArrayLike, *, lr: float, noise: 
     ((1, 3), (1, 3, 3))
     """
     point, lr, noise = check_point(problem, theta), check_lr(lr), checked(problem, noise)
+    check_no_decay(problem, "the stationary state")
     models = linear_models(problem, point, _both(noise))
     limit = min(_threshold(model.mean_curvature(), model.square) for model in models)
     if lr >= limit:
@@ -146,6 +147,7 @@ def stability_threshold(
     0.125
     """
     point, noise = check_point(check_problem(problem), theta), checked(problem, noise)
+    check_no_decay(problem, "the stability threshold")
     masks, seed, flat = check_count("masks", masks), check_seed(seed), check_number("flat", flat, least=0)
     if problem.train == "output":
         models = linear_models(problem, point, _both(noise))
