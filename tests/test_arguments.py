@@ -171,7 +171,7 @@ DOORS = {
     "Problem": Door(
         simdrop.Problem,
         {"x": X, "y": X, "width": 3},
-        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train loss; flag: bias",
+        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train loss; flag: bias; number: weight_decay",
     ),
     "Problem.init": Door(
         PROBLEM.init, {}, "seed: seed; number: scale gamma; name: gamma_of; count: members"
@@ -195,7 +195,7 @@ DOORS = {
     "Noise": Door(
         simdrop.Noise,
         {},
-        "count: masks batch_size; name: law part place; flag: replace; number: label parameter; positive: connect",
+        "count: masks batch_size; name: law part place order; flag: replace; number: label parameter; positive: connect",
     ),
     "masks": Door(
         simdrop.masks,
@@ -206,7 +206,7 @@ DOORS = {
         simdrop.simulate,
         TRAIN,
         "object: problem noise; array: theta0 lr keep_prob numbers record; count: steps members batch_size svag;"
-        "seed: seed; name: optimizer spacing; any: objective penalty; flag: replace norms resume overwrite"
+        "seed: seed; name: optimizer spacing; any: objective penalty clip; flag: replace norms resume overwrite"
         " keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint;"
         " object: optimizer_options test observe; function: stop;" + RECORDED,
         {"optimizer_options": "optimizer option|optimizer_options"},
@@ -220,8 +220,8 @@ DOORS = {
     "flow": Door(
         simdrop.flow,
         {"problem": PROBLEM, "theta0": THETA, "lr": 0.1, "times": [0.1]},
-        "object: problem; array: theta0 times covariance0; positive: lr rtol; number: atol; name: kind method;"
-        "count: rank max_evaluations; seed: seed member; flag: corrected",
+        "object: problem noise; array: theta0 times covariance0; positive: lr rtol; number: atol; name: kind method;"
+        "count: rank max_evaluations covariance_order; seed: seed member; flag: corrected",
     ),
     "flow, pathwise": Door(
         simdrop.flow,
