@@ -171,7 +171,8 @@ DOORS = {
     "Problem": Door(
         simdrop.Problem,
         {"x": X, "y": X, "width": 3},
-        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train loss; flag: bias; number: weight_decay",
+        "array: x y; count: width; positive: keep_prob output_scale; name: activation mask train loss; flag: bias;"
+        "number: weight_decay",
     ),
     "Problem.init": Door(
         PROBLEM.init, {}, "seed: seed; number: scale gamma; name: gamma_of; count: members"
@@ -195,7 +196,8 @@ DOORS = {
     "Noise": Door(
         simdrop.Noise,
         {},
-        "count: masks batch_size; name: law part place order; flag: replace; number: label parameter; positive: connect",
+        "count: masks batch_size; name: law part place order; flag: replace;"
+        "number: label parameter; positive: connect",
     ),
     "masks": Door(
         simdrop.masks,
