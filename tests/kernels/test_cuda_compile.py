@@ -65,11 +65,13 @@ def _compile(cuda: Any, function: Any, signature: tuple[Any, ...], limit: int | 
 
 def _arguments(cuda: Any, dtype: str, work: bool) -> tuple[Any, ...]:
     """Types of what `Program.launch` hands to a kernel."""
+    from simdrop_kernels.cuda.train.arguments import Run
+
     types = cuda.types
     real, i64, u64 = getattr(types, dtype)[::1], types.int64, types.uint64
-    run = (*[i64] * 6, u64, u64, real.dtype, *([i64, i64] if work else []))
+    run = types.NamedTuple((*[i64] * 8, u64, u64, real.dtype), Run)
     state = (real, real, i64[::1], real, u64[::1], real, real, real, types.int32[::1])
-    return (*state, *([real] if work else []), types.Tuple(run))
+    return (*state, *([real] if work else []), run)
 
 
 def _team(

@@ -101,7 +101,8 @@ class _Launch:
     def _type(self, value: Any) -> Any:
         types = self._cuda.types
         if isinstance(value, tuple):
-            return types.Tuple(tuple(self._type(part) for part in value))
+            parts = tuple(self._type(part) for part in value)
+            return types.NamedTuple(parts, type(value)) if hasattr(value, "_fields") else types.Tuple(parts)
         if isinstance(value, np.ndarray):
             return types.Array(getattr(types, str(value.dtype)), value.ndim, "C")
         return getattr(types, str(np.asarray(value).dtype))

@@ -225,15 +225,16 @@ def _make_gradient(kind: Kind, shape: WideShape) -> Any:
 def build(kind: Kind, shape: WideShape) -> Any:
     """The kernel train(theta, moments, diverged, rates, words, x, y, constants, store, work, run).
 
-    Arrays as in `in_registers.build`, and x longer by one tile's depth; work (blocks · work_size,). run ends with
-    inputs and outputs. Blocks take turns on members.
+    Arrays as in `in_registers.build`, and x longer by one tile's depth; work (blocks · work_size,). Blocks take turns
+    on members.
     """
     gradient, apply, draw_batch = _make_gradient(kind, shape), _make_apply(kind, shape), make_draw_batch(shape.lanes)
     real, minibatch = kind.real, kind.minibatch
     lanes, samples, vectors = shape.lanes, shape.samples, OPTIMIZERS[kind.optimizer].moments
 
     def train(theta, moments, diverged, rates, words, x, y, constants, store, work, run):
-        first_step, steps, width, batch, in_all, replace, key0, key1, scale, inputs, outputs = run
+        width, inputs, outputs, batch, scale = run.width, run.inputs, run.outputs, run.batch, run.scale
+        key1, in_all, replace = run.key1, run.samples, run.replace
         params, lane = width * (inputs + outputs), cuda.threadIdx.x
         base = cuda.blockIdx.x * (params + 2 * samples * width)
         settings = cuda.local.array(CONSTANTS, real)
@@ -244,13 +245,13 @@ def build(kind: Kind, shape: WideShape) -> Any:
                 store[chosen + i] = 0
         for member in range(cuda.blockIdx.x, diverged.size, cuda.gridDim.x):
             lr, factor, variance = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
-            threshold, number, low = words_of(words, member, key0)
+            threshold, number, low = words_of(words, member, run.key0)
             always, alive = threshold == ALWAYS, diverged[member] < 0
             penalty = variance * scale * scale / real(batch)
             weights = member * params
             cuda.syncthreads()
-            for t in range(steps if alive else 0):
-                step = first_step + t
+            for t in range(run.steps if alive else 0):
+                step = run.first_step + t
                 if minibatch:
                     draw_batch(store, others, chosen, batch, in_all, replace, lane, step, number, low, key1)
                 drawn, sizes = (threshold, factor, step, number, low, key1), (width, inputs, outputs)

@@ -287,9 +287,8 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
 
     theta (M · P,), moments (M · k · P,), diverged (M,): as in an `Ensemble`, changed in place. rates (M · 3,):
     lr, 1/p, v. words (M · 2,): threshold, number of the member. x (n · D,) and y (n · c,), with zeros up to whole
-    passes of S samples. constants (steps · 7,). store (chosen_size,) int32: room for minibatches. run: first
-    step, steps, width, batch size, samples, replace, the two words of the key, output scale. The grid covers
-    the members, `shape.members` a block.
+    passes of S samples. constants (steps · 7,). store (chosen_size,) int32: room for minibatches. run: a `Run`. The
+    grid covers the members, `shape.members` a block.
     """
     prepare, gradient, apply = _make_prepare(kind, shape), _make_gradient(kind, shape), _make_apply(kind, shape)
     (load, save), opaque, draw_batch = _make_copies(kind, shape), machine.opaque(), make_draw_batch(shape.lanes)
@@ -300,7 +299,8 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
     first_held, second_held = held if vectors > 0 else 1, held if vectors > 1 else 1
 
     def train(theta, moments, diverged, rates, words, x, y, constants, store, run):
-        first_step, steps, width, batch, in_all, replace, key0, key1, scale = run
+        first_step, width, batch, scale = run.first_step, run.width, run.batch, run.scale
+        key1, in_all, replace = run.key1, run.samples, run.replace
         lane, team, params = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes, width * numbers
         member = cuda.blockIdx.x * members + team
         padded = (batch + samples - 1) // samples * samples
@@ -318,13 +318,13 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
             load(v, moments, (member * vectors + 1) * params, lane, own_width)
         lr, factor, penalty = rates[3 * member], rates[3 * member + 1], rates[3 * member + 2]
         penalty *= scale * scale / real(batch)
-        threshold, number, low = words_of(words, member, key0)
+        threshold, number, low = words_of(words, member, run.key0)
         always, alive = threshold == ALWAYS, mine and diverged[member] < 0
         for k in range(neurons):
             factors[k] = factor if lane * neurons + k < own_width else zero
         for i in range(batch + lane, padded if minibatch else 0, lanes):
             store[chosen + i] = 0
-        for t in range(steps):
+        for t in range(run.steps):
             drawn = threshold, factor, first_step + t, number, low, key1
             if minibatch:
                 draw_batch(store, others, chosen, batch, in_all, replace, lane, first_step + t, number, low, key1)

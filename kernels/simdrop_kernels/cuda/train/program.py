@@ -17,6 +17,7 @@ from ...mathematics import optimizers, rng
 from ...mathematics.activations.table import scalars
 from .. import machine
 from . import in_memory, in_registers, plan
+from .arguments import Run
 
 Array = NDArray[np.floating]
 
@@ -148,7 +149,7 @@ class Program:
         constants = optimizers.optimizer_constants(self.step.optimizer, first_step, steps, self.real)
         self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
 
-    def _launch(self, arrays: Arrays, members: int, constants: Any, run: tuple[Any, ...]) -> None:
+    def _launch(self, arrays: Arrays, members: int, constants: Any, run: Run) -> None:
         shape = self.shape_for(members)
         state = (arrays.theta, arrays.moments, arrays.diverged, arrays.rates, arrays.words, arrays.x, arrays.y)
         if isinstance(shape, plan.TeamShape):
@@ -157,20 +158,17 @@ class Program:
             shared = in_registers.shared_bytes(self._team_kind, shape)
             machine.launch(kernel, grid, lanes, shared)(*state, constants, arrays.chosen, run)
         else:
-            _, inputs, outputs = self.sizes
             grid, lanes = self._wide_blocks(members), shape.lanes
             kernel, shared = (
                 in_memory.build(self._wide_kind, shape),
-                in_memory.shared_bytes(self._wide_kind, shape, outputs),
+                in_memory.shared_bytes(self._wide_kind, shape, run.outputs),
             )
-            machine.launch(kernel, grid, lanes, shared)(
-                *state, constants, arrays.chosen, arrays.work, (*run, inputs, outputs)
-            )
+            machine.launch(kernel, grid, lanes, shared)(*state, constants, arrays.chosen, arrays.work, run)
 
-    def _run(self, first_step: int, steps: int) -> tuple[Any, ...]:
-        low, high = rng.split_seed(self.seed)
-        sizes = first_step, steps, self.sizes[0], self.batch, len(self.x), int(self.step.noise.replace)
-        return (*sizes, low, high, self.real(self.step.network.output_scale))
+    def _run(self, first_step: int, steps: int) -> Run:
+        samples, replace = (self.batch, len(self.x)), int(self.step.noise.replace)
+        scale = self.real(self.step.network.output_scale)
+        return Run(first_step, steps, *self.sizes, *samples, replace, *rng.split_seed(self.seed), scale)
 
     def _wide_blocks(self, members: int) -> int:
         return min(members, processors() * WIDE_BLOCKS)
