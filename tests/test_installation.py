@@ -78,7 +78,7 @@ def test_nothing_is_said_where_nothing_is_missed(
 @pytest.mark.usefixtures("_no_extension")
 def test_nothing_is_said_where_the_compiled_backend_would_not_be_taken(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="simdrop.backends")
-    registry.choose("auto", steps.make(masks=2), np.dtype(np.float64))  # not written in C
+    registry.choose("auto", steps.make(connect=0.8), np.dtype(np.float64))  # not written in C
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 1000, 785, 10))  # BLAS is faster
     assert not caplog.records
     registry.choose("auto", Step(), np.dtype(np.float64), sizes=Sizes(100, 100, 2, 1))

@@ -123,7 +123,7 @@ PREDICTIONS = _table(
         name="second-order", title="second-order flow", words="the second-order flow", order=0,
         sentence="The second-order flow adds R_1 to second order in the deviations of the outputs, an approximation"
         " for losses other than the squared one: it claims no order in lr.",
-        look=Look("#E69F00", (0, (6, 1, 1, 1)), 1.6, "P"), mean=_of_case("along_flow", "second-order"),
+        look=Look("#882255", (0, (6, 1, 1, 1)), 1.6, "P"), mean=_of_case("along_flow", "second-order"),
         refusal=_of_case("averaged_already"),
     ),
     Prediction(

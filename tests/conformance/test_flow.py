@@ -127,7 +127,7 @@ def _slope(case: _Case) -> Array:
     match case.options["kind"]:
         case "gradient":
             return theory.gradient(*known, objective="risk")
-        case "averaged":
+        case "averaged" | "second-order":  # one flow for the squared loss
             return theory.gradient(*known, objective="risk+r1")
         case "modified":
             return theory.gradient(*known, objective="risk+r1+r2", lr=case.lr)

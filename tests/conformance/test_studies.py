@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import simdrop
 from simdrop import cli, scale
 from simdrop.output.storage import load, write_json
-from simdrop.study.predictions import FLOWS, PREDICTIONS
+from simdrop.study.predictions import ANYWHERE, FLOWS
 from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
@@ -60,7 +60,7 @@ ORDER: dict[str, Sequence[Any]] = {
     "bias": (True, False),
     "data": ("csv", "two targets"),
     "how": ("flags", "file"),
-    "kinds": (("gradient", "averaged"), tuple(name for name in PREDICTIONS if not name.startswith("sme"))),
+    "kinds": (("gradient", "averaged"), tuple(name for name in ANYWHERE if not name.startswith("sme"))),
     "groups": (3, 6),
     "seed": (0, 2**40 + 17),
 }

@@ -95,7 +95,7 @@ def test_native_agrees_with_numpy(settings: dict[str, Any], width: int, outputs:
 
 def test_numba_agrees_with_numpy_where_numbers_are_drawn_by_parts() -> None:
     _agree(steps.equation(output_scale=0.8, law="gaussian"), parallel, width=151, outputs=1, samples=2)
-    _agree(steps.equation(output_scale=0.8, law="gaussian", mask="sample"), width=151, outputs=1, samples=2)
+    _agree(steps.equation(output_scale=0.8, law="gaussian", mask="sample"), parallel, width=151, outputs=1, samples=2)
 
 
 @pytest.mark.slow
