@@ -23,6 +23,6 @@ class Run(NamedTuple):
     batch: int
     samples: int
     replace: int
-    key0: int
-    key1: int
+    key0: Any  # unsigned: the keys of Philox
+    key1: Any
     scale: Any
