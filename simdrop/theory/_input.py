@@ -38,13 +38,10 @@ def add_decay(problem: Problem, gradient: Array, theta: Array) -> Array:
     return gradient + problem.weight_decay * problem.freeze(theta) if problem.weight_decay else gradient
 
 
-def refuse_decay(problem: Problem) -> None:
-    """Raise InvalidInput where weight decay takes networks off the points of zero loss."""
+def check_no_decay(problem: Problem, what: str) -> None:
+    """Raise InvalidInput where a problem has weight decay, without which `what` is known."""
     if problem.weight_decay:
-        raise InvalidInput(
-            f"the problem has weight_decay={problem.weight_decay:g}, under which networks do not stay where R_S is 0:"
-            " the slow drift along that manifold is known for weight_decay=0"
-        )
+        raise InvalidInput(f"{what} needs a problem with weight_decay 0, got {problem.weight_decay:g}")
 
 
 def check_thetas(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:
@@ -65,12 +62,6 @@ def check_squared(problem: Problem, what: str = "this") -> None:
             f"{what} is known for loss 'squared', whose mean over masks is a polynomial in the dropout factors; the"
             f" problem has loss {problem.loss!r}"
         )
-
-
-def check_no_decay(problem: Problem, what: str) -> None:
-    """Raise InvalidInput where a problem has weight decay, without which `what` is known."""
-    if problem.weight_decay:
-        raise InvalidInput(f"{what} needs a problem with weight_decay 0, got {problem.weight_decay:g}")
 
 
 def check_point(problem: Problem, theta: ArrayLike, name: str = "theta", *, any_loss: bool = False) -> Array:

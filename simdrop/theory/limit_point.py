@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from ..checks.numbers import check_number
 from ..errors import FlowFailed, InvalidInput
 from ..problem import Problem
-from ._input import Array, check_no_decay, check_point, refuse_decay
+from ._input import Array, check_no_decay, check_point
 from .flows.descent import descent
 from .flows.integration import check_tolerances, choose, integrate, workplace
 from .zero_loss import ZeroLoss, to_manifold
@@ -65,8 +65,7 @@ def limit_point(
     True
     """
     theta = check_point(problem, theta0, "theta0")
-    refuse_decay(problem)
-    check_no_decay(problem, "the limit of zero loss")
+    check_no_decay(problem, "the limit of zero loss, where networks do not stay under decay,")
     check_tolerances(rtol, atol)
     if check_number("longest", longest) <= 0:
         raise InvalidInput(f"longest must be positive, got {longest!r}")

@@ -41,6 +41,8 @@ from .noise.step import checked
 
 #: relative accuracy of thresholds and fixed points, and iterations after which they are given up
 _ACCURACY, _MOST = 1e-12, 100_000
+#: curvatures up to this share of the largest are 0
+_USED = 1e-13
 #: a minimum: |∇(R_S + R_1)| at most this times the largest eigenvalue of its Hessian and the norm of theta
 _AT_REST = 1e-4
 
@@ -99,7 +101,14 @@ def stationary_moments(problem: Problem, theta: ArrayLike, *, lr: float, noise: 
         raise InvalidInput(f"lr={lr:g} has no stationary state: the covariance grows from lr {limit:.6g} on")
     means, covariances = [], []
     for model in models:
-        mean = np.asarray(np.linalg.solve(model.mean_curvature(), model.pull()), dtype=np.float64)
+        curvature = model.mean_curvature()
+        rates = np.linalg.eigvalsh(curvature)
+        if rates[0] <= _USED * rates[-1]:
+            raise InvalidInput(
+                "there is no stationary state of its own: along some direction of the output weights, as of a neuron"
+                " that is 0 on all data, or of more neurons than samples at keep_prob 1, they stay where they start"
+            )
+        mean = np.asarray(np.linalg.solve(curvature, model.pull()), dtype=np.float64)
         means.append(mean)
         covariances.append(_at_rest(model, mean, lr))
     return Stationary(np.array(means), np.array(covariances))
@@ -188,7 +197,7 @@ def _threshold(mean: Array, square: Callable[[Array], Array]) -> float:
     rates, axes = np.linalg.eigh(mean)
     if not rates[-1] > 0:
         return float("inf")
-    used = rates > 1e-13 * rates[-1]
+    used = rates > _USED * rates[-1]
     rates, axes = rates[used], axes[:, used]
     spread, size = np.eye(len(rates)), 0.0
     for _ in range(_MOST):

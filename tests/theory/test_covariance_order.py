@@ -48,6 +48,24 @@ def test_the_mean_does_not_depend_on_it() -> None:
     assert np.abs(first.theta_cov - second.theta_cov).max() > 1e-3
 
 
+def test_without_noise_it_is_that_of_gradient_descent_to_second_order() -> None:
+    """A network trained as a whole at keep_prob 1: steps multiply a small spread by 1 - lr H at the iterates."""
+    problem, theta0 = _frozen(train="both", keep_prob=1.0, weight_decay=0.05)
+    spread, misses = 1e-12 * np.eye(problem.n_params), []
+    for lr in LRS:
+        theta, exact = theta0, spread
+        for _ in range(round(1 / lr)):
+            move = np.eye(problem.n_params) - lr * theory.hessian(problem, theta)
+            theta, exact = theta - lr * theory.mean_gradient(problem, theta), move @ exact @ move.T
+        flow = simdrop.flow(
+            problem, theta0, lr=lr, times=1.0, kind="mean-covariance", covariance_order=2, covariance0=1e-12,
+            rtol=1e-9, atol=1e-19,
+        )  # fmt: skip
+        misses.append(np.linalg.norm(flow.theta_cov.values[0] - exact) / np.linalg.norm(exact))
+    slopes = np.log2(np.divide(misses[:-1], misses[1:]))
+    np.testing.assert_allclose(slopes, 2, atol=0.25)
+
+
 def test_where_it_is_not_the_default_or_refused() -> None:
     problem, theta0 = _frozen(train="both")
     options: dict[str, Any] = {"lr": 0.1, "times": 0.2, "kind": "mean-covariance"}

@@ -108,3 +108,14 @@ def test_masks_are_drawn_where_they_are_too_many() -> None:
     error = np.std(drawn, ddof=1) / np.sqrt(8)
     assert error < 0.1 * exact
     assert abs(np.mean(drawn) - exact) < 4 * error
+
+
+@pytest.mark.parametrize("keep_prob", [0.7, 1.0])
+def test_weights_that_stay_where_they_start_have_no_stationary_state(keep_prob: float) -> None:
+    """A ReLU that is 0 on all data; without dropout, more neurons than samples."""
+    problem = simdrop.Problem(
+        [1.0, 2.0], [1.0, 2.0], width=3, activation="relu", bias=False, keep_prob=keep_prob, train="output"
+    )
+    theta = problem.join(np.ones((1, 3)), np.array([[1.0], [2.0], [-1.0 if keep_prob < 1 else 3.0]]))
+    with pytest.raises(InvalidInput, match="no stationary state of its own"):
+        theory.stationary_moments(problem, theta, lr=0.01)

@@ -13,8 +13,7 @@ standard error is that of the weights, or larger by the scatter about the line w
 curve not straight yet widens the interval of q.
 The order that an interval supports is the largest whole number at most 0.4 above its lower end that it does not
 exclude, for higher terms in ε make slopes steeper; an interval wider than 1 supports none. A slope cannot exclude a
-constant error that is small beside the distances: δ of D = A ε^q + B ε^(q+1) + δ is fitted as well, and a claim
-is judged by both (`fit.RULE`). What the ladder cannot tell apart is as large as the error of δ.
+constant error that is small beside the distances: a claimed order is tested by what is left as ε → 0 (`fit`).
 """
 
 from __future__ import annotations
@@ -359,6 +358,11 @@ def _dataset(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr.Dat
     return xr.Dataset({"distance": (axes, value), "error": (axes, error), "resolved": (axes, resolved)}, coords)
 
 
+def _freedom(name: str, settings: dict[str, Any]) -> int:
+    """Degrees of freedom of the standard errors of a prediction."""
+    return int(settings["paths" if PREDICTIONS[name].member is not None else "groups"]) - 1
+
+
 def _summary(
     problem: Problem, errors: xr.Dataset, settings: dict[str, Any], failures: list[str], seconds: float
 ) -> dict[str, Any]:
@@ -369,7 +373,8 @@ def _summary(
         for quantity in QUANTITIES:
             row = errors.sel(kind=name, quantity=quantity)
             measured, claim = (lrs, row["distance"].values, row["error"].values), PREDICTIONS[name].order
-            slope, floor = fit_slope(*measured), fit_floor(*measured, claim)
+            slope = fit_slope(*measured)
+            floor = fit_floor(*measured, claim, freedom=_freedom(name, settings))
             rows[quantity] = {
                 "distance": row["distance"].values.tolist(),
                 "error": row["error"].values.tolist(),
@@ -382,7 +387,10 @@ def _summary(
                 "local_slopes": local_slopes(*measured[:2]),
                 "floor": None if floor is None else floor.value,
                 "floor_error": None if floor is None else floor.error,
-                "consistent": consistent(slope, floor, claim),
+                "floor_remainder": None if floor is None else floor.remainder,
+                "floor_below_95": None if floor is None else floor.most,
+                "floor_from_lrs": None if floor is None else list(floor.lrs),
+                "consistent": consistent(floor, claim),
             }
         found[name] = rows
     return {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _TITLES = {"parameters": "mean parameters", "function": "mean function on the grid", "risk": "mean risk"}
+_VERDICT = ("slope", "95 %", "floor", "below", "down to lr", "order q")
 #: of the text below the numbers
 COLUMNS = 110
 _LEGEND = f"""\
@@ -29,11 +30,11 @@ def table(summary: dict[str, Any]) -> str:
         lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
         columns = [[name, *_column(rows[quantity])] for name, rows in kinds.items()]
-        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), "slope", "95 %", "floor", "order q"]
+        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), *_VERDICT]
         widths = [max(map(len, column)) + 2 for column in columns]
         lines += ["", title]
         for label, *cells in zip(first, *columns, strict=True):
-            lines.append(f"{label:>8}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
+            lines.append(f"{label:>11}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
     lines += ["", *(f"{name:<16}{_described(name)}" for name in kinds), *textwrap.wrap(_LEGEND, COLUMNS)]
     lines += [
         f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
@@ -67,13 +68,17 @@ def _described(name: str) -> str:
 
 
 def _column(row: dict[str, Any]) -> list[str]:
-    """Distances, slope, its interval and order of one prediction."""
+    """Distances, slope with its interval, floor and verdict of one prediction."""
     cells = []
     for value, error, resolved in zip(row["distance"], row["error"], row["resolved"], strict=True):
         text = "–" if math.isnan(value) else concise(value, error)
         cells.append(text if resolved or math.isnan(value) else f"[{text}]")
     if row["slope"] is None:
+        cells += ["–", "–"]
+    else:
+        low, high = row["slope_interval_95"]
+        cells += [f"{row['slope']:.2f}", f"{low:.2f}…{high:.2f}"]
+    if row["floor"] is None:
         return [*cells, "–", "–", "–", row["consistent"]]
-    low, high = row["slope_interval_95"]
-    floor = concise(row["floor"], row["floor_error"]) if row["floor_error"] else "–"
-    return [*cells, f"{row['slope']:.2f}", f"{low:.2f}…{high:.2f}", floor, row["consistent"]]
+    cells += [concise(row["floor"], row["floor_error"]), f"{row['floor_below_95']:.2g}"]
+    return [*cells, f"{row['floor_from_lrs'][-1]:g}", row["consistent"]]

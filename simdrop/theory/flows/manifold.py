@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import FlowFailed, InvalidInput
 from ...problem import Noise, Problem
-from .._input import Array, refuse_decay
+from .._input import Array, check_no_decay
 from ..limit_point import limit_point
 from ..noise.step import checked
 from ..zero_loss import SlowNoise, ZeroLoss, to_manifold
@@ -34,7 +34,7 @@ def slow_rate(problem: Problem, noise: Noise, lr: float) -> float:
     """
     if noise.connect < 1:
         raise InvalidInput("kind 'manifold' does not know DropConnect: noise must have connect=1")
-    refuse_decay(problem)
+    check_no_decay(problem, "the slow flow along zero loss, where networks do not stay under decay,")
     if noise.place != "both":
         raise InvalidInput(f"kind 'manifold' needs noise with place 'both', got {noise.place!r}")
     if problem.variance and noise.part != "noise":

@@ -11,16 +11,18 @@ not have.
 C is of order ε itself. This C has a relative error of O(ε), and m an error of O(ε²). `covariance_order` 2 keeps the
 equation of m and follows
 
-    C' = -(H̃ C + C H̃) + ε Σ̃,    H̃ = H + (ε/2) H²,    Σ̃ = Σ + (ε/2) (H Σ + Σ H + DΣ[∇L]) + ½ D²Σ : C
+    C' = -(H̃ C + C H̃) + ε Σ̃,    H̃ = H + (ε/2) (H² + D³L[∇L]),    Σ̃ = Σ + (ε/2) (H Σ + Σ H + DΣ[∇L]) + ½ D²Σ : C
 
-the flow through (1 - ε H) C (1 - ε H) + ε² E Σ(θ), where E Σ(θ) is the mean over the spread. Where L is quadratic, as
-with frozen input weights, that is all, and the relative error is O(ε²). Otherwise a step also adds
+the flow through (1 - ε H) C (1 - ε H) + ε² E Σ(θ), where E Σ(θ) is the mean over the spread and H is at the mean before
+the step; H̃ is the Hessian of L + (ε/4)|∇L|². Where L is quadratic, as with frozen input weights, that is all, and the
+relative error is O(ε²). Otherwise a step also adds
 
     -(ε/2) (D³L : T + transposed) - (ε/2) (C (D²H : C) + transposed)
 
 with the third cumulants T = O(ε²) of the parameters, P³ numbers that the third cumulants of the noise, DΣ and D³L feed.
-They are left out: for networks that are not linear in their trained weights the relative error of C remains O(ε). The
-derivatives of Σ are central differences, which are exact where Σ is quadratic in theta.
+They are left out: for networks that are not linear in their trained weights the relative error of C remains O(ε),
+unless C is as small as without noise. The derivatives of Σ and H along a direction are central differences, those of Σ
+exact where it is quadratic in theta.
 
 The closure holds while the spread stays small compared with the scale on which H changes. Along directions of negative
 curvature, at large learning rates and for long times, it can become infinite where the ensemble does not: FlowFailed
@@ -54,7 +56,7 @@ from .table import Flow
 DENSE = 600
 #: trained output weights up to which the covariance of frozen networks is followed to second order by default
 LITTLE = 64
-#: step of central differences of Σ, in units of the root mean square parameter, and the share of the largest
+#: step of central differences, in units of the root mean square parameter, and the share of the largest
 #: eigenvalue of C below which a direction has no spread
 _STEP, _SMALL = 1e-2, 1e-13
 #: rank of the part of the covariance beyond its blocks, where none is asked for
@@ -154,8 +156,8 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: Rate, order: int)
         curvature = Curvature.at(problem, mean, order=3)
         sunk, noise = curvature.product(covariance), NoiseOperator.at(problem, mean).covariance()
         if order == 2:
-            sunk = sunk + rate / 2 * curvature.product(sunk)
             noise = noise + _second_order(curvature, covariance, noise, mean, rate)
+            sunk = sunk + rate / 2 * (curvature.product(sunk) + _turning(curvature, covariance, mean))
         spread = rate * noise - sunk - sunk.T
         drift = mean_slope(curvature, mean, curvature.features @ covariance, covariance[pairs], rate)
         return np.concatenate([drift, spread.ravel()])
@@ -165,17 +167,14 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: Rate, order: int)
 
 def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: Array, lr: float) -> Array:
     """Σ̃ - Σ (P, P) at the mean (P,), for C and Σ there."""
-    problem = curvature.problem
-    step = _STEP * max(float(np.sqrt(np.square(mean).mean())), _STEP)
+    problem, step = curvature.problem, _step(mean)
 
     def at(point: Array) -> Array:
         return NoiseOperator.at(problem, point).covariance()
 
     heated = curvature.product(noise)
     found = lr / 2 * (heated + heated.T)
-    gradient = problem.freeze(curvature.net.mean_gradient(curvature.net.e, curvature.v))
-    gradient = add_decay(problem, gradient, mean)
-    size = float(np.linalg.norm(gradient))
+    gradient, size = _gradient(curvature, mean)
     if size > 0:
         ahead = step / size * gradient
         found += lr / 2 * size * (at(mean + ahead) - at(mean - ahead)) / (2 * step)
@@ -184,6 +183,30 @@ def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: A
         if abs(weight) > _SMALL * np.abs(weights).max():
             found += weight / 2 * (at(mean + step * axis) - 2 * noise + at(mean - step * axis)) / step**2
     return found
+
+
+def _turning(curvature: Curvature, covariance: Array, mean: Array) -> Array | float:
+    """D³L[∇L] C (P, P) at the mean (P,); 0 where only output weights are trained, for L is quadratic in them."""
+    problem, step = curvature.problem, _step(mean)
+    gradient, size = _gradient(curvature, mean)
+    if problem.train == "output" or size == 0:
+        return 0.0
+    ahead = step / size * gradient
+    before, after = (Curvature.at(problem, point).product(covariance) for point in (mean - ahead, mean + ahead))
+    return size / (2 * step) * (after - before)
+
+
+def _gradient(curvature: Curvature, mean: Array) -> tuple[Array, float]:
+    """∇L (P,) at the mean (P,), where the curvature is, and its norm."""
+    problem = curvature.problem
+    gradient = problem.freeze(curvature.net.mean_gradient(curvature.net.e, curvature.v))
+    gradient = add_decay(problem, gradient, mean)
+    return gradient, float(np.linalg.norm(gradient))
+
+
+def _step(mean: Array) -> float:
+    """Step of central differences at the mean (P,)."""
+    return _STEP * max(float(np.sqrt(np.square(mean).mean())), _STEP)
 
 
 FLOWS = {
