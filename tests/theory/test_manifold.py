@@ -120,6 +120,13 @@ def test_the_drift_of_order_lr_is_a_second_difference_of_the_limit_point(mask: A
     np.testing.assert_allclose(found, expected, atol=2e-8)
 
 
+def test_trial_steps_to_the_end_that_fail_are_no_standstill() -> None:
+    """The integrator first tries to reach the end of a stretch at once; a thousand shorter steps follow."""
+    problem = simdrop.Problem([[-1.0, -0.2], [-1.3, 0.0]], [[0.0, -0.2], [-0.5, -0.2]], width=4)
+    theta = theory.limit_point(problem, problem.init(seed=2))
+    assert theory.risk(problem, theta) < 1e-20
+
+
 def test_the_averaged_flow_approaches_it_to_first_order_in_v(problem: simdrop.Problem) -> None:
     """Halving v halves the distance at τ = 1, and the residuals meet their formula to second order."""
     theta0, tau = theory.limit_point(problem, problem.init(seed=0)), 1.0

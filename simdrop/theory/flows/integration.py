@@ -123,22 +123,24 @@ def watched(slope: Slope, start: Array, begin: float, end: float, limit: int | N
     if not np.isfinite(slope(begin, start)).all():
         why = "it became infinite" if begin else "theta0, lr or the data are too large"
         raise FlowFailed(f"the flow has no finite derivative at time {begin:g} of {end:g}: {why}")
-    count, lost, furthest = 0, 0, -np.inf
+    count, lost, reached = 0, 0, np.inf
     outlook = Outlook(begin, end, float(np.linalg.norm(start)))
 
     def checked(time: float, state: Array) -> Array:
-        nonlocal count, lost, furthest
+        nonlocal count, lost, reached
         found = slope(time, state)
         lost = 0 if np.isfinite(found).all() else lost + 1
         if lost > _LOST:
             raise FlowFailed(f"the flow has no finite derivative at time {time:g} of {end:g}: it became infinite")
-        count, furthest = count + 1, max(furthest, time)
+        # trial steps that fail go far ahead, to the end perhaps, but none begins before what has been reached
+        count, reached = count + 1, min(reached, time)
         if limit is not None and count > limit:
             raise gave_up(time, end, f"{counted(limit, 'evaluation')} {'was' if limit == 1 else 'were'} allowed")
         if count % _LOOK == 0:
             size = np.nan if lost else float(np.linalg.norm(state))
             rate = np.nan if lost else float(state @ found) / max(size * size, np.finfo(float).tiny)
-            outlook.look(furthest, count, size, rate)
+            outlook.look(reached, count, size, rate)
+            reached = np.inf
         return found
 
     return checked
