@@ -62,7 +62,8 @@ class CompareSettings(ProblemSettings):
     test: str | None = in_training(None, ABOUT_TEST)
     kinds: tuple[str, ...] = in_comparison(
         (),
-        "prediction to hold against the ensemble; repeat for several, by default the first three",
+        "prediction to hold against the ensemble; repeat for several [default: gradient, averaged and modified; with"
+        " another loss than the squared one gradient, second-order and, of at most 12 neurons, averaged]",
         choices="simdrop.study.predictions:OF_MEANS",
     )
     sme_members: int | None = in_comparison(

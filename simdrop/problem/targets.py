@@ -21,7 +21,13 @@ def check_targets(y: ArrayLike, loss: str, outputs: int | None = None, name: str
     Numbers of classes become rows with a 1 in the column of their class, of `outputs` columns where that is given, else
     of as many as the largest number asks for.
     """
-    array, kind = check_samples(name, y), find(loss).targets
+    kind = find(loss).targets
+    try:
+        array = check_samples(name, y)
+    except InvalidInput as error:
+        if kind == "numbers" or np.asarray(y).dtype.kind not in "OUS":
+            raise
+        raise InvalidInput(f"{error}; np.unique(y, return_inverse=True)[1] numbers classes 0, 1, ...") from None
     if kind == "binary":
         _refuse(name, array, (array == 0) | (array == 1), f"0 or 1 for loss {loss!r}")
         if array.shape[1] != 1:

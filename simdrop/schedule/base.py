@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +18,10 @@ Array = NDArray[np.float64]
 #: one number for all members, or a read-only array (members,)
 Numbers = float | Array
 
-#: step rates worked out at one time
-_CHUNK = 1 << 20
+#: steps whose rates are worked out at one time; where these blocks lie decides the last bits of times
+_BLOCK = 1 << 16
+#: steps that are added up in a row
+_ROW = 1 << 8
 
 
 class Schedule:
@@ -38,6 +40,12 @@ class Schedule:
     def length(self) -> int | None:
         """Number of steps that it has rates for, None where there is no end."""
         return self._length()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Raises InvalidInput for the base itself, which has no rates."""
+        if cls is Schedule:
+            raise InvalidInput("Schedule is the base of schedules: use simdrop.schedule.piecewise or another of them")
+        return super().__new__(cls)
 
     def rates(self, first: int, stop: int, rows: slice = slice(None)) -> Array:
         """Learning rates of steps first, ..., stop - 1.
@@ -148,13 +156,14 @@ class Schedule:
         return sizes[0] if sizes else None
 
     def _times(self, wanted: NDArray[np.int64]) -> Array:
-        found, done, time = np.empty(len(wanted)), 0, 0.0
-        for k, target in enumerate(wanted):
-            while done < target:
-                stop = min(int(target), done + _CHUNK)
-                time += float(self.rates(done, stop)[0].sum())
-                done = stop
-            found[k] = time
+        found, time = np.empty(len(wanted)), 0.0
+        last = int(wanted[-1]) if len(wanted) else 0
+        for first in range(0, last + 1, _BLOCK):  # the time of a step is the same whatever else is wanted
+            stop = min(first + _BLOCK, last)
+            sums = _running_sums(self.rates(first, stop)[0] if stop > first else np.zeros(0))
+            here = slice(*np.searchsorted(wanted, [first, first + _BLOCK]))
+            found[here] = time + sums[wanted[here] - first]
+            time += float(sums[-1])
         return found
 
     def _shown(self) -> str:
@@ -168,6 +177,15 @@ class Schedule:
 
     def _key(self) -> tuple[Any, ...]:
         return tuple(_hashable(value) for value in self._numbers())
+
+
+def _running_sums(rates: Array) -> Array:
+    """0 and the sums of the first rates, in rows that keep rounding small; no rate has a part in sums before it."""
+    rows = np.zeros((len(rates) // _ROW + 1, _ROW))
+    rows.ravel()[: len(rates)] = rates
+    inside = np.cumsum(rows, axis=1)
+    inside[1:] += np.cumsum(inside[:-1, -1])[:, None]
+    return np.concatenate([[0.0], inside.ravel()[: len(rates)]])
 
 
 def _hashable(value: Any) -> Any:

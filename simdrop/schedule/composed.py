@@ -203,6 +203,8 @@ def as_schedule(name: str, value: Any) -> Schedule:
         return value
     if isinstance(value, Mapping):
         return piecewise(value)
+    if isinstance(value, type) and issubclass(value, Schedule):
+        raise InvalidInput(f"{name} is the class {value.__name__}: call it, with its numbers")
     if callable(value):
         raise InvalidInput(
             f"{name} takes no function: give its values, as in"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ def check_rates(value: Any, name: str = "lr") -> Array | Schedule:
     if isinstance(value, (Schedule, Mapping)) or callable(value):
         found = as_schedule(name, value)
         return constant(found) if isinstance(found, piecewise) and len(found.firsts) == 1 else found
+    if isinstance(value, str):
+        raise InvalidInput(f"{name} must be a number or a schedule, got text: simdrop.schedule.parse({shown(value)})")
     array = check_finite(name, value)
     if not (array > 0).all():
         raise InvalidInput(f"{name} must be positive, got {shown(array if array.ndim else array.item())}")
@@ -59,6 +62,8 @@ def parse(text: str, name: str = "lr") -> float | Schedule:
     >>> simdrop.schedule.parse("cosine(0.1, steps=2000)") == simdrop.schedule.cosine(0.1, steps=2000)
     True
     """
+    if not isinstance(text, str):
+        raise InvalidInput(f"{name} must be a text here, got {shown(text)}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         found = _value(tree)
@@ -82,7 +87,12 @@ def _value(node: ast.expr) -> Any:
         kind = KINDS[check_choice("schedule", node.func.id, KINDS)]
         if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError("**")
-        return kind(*map(_value, node.args), **{str(k.arg): _value(k.value) for k in node.keywords})
+        args, options = list(map(_value, node.args)), {str(k.arg): _value(k.value) for k in node.keywords}
+        try:
+            inspect.signature(kind).bind(*args, **options)
+        except TypeError as error:
+            raise InvalidInput(f"lr: {node.func.id}(...): {error}") from None
+        return kind(*args, **options)
     return ast.literal_eval(node)
 
 

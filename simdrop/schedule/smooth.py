@@ -58,7 +58,8 @@ class power(Schedule):
     def _rates(self, first: int, stop: int, rows: slice) -> Array:
         t = np.arange(first, stop)
         lr, exponent, scale = (column(value, rows) for value in (self.lr, self.exponent, self.scale))
-        return np.asarray(lr * (1 + t / scale) ** -exponent)
+        with np.errstate(over="ignore", under="ignore"):  # `check` judges them
+            return np.asarray(lr * (1 + t / scale) ** -exponent)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

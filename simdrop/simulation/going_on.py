@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from simdrop_kernels.contract.step import Ensemble, Step
 
 from ..checks.sizes import check_memory
-from ..checks.words import check_path, counted
+from ..checks.words import check_path, counted, shown
 from ..errors import InvalidInput
 from ..problem import Noise, Problem, check_problem
 from ..provenance import of_problem
@@ -119,6 +119,15 @@ class Begun:
         """
         _refuse(self.told["problem"], of_problem(check_problem(problem)))
         told, found = self.told, dict(given)
+        if self.theta.shape[1] != problem.n_params:
+            raise InvalidInput(
+                f"theta0: its state has {self.theta.shape[1]} parameters of each member, the problem {problem.n_params}"
+            )
+        if given["members"] not in (None, len(self.theta)):
+            raise InvalidInput(
+                f"members: theta0 is the state of a run with {counted(len(self.theta), 'member')}, got"
+                f" {shown(given['members'])}: leave it out, or take some of them by runs.isel(member=slice(0, 3))"
+            )
         arrays = {"lr": self.lr, "keep_prob": self.keep_prob, "seed": self.seeds}
         had: dict[str, Any] = {
             name: values if values is None or name in self.per_member else values[0].item()
@@ -241,13 +250,17 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "theta0 has no state to go on from: make the runs with keep_state=True, or pass an array, one of the"
             f" variables {held}"
         )
+    if "member" not in data["state_theta"].dims:
+        raise InvalidInput("theta0: its state has no dimension 'member': one member is runs.isel(member=[0])")
     try:
         told = json.loads(data.attrs[ATTRIBUTE])
         theta = data["state_theta"].transpose("member", "param").values
         none = np.empty((len(theta), 0, theta.shape[1]), dtype=theta.dtype)
         found = {
             "theta": theta,
-            "moments": data["state_moment"].values if "state_moment" in data else none,
+            "moments": data["state_moment"].transpose("member", "moment", "param").values
+            if "state_moment" in data
+            else none,
             "risk_limit": data["state_risk_limit"].values,
             "numbers": data["state_number"].values,
             "diverged": data["diverged"].values,
@@ -256,7 +269,7 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "lr": data["lr"].values if "lr" in data.coords and told.get("schedule") is None else None,
             "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
         }
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"theta0: its state cannot be read: {type(error).__name__} {error}") from None
     return _checked(told, found)
 

@@ -23,10 +23,10 @@ TAKEN = (
     "time", "member", "param", "step", "quantile", "group", "point", "output", "input", "kept", "param_i", "param_j",
     "grid", "lr", "keep_prob", "seed", "risk", "risk_mean", "risk_std", "risk_quantile", "theta", "theta_mean",
     "theta_std", "theta_cov", "alive", "diverged", "blown_up", "norm", "f_mean", "f_std", "test_risk",
-    "test_risk_mean", "test_risk_std", "test_risk_quantile", "accuracy", "test_accuracy", "moment",
+    "test_risk_mean", "test_risk_std", "test_risk_quantile", "moment",
 )  # fmt: skip
 #: beginnings of names that results have
-TAKEN_BEGINNINGS = ("group_", "kept_", "state_")
+TAKEN_BEGINNINGS = ("group_", "kept_", "state_", "accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Observer:
 
     def __call__(self, theta: NDArray[np.floating]) -> NDArray[Any]:
         """The values for members theta (B, P). Raises InvalidInput for a shape or type other than at the start."""
-        values = _values(self.name, self.function(self.problem, theta), len(theta))
+        values = _values(self.name, _called(self.name, self.function, self.problem, theta), len(theta))
         if values.shape[1:] != self.shape or not np.can_cast(values.dtype, self.dtype, "same_kind"):
             raise InvalidInput(
                 f"observe[{self.name!r}] returned shape {values.shape} of {values.dtype} for {len(theta)} members,"
-                f" and before the run (members, {', '.join(map(str, self.shape))}) of {self.dtype}"
+                f" and before the run {(len(theta), *self.shape)} of {self.dtype}"
             )
         return values
 
@@ -68,6 +68,7 @@ def check_observe(
         raise InvalidInput(f"observe must be a dict from names to functions, got {shown(observe)}")
     found: list[Observer] = []
     lengths: dict[str, tuple[int, str]] = {"param": (problem.n_params, "parameters")}
+    labels: dict[str, NDArray[Any]] = {"param": np.arange(problem.n_params)}
     for name, function in observe.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise InvalidInput(f"observe: names must be texts such as 'sparsity', got {shown(name)}")
@@ -81,6 +82,8 @@ def check_observe(
                 raise InvalidInput(f"observe[{name!r}]: results have a {dim!r} already: name the dimension otherwise")
             if known != length:
                 raise InvalidInput(f"observe[{name!r}]: dimension {dim!r} has length {length}, and {known} in {of}")
+            if dim in one.coords and not np.array_equal(labels.setdefault(dim, one.coords[dim]), one.coords[dim]):
+                raise InvalidInput(f"observe[{name!r}]: dimension {dim!r} has other labels than in {of}")
         found.append(one)
     dims = {dim for one in found for dim in one.dims}
     both = sorted(dims & {one.name for one in found})
@@ -91,19 +94,28 @@ def check_observe(
 
 def _probed(problem: Problem, name: str, function: Callable[..., Any], theta: NDArray[np.floating]) -> Observer:
     """The observer, from what the function returns for members theta (B, P)."""
-    try:
-        returned = function(problem, theta)
-    except Exception as error:
-        error.add_note(f"observe[{name!r}] was called before the run, with parameters of shape {theta.shape}")
-        raise
+    returned = _called(name, function, problem, theta.copy(), " before the run,")  # it may change what it is given
     values = _values(name, returned, len(theta))
     dims = [f"{name}_dim_{axis}" for axis in range(1, values.ndim)]
     coords: dict[str, NDArray[Any]] = {}
     if hasattr(returned, "dims") and hasattr(returned, "coords"):  # an xarray.DataArray has names
         dims = [str(dim) for dim in returned.dims[1:]]
+        if len(set(dims)) < len(dims):
+            raise InvalidInput(f"observe[{name!r}]: dimensions must have different names, got {', '.join(dims)}")
         coords = {str(key): np.array(value) for key, value in returned.coords.items() if tuple(value.dims) == (key,)}
     coords = {key: value for key, value in coords.items() if key in dims}
     return Observer(name, function, problem, tuple(dims), values.shape[1:], values.dtype, coords)
+
+
+def _called(
+    name: str, function: Callable[..., Any], problem: Problem, theta: NDArray[np.floating], when: str = ""
+) -> Any:
+    """What the function returns; its exceptions tell which function it was."""
+    try:
+        return function(problem, theta)
+    except Exception as error:
+        error.add_note(f"observe[{name!r}] was called{when} with parameters of shape {theta.shape}")
+        raise
 
 
 def _values(name: str, returned: Any, members: int) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from simdrop_kernels.contract.step import for_kernels
 from simdrop_kernels.mathematics.losses.table import find as find_loss
 
+from ..checks.labels import check_rows
 from ..checks.numbers import check_count, check_finite, check_flag, check_number, check_whole, is_one
 from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
@@ -139,6 +140,7 @@ def check_test(problem: Problem, test: object) -> tuple[NDArray[np.float64], NDA
         return None
     if not isinstance(test, (tuple, list)) or len(test) != 2:
         raise InvalidInput(f"test must be a pair (x, y) of arrays, got {shown(test)}")
+    check_rows("test x", test[0], "test y", test[1])
     points = problem.augment(test[0], "test x")
     targets = check_targets(test[1], problem.loss, problem.n_outputs, "test y")
     if targets.shape != (len(points), problem.n_outputs):

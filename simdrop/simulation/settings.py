@@ -206,6 +206,11 @@ def _check_noise(
 
 def _check_optimizer(optimizer: str, given: dict[str, float] | None) -> Optimizer:
     """The optimizer with its options; raises InvalidInput."""
+    if isinstance(optimizer, str) and optimizer.lower() == "adamw":
+        raise InvalidInput(
+            f"unknown optimizer {optimizer!r}: it is optimizer='adam' with optimizer_options={{'decoupled': True}} and"
+            " Problem(..., weight_decay=...)"
+        )
     check_choice("optimizer", optimizer, OPTIMIZERS)
     if given is not None and not isinstance(given, Mapping):
         raise InvalidInput(f"optimizer_options must be a dict such as {{'momentum': 0.9}}, got {shown(given)}")

@@ -74,3 +74,8 @@ def test_predict_gives_logits_and_probabilities_their_softmax() -> None:
     np.testing.assert_allclose(one.probabilities(one.init(seed=0)), 1 / (1 + np.exp(-f)), rtol=1e-14)
     with pytest.raises(simdrop.errors.InvalidInput, match="loss 'squared' has no classes"):
         _problem([0.0, 1.0], "squared").probabilities(np.zeros(12))
+
+
+def test_texts_are_refused_with_how_classes_are_numbered() -> None:
+    with pytest.raises(simdrop.errors.InvalidInput, match="numbers classes"):
+        _problem(["a", "b", "a"])

@@ -252,3 +252,22 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
             simdrop.simulate(PROBLEM, source, steps=2, backend="numpy")
     with pytest.raises(InvalidInput, match="lr is missing"):
         simdrop.simulate(PROBLEM, START, steps=2, members=2, backend="numpy")
+
+
+def test_a_state_is_read_by_the_names_of_its_axes_and_other_shapes_are_refused() -> None:
+    def on(runs: Any, **options: Any) -> xr.Dataset:
+        return simdrop.simulate(PROBLEM, runs, steps=3, record=1, backend="numpy", **options)
+
+    runs = simdrop.simulate(
+        PROBLEM, START, lr=0.05, steps=5, members=4, optimizer="adam", keep_state=True, backend="numpy"
+    )
+    np.testing.assert_array_equal(on(runs)["risk"], on(runs.transpose())["risk"].transpose("time", "member"))
+    for bad, said in (
+        (runs.isel(param=slice(3)), "3 parameters"),
+        (runs.isel(member=1), r"isel\(member=\[0\]\)"),
+        (runs.assign_attrs(state="3"), "cannot be read"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            on(bad)
+    with pytest.raises(InvalidInput, match="members: theta0 is the state of a run with 4 members"):
+        on(runs, members=3)

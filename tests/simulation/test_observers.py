@@ -186,3 +186,46 @@ def test_a_checkpoint_holds_what_was_watched(tmp_path: Any) -> None:
     with pytest.raises(InvalidInput, match="recorded was"):
         _run(resume=True, **held, **(options | {"test": (X[7:], Y[7:])}))
     xr.testing.assert_identical(_run(resume=True, **held, **options).drop_attrs(), _run(**options).drop_attrs())
+
+
+def test_names_that_results_with_classes_have_are_refused() -> None:
+    for name in ("accuracy_mean", "accuracy_quantile", "test_accuracy_std"):
+        with pytest.raises(InvalidInput, match=name):
+            _run(observe={name: _large})
+
+
+def test_functions_are_tried_on_parameters_that_no_other_has_changed() -> None:
+    seen = []
+
+    def spoil(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
+        theta[:] = np.nan
+        return theta[:, 0]
+
+    def look(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
+        seen.append(theta.copy())
+        return theta[:, 0]
+
+    _run(observe={"spoil": spoil, "look": look})
+    assert np.isfinite(np.concatenate(seen)).all()
+
+
+def _named(dims: tuple[str, ...], labels: dict[str, Any], *shape: int) -> Any:
+    return lambda problem, theta: xr.DataArray(np.zeros((len(theta), *shape)), dims=("b", *dims), coords=labels)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_dimensions_with_other_labels_or_twice_are_refused() -> None:
+    one = _named(("z",), {"z": [1, 2, 3]}, 3)
+    assert _run(observe={"one": one, "two": one})["z"].values.tolist() == [1, 2, 3]
+    with pytest.raises(InvalidInput, match="other labels"):
+        _run(observe={"one": one, "two": _named(("z",), {"z": [1, 2, 4]}, 3)})
+    with pytest.raises(InvalidInput, match="other labels"):
+        _run(observe={"one": _named(("param",), {"param": np.arange(25) + 1}, 25)})
+    with pytest.raises(InvalidInput, match="different names"):
+        _run(observe={"one": _named(("z", "z"), {}, 3, 3)})
+
+
+def test_samples_of_a_test_set_with_other_labels_are_refused() -> None:
+    x, y = (xr.DataArray(part, dims=("row", "column"), coords={"row": np.arange(6)}) for part in TEST)
+    with pytest.raises(InvalidInput, match="different labels"):
+        _run(test=(x, y.isel(row=slice(None, None, -1))))
