@@ -251,7 +251,9 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             f" variables {held}"
         )
     if "member" not in data["state_theta"].dims:
-        raise InvalidInput("theta0: its state has no dimension 'member': one member is runs.isel(member=[0])")
+        raise InvalidInput(
+            "theta0: its state cannot be read: it has no dimension 'member'; one member is runs.isel(member=[0])"
+        )
     try:
         told = json.loads(data.attrs[ATTRIBUTE])
         theta = data["state_theta"].transpose("member", "param").values

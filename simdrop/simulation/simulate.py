@@ -282,8 +282,8 @@ def simulate(
     backend; on another it has its numbers to rounding. What is left out is as it was. `lr`, `objective`, `backend` and
     what is recorded may change, all else is refused with the difference. Steps of `record` and `objective` count from
     the start of the first run; `record=50` is 50 times after its end. With `more` its results, both are
-    `xarray.concat([more, runs], "time", data_vars="minimal", coords="minimal", compat="override").sortby("step")`. Some
-    members alone go on from `runs.isel(member=...)`.
+    `xarray.concat([more, runs], "time", data_vars="minimal", coords="minimal", compat="override").sortby("step")`, with
+    the coordinate `lr` of `more` where both have one number. Some members alone go on from `runs.isel(member=[0, 3])`.
 
     Any other exception, from `progress`, `observe` or `stop` or because results cannot be written, has `partial` too.
     Numba compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says
