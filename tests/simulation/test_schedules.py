@@ -51,7 +51,7 @@ def test_runs_with_other_record_times_align() -> None:
         (schedule.Schedule, "piecewise"),
         (lambda: _run(lr=schedule.cosine), "cosine: call it"),
         (lambda: _run(lr="cosine(0.1, steps=20)"), "schedule.parse"),
-        (lambda: schedule.parse(None), "must be a text"),  # type: ignore[arg-type]
+        (lambda: schedule.parse(None), "must be a text"),
         (lambda: schedule.parse("cosine(0.1)"), "missing a required argument: 'steps'"),
         (lambda: schedule.parse("cosine(0.1, steps=5, end=0)"), "'end'"),
         (lambda: _run(lr=schedule.power(0.1, exponent=1, scale=1e-310)), "positive"),
