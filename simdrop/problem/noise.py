@@ -8,6 +8,7 @@ from typing import Any
 from simdrop_kernels.contract import noise as contract
 from simdrop_kernels.contract.noise import LAWS, ORDERS, PARTS, PLACES
 from simdrop_kernels.mathematics.network.dropconnect import MAX_INPUTS
+from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
 from ..checks.numbers import check_count, check_flag, check_number
 from ..checks.words import check_choice, counted, shown
@@ -158,6 +159,12 @@ def check_batch(problem: Problem, batch_size: int | None, *, replace: bool) -> i
     if batch_size > problem.n_samples and not replace:
         raise InvalidInput(f"batch_size must be at most the {counted(problem.n_samples, 'sample')}, got {batch_size}")
     return None if batch_size == problem.n_samples and not replace else batch_size
+
+
+def check_drawn(noise: contract.Noise) -> None:
+    """Raise InvalidInput where a minibatch has more samples than are drawn: they are numbered as neurons are."""
+    if noise.batch_size is not None and noise.batch_size > MAX_WIDTH:
+        raise InvalidInput(f"batch_size must be at most {MAX_WIDTH} where it is drawn, got {noise.batch_size}")
 
 
 def check_connect(problem: Problem, noise: Noise, why: str) -> None:

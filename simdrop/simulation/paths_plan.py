@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import INCREMENTS, SCHEMES, Counts, Equation
 from simdrop_kernels.contract.step import Sizes
-from simdrop_kernels.mathematics.rng import MAX_STEPS
+from simdrop_kernels.mathematics.rng import MAX_STEPS, MAX_WIDTH
 
 from .. import provenance
 from ..checks.numbers import check_count, check_flag, check_seed, check_threads
@@ -21,7 +21,7 @@ from ..checks.sizes import check_memory
 from ..checks.words import check_choice, shown
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
-from ..problem.noise import Noise, check_connect
+from ..problem.noise import Noise, check_connect, check_drawn
 from ..schedule.base import Schedule
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RISK_LIMIT
 from ..theory._input import Array, check_squared
@@ -87,12 +87,12 @@ class PathsPlan:
             if substeps is None
             else check_count("substeps", substeps)
         )
-        draws = 2 * noise.masks if equation.increments == "masks" else 1
+        most = _most_steps(problem, equation)
         if clock is None:
-            steps, sizes = schedule(times, largest / substeps, most=MAX_STEPS // draws)
+            steps, sizes = schedule(times, largest / substeps, most=most)
             rates = np.broadcast_to(largest, sizes.shape)
         else:
-            steps, sizes, rates = clock.grid(times, substeps)
+            steps, sizes, rates = clock.grid(times, substeps, most=most)
         check_choice("dtype", dtype, ("float32", "float64"))
         wanted = Wanted.check(
             problem, members=members, steps=steps, keep_theta=keep_theta, grid=grid, covariance=covariance,
@@ -198,6 +198,22 @@ def _check_equation(
         antithetic=check_flag("antithetic", antithetic),
         increments=increments,  # type: ignore[arg-type]
     )
+
+
+def _most_steps(problem: Problem, equation: Equation) -> int:
+    """The steps of which all noise can be drawn; raises InvalidInput where a step has more of it than its counters."""
+    noise, counts = equation.noise, Counts.of(equation, problem.n_samples, problem.n_outputs, problem.width)
+    if equation.increments == "masks":
+        check_drawn(noise)
+        if 2 * noise.masks > MAX_STEPS:
+            raise InvalidInput(f"increments 'masks' allow at most {MAX_STEPS // 2} masks a step, got {noise.masks}")
+        return MAX_STEPS // (2 * noise.masks)
+    if problem.keep_prob < 1 and counts.mask > MAX_WIDTH:
+        raise InvalidInput(
+            f"increments 'normal' take {counts.mask} numbers a step of width {problem.width}, more than {MAX_WIDTH}:"
+            " choose 'masks'"
+        )
+    return MAX_STEPS
 
 
 def _work(problem: Problem, equation: Equation) -> int:

@@ -28,7 +28,7 @@ from ..checks.numbers import (
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
-from ..problem.noise import Noise, check_batch
+from ..problem.noise import Noise, check_batch, check_drawn
 from ..schedule.base import Schedule
 from ..schedule.given import check_rates
 from .objective import check_objective, check_penalty
@@ -276,6 +276,7 @@ def _check_loss(problem: Problem, objectives: Mapping[int, str], noise: Noise) -
 
 def _check_draws(step: Step, steps: int, params: int) -> None:
     """Raise InvalidInput where the masks of a run, or the draws of a step, have more numbers than their counters."""
+    check_drawn(step.noise)
     each = step.noise.masks * (2 if step.svag else 1)
     if steps * each > MAX_STEPS:
         raise InvalidInput(f"steps · masks of a step must be at most 2**32, got {steps} · {each}")

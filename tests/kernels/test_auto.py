@@ -12,7 +12,7 @@ import simdrop
 from simdrop.simulation.paths_plan import backend_name, sizes_of
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import INCREMENTS
-from simdrop_kernels.contract.step import Sizes
+from simdrop_kernels.contract.step import BackendError, Sizes
 from simdrop_kernels.native import follow as native
 
 DOUBLE = np.dtype("float64")
@@ -71,6 +71,13 @@ def test_noises_take_c_where_networks_are_small(samples: int, width: int, member
     backend, reason = registry.choose("auto", steps.make(svag=3), DOUBLE, sizes=sizes)
     assert backend.name == taken
     assert (f"neurons are faster for {'1 of ' * (members == 1)}{width} neurons" in reason) == (taken == "numba")
+
+
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+def test_c_names_the_noise_that_it_would_run_alone() -> None:
+    step = steps.make(order="epochs", batch_size=2, label=0.1)
+    with pytest.raises(BackendError, match="order other than the default is not written for it beside label"):
+        registry.choose("native", step, DOUBLE)
 
 
 def test_sme_tells_why_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,8 +95,9 @@ def test_unsound_numbers_are_refused_by_name(position: Any, value: Any, name: An
 
 
 def test_steps_and_instruction_sets_are_checked() -> None:
-    with pytest.raises(ValueError, match="number of steps: out of range"):
-        advance(arrays(), first_step=2**32 - 1)
+    for first_step, steps in ((2**32 - 1, 2), (2**63 - 1, 1), (1, 2**63 - 1)):  # the sums of two overflow
+        with pytest.raises(ValueError, match="number of steps: out of range"):
+            advance(arrays(), first_step=first_step, steps=steps)
     for layout in (-1, 2):
         with pytest.raises(ValueError, match="layout: out of range"):
             advance(arrays(), layout=layout)
@@ -109,6 +110,23 @@ def test_steps_and_instruction_sets_are_checked() -> None:
         native._native.evaluate(
             native.instruction_set(), 0, 1.0, np.ones((3, 2)), np.ones((2, 15)), np.empty((2, 4, 1))
         )
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_no_step_needs_no_learning_rate(layout: int) -> None:
+    sound = arrays(lr=np.empty((2, 0)))
+    advance(sound, steps=0, layout=layout)
+    np.testing.assert_array_equal(sound[2], arrays()[2])
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_sizes_whose_product_is_beyond_all_memory_are_refused(layout: int) -> None:
+    """Bytes of a workspace that overflow would leave one that is too small."""
+    params, batch = 3 * 2**30, 2**30
+    empty = {name: array[:0] for name, array in zip(NAMES[5:], arrays()[5:], strict=True)}
+    huge = arrays(theta=np.empty((0, params)), moments=np.empty((0, 0, params)), lr=np.empty((0, 1)), **empty)
+    with pytest.raises(ValueError, match="product of sizes: out of range"):
+        advance(huge, (*CONFIG[:6], batch, True, *CONFIG[8:]), layout=layout)
 
 
 def resident_pages() -> Any:

@@ -297,6 +297,7 @@ def test_backends_that_do_not_run_a_noise_say_so() -> None:
         (lambda: _simulate(svag=2, objective="risk"), "svag needs objective 'dropout'"),
         (lambda: _simulate(svag=2, optimizer="adam"), "svag needs optimizer 'sgd', got 'adam'"),
         (lambda: _simulate(svag=2, noise=Noise(part="drift")), "svag needs noise"),
+        (lambda: _simulate(batch_size=2**31, replace=True), "at most 1073741824 where it is drawn, got 2147483648"),
         (lambda: _simulate(noise=Noise(masks=2**30), steps=5), r"steps · masks of a step must be at most 2\*\*32"),
         (lambda: theory.mean_gradient(_many(), _many().init(), noise=Noise(connect=0.5)), r"2\^14 masks"),
         (lambda: theory.noise_covariance(_many(), _many().init(), noise=Noise(connect=0.5)), "at most 12 inputs"),

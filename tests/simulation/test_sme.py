@@ -29,6 +29,7 @@ from simdrop_kernels.reference import follow as reference
 X = np.linspace(-1, 1, 4)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7)
 THETA0 = PROBLEM.init(seed=3)
+WIDE = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=50_000)
 
 
 def _sme(problem: simdrop.Problem = PROBLEM, theta0: NDArray = THETA0, **changes: Any) -> Any:
@@ -297,6 +298,18 @@ def test_paths_that_diverge_are_told(backend: str) -> None:
         ({"times": [0.2, 0.1]}, "times must increase"),
         ({"times": [1e12]}, "more than 4294967296"),
         ({"times": [8e8], "increments": "masks", "substeps": 1}, "more than 2147483648"),
+        ({"lr": {0: 1e-9, 1: 2e-9}, "times": [1e4]}, "need 5e[+]12 steps, more than 4294967296"),
+        ({"lr": {0: 0.1, 1: 0.05}, "substeps": 2**40}, "more than 4294967296"),
+        ({"lr": {0: 0.1, 2: 0.05}, "noise": Noise(masks=2**30), "increments": "masks"}, "steps, more than 2"),
+        ({"noise": Noise(masks=2**40), "increments": "masks"}, "at most 2147483648 masks a step"),
+        (
+            {"noise": Noise(batch_size=2**31, replace=True), "increments": "masks"},
+            "at most 1073741824 where it is drawn",
+        ),
+        (
+            {"problem": WIDE, "theta0": WIDE.init(seed=0), "substeps": 1},
+            "take 1250025000 numbers a step of width 50000",
+        ),
         ({"members": None}, "members is missing"),
         ({"members": 0}, "members must be a whole number of at least 1"),
         ({"theta0": np.zeros((3, 15))}, "theta0 must be the same for all or given for 30 members"),
@@ -314,6 +327,14 @@ def test_paths_that_diverge_are_told(backend: str) -> None:
 def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         _sme(**change)
+
+
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+def test_normal_increments_stand_for_any_number_of_masks_and_samples() -> None:
+    """None of them is drawn: they only scale the noise."""
+    noise = Noise(masks=2**40, batch_size=2**40, replace=True)
+    ours, theirs = (_sme(noise=noise, backend=name, keep_theta=True).theta for name in ("native", "numpy"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
 
 
 def test_numba_says_what_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

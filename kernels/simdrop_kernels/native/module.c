@@ -171,6 +171,22 @@ static char real_kind(PyObject *object, const char *name) {
     return kind;
 }
 
+/* Whether there are such steps where `most` can be counted. */
+static int are_steps(int64_t first, int64_t steps, int64_t most) {
+    return steps >= 0 && first >= 0 && first <= most && steps <= most - first;
+}
+
+/* Whether no memory holds so many vectors. Their bytes are far from overflowing 64 bits up to there, so that kernels need
+   not watch products of sizes of which each is allowed. */
+static int is_beyond_memory(double vectors) { return vectors > 0x1p50; }
+
+/* Vectors of a kernel's workspace, or more; in double precision, which does not overflow. */
+static double vectors_of(const simdrop_task *t) {
+    const double samples = (double)t->samples, batch = (double)t->batch + 64, width = (double)t->width + 64;
+    const double of_neuron = (double)t->inputs + (double)t->outputs + 64;
+    return 8 * ((width + batch) * of_neuron + width * batch + samples);
+}
+
 /* Sizes that every kernel needs to be sound; the numbers themselves are validated by the callers. */
 static int check_sizes(const simdrop_task *t) {
     const int64_t most = INT64_C(1) << 30;
@@ -188,7 +204,8 @@ static int check_sizes(const simdrop_task *t) {
     else if (t->batch < 1 || t->batch > most) bad = "batch size";
     else if (t->minibatch && !t->replace && t->batch > t->samples) bad = "batch size";
     else if (t->epochs && t->samples % t->batch != 0) bad = "batch size";
-    else if (t->steps < 0 || t->first_step < 0 || t->first_step + t->steps > (INT64_C(1) << 32)) bad = "number of steps";
+    else if (!are_steps(t->first_step, t->steps, INT64_C(1) << 32)) bad = "number of steps";
+    else if (is_beyond_memory(vectors_of(t))) bad = "product of sizes";
     if (bad) PyErr_Format(PyExc_ValueError, "%s: out of range", bad);
     return bad ? -1 : 0;
 }
@@ -252,7 +269,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "layout: out of range");
     }
     failed = failed || check_lengths(views, rules, lengths, MOST_ARRAYS);
-    if (!failed) {
+    if (!failed && t.steps > 0) { /* else there may be no learning rates either */
         t.x = views[0].buf;
         t.y = views[1].buf;
         t.theta = views[2].buf;

@@ -27,7 +27,8 @@ def refuses(step: Step) -> str | None:
     further = [name for name in step.further if name not in FURTHER]
     further += ["loss"] * (step.network.loss != "squared")
     if further:
-        return f"{', '.join(further)} other than the default is not written for it beside {step.further[0]}"
+        beside = next(name for name in step.further if name in FURTHER)
+        return f"{', '.join(further)} other than the default is not written for it beside {beside}"
     return None if step.objective == "dropout" else f"no noise is written in C beside objective {step.objective!r}"
 
 

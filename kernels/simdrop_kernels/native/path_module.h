@@ -1,8 +1,17 @@
 /* The glue of the stochastic equations: a part of module.c, after what checks arrays. */
 
+/* Vectors of the kernels' workspace, or more; in double precision, which does not overflow. */
+static double path_vectors_of(const simdrop_path_task *t) {
+    const double width = (double)t->width + 64, inputs = (double)t->inputs + 64, outputs = (double)t->outputs + 64;
+    const double rows = (double)t->samples + (t->by_masks ? (double)t->batch : 0) + 64;
+    const double pairs = t->by_masks ? 0 : width * width;
+    return 8 * ((width + rows) * (inputs + outputs) + width * rows * outputs + pairs);
+}
+
 /* Sizes and names' numbers that the kernels need to be sound; the numbers themselves are validated by the callers. */
 static int check_path_task(const simdrop_path_task *t) {
-    const int64_t most = INT64_C(1) << 28, draws = t->by_masks ? (t->draws ? t->draws : 2) * t->masks : 1;
+    const int64_t most = INT64_C(1) << (t->by_masks ? 30 : 28); /* numbers of samples share a word with a role */
+    const int64_t most_steps = INT64_C(1) << 32, draws = t->draws ? t->draws : 2;
     const char *bad = NULL;
     if (t->activation < 0 || t->activation >= ACTS) bad = "activation";
     else if (t->mask < 0 || t->mask >= MASKS) bad = "mask";
@@ -13,9 +22,13 @@ static int check_path_task(const simdrop_path_task *t) {
     else if (t->inputs < 1 || t->inputs > most) bad = "number of inputs";
     else if (t->outputs < 1 || t->outputs > most) bad = "number of outputs";
     else if (t->width < 1 || t->width > most) bad = "width";
-    else if (t->masks < 1 || t->masks > most) bad = "number of masks";
-    else if (t->batch < 0 || t->batch > most || (!t->replace && t->batch > t->samples)) bad = "batch size";
-    else if (t->first_step < 0 || t->first_step + t->steps > (INT64_C(1) << 32) / draws) bad = "number of steps";
+    else if (t->masks < 1 || (t->by_masks && t->masks > most_steps)) bad = "number of masks";
+    else if (t->batch < 0 || (t->by_masks && t->batch > most) || (!t->replace && t->batch > t->samples)) {
+        bad = "batch size";
+    } else if (t->draws < 0 || t->draws > 2) bad = "draws";
+    else if (!are_steps(t->first_step, t->steps, t->by_masks ? most_steps / (draws * t->masks) : most_steps)) {
+        bad = "number of steps";
+    } else if (is_beyond_memory(path_vectors_of(t))) bad = "product of sizes";
     if (bad) PyErr_Format(PyExc_ValueError, "%s: out of range", bad);
     return bad ? -1 : 0;
 }
@@ -145,9 +158,9 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
         {t.members, 1, 0},        {t.members, 0, 0},         {t.members, 0, 0},      {t.members, 0, 0},
     };
     int failed = check_path_task(&t);
-    if (!failed && (t.optimizer < 0 || t.optimizer >= OPTIMIZERS || t.draws < 1 || t.draws > 2 || steps < 0)) {
+    if (!failed && (t.optimizer < 0 || t.optimizer >= OPTIMIZERS || t.draws < 1)) {
         failed = -1;
-        PyErr_SetString(PyExc_ValueError, "optimizer, draws or number of steps: out of range");
+        PyErr_SetString(PyExc_ValueError, "optimizer or draws: out of range");
     }
     failed = failed || check_lengths(views, rules, lengths, NOISY_ARRAYS);
     if (!failed) {

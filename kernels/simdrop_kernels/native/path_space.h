@@ -87,7 +87,7 @@ static int N(open_paths)(N(paths) * s, const simdrop_path_task *t) {
     s->x = t->x, s->y = t->y;
     s->params = s->m * (s->c + s->D);
     s->rows = s->n * s->c;
-    s->batch = t->batch > 0 ? t->batch : s->n;
+    s->batch = t->by_masks && t->batch > 0 ? t->batch : s->n;
     s->groups = t->mask == MASK_SAMPLE ? s->n : 1;
     s->shared = !t->by_masks && t->mask == MASK_STEP && t->batch > 0;
     if (s->shared) s->groups = s->n;

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks.numbers import check_lr
+from ...checks.sizes import check_memory
 from ...checks.words import counted
 from ...errors import InvalidInput
 from ...schedule.base import Schedule
@@ -136,17 +137,20 @@ class Clock:
         spline = CubicSpline(middles[chosen], rates[chosen])
         return lambda time: float(spline(time))
 
-    def grid(self, times: Array, substeps: int) -> tuple[NDArray[np.int64], Array, Array]:
+    def grid(self, times: Array, substeps: int, *, most: int) -> tuple[NDArray[np.int64], Array, Array]:
         """Steps of a scheme that end at `times` (T,) and at kinks, at least `substeps` in the place of each step.
 
         Returns the numbers of steps (T,) done at `times`, the sizes of all steps in time, and their learning rates: the
-        means over them.
+        means over them. Raises InvalidInput where there are more than `most`, or than memory holds.
         """
         kinks = self.steps[list(self.kinks)]
         wanted = self.steps_at(times)
         marks = np.unique(np.concatenate([[0.0], wanted, kinks[kinks < wanted[-1]]]))
-        counts = np.ceil(np.diff(marks) * substeps - 1e-6).astype(np.int64)
-        counts = np.maximum(counts, 1)
+        wide = np.maximum(np.ceil(np.diff(marks) * substeps - 1e-6), 1.0)
+        if not wide.sum() <= most:
+            raise InvalidInput(f"times up to {times[-1]:g} need {wide.sum():g} steps, more than {most}")
+        check_memory({f"the sizes of {wide.sum():g} steps": 8 * wide.sum()})
+        counts = wide.astype(np.int64)
         parts = [np.linspace(a, b, n, endpoint=False) for (a, b), n in zip(pairwise(marks), counts, strict=True)]
         places = np.concatenate([*parts, marks[-1:]])
         sizes = np.diff(np.interp(places, self.steps, self.times))
