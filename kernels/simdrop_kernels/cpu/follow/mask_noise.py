@@ -25,7 +25,10 @@ from .workspace import add, dot, finish, load, store
 
 
 class Drawing(NamedTuple):
-    """What all paths are drawn by, besides `general.Knobs` and the chances of each path."""
+    """What all paths are drawn by, besides `general.Knobs` and the chances of each path.
+
+    The kernels of `general` read the same names of the `Run` of a training.
+    """
 
     x: Any  # (n, D)
     y: Any  # (n, c)
@@ -33,6 +36,8 @@ class Drawing(NamedTuple):
     replace: Any
     scale: Any  # of the outputs
     key: Any  # (2,)
+    epochs: bool = False  # the increments of a path are independent: there are no epochs
+    first_step: int = 0  # read where there are epochs
 
 
 def drawing(equation: Equation, x: NDArray[Any], y: NDArray[Any], ensemble: Ensemble, seed: int) -> tuple[Any, ...]:
@@ -78,7 +83,7 @@ def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, membe
     """Add to T `weight` times what draw `number` brings."""
     real, batch = others.theta.dtype.type, others.batch
     whole = batch.chosen.size == batch.order.size and not drawing.replace
-    take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing.replace, number, member, drawing.key)
+    take_samples(batch, drawing.x, drawing.y, knobs, whole, drawing, number, member)
     share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
     for r in range(knobs.masks):
         draw_factors(batch, batch.factors, knobs, chance, number * knobs.masks + r, member, drawing.key, False)
