@@ -296,7 +296,8 @@ def _check_lr(lr: Any) -> float | Schedule:
 
 def _check_kinds(problem: Problem, kinds: Sequence[str]) -> list[str]:
     """The kinds asked for and "gradient", in the order of the table."""
-    chosen = default_kinds(problem) if kinds == FLOWS else check_kinds(kinds, where="compare")
+    known = check_kinds(kinds, where="compare")  # first: what is no sequence of names may not be compared
+    chosen = default_kinds(problem) if known == FLOWS else known
     check_loss_of(chosen, problem)
     return [kind for kind in PREDICTIONS if kind in chosen or kind == "gradient"]
 
