@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,11 +41,9 @@ class Schedule:
         """Number of steps that it has rates for, None where there is no end."""
         return self._length()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Raises InvalidInput for the base itself, which has no rates."""
-        if cls is Schedule:
-            raise InvalidInput("Schedule is the base of schedules: use simdrop.schedule.piecewise or another of them")
-        return super().__new__(cls)
+    def __init__(self) -> None:
+        """Raises InvalidInput: the base has no rates. Every schedule has an __init__ of its own."""
+        raise InvalidInput("Schedule is the base of schedules: use simdrop.schedule.piecewise or another of them")
 
     def rates(self, first: int, stop: int, rows: slice = slice(None)) -> Array:
         """Learning rates of steps first, ..., stop - 1.

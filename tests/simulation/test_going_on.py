@@ -203,7 +203,7 @@ def test_what_may_change_on_the_way() -> None:
         ({"dtype": "float32"}, "dtype: theta0 is the state of a run with dtype='float64'"),
         ({"seed": 4}, "seed: theta0 is the state of a run with another seed: leave it out"),
         ({"keep_prob": 0.5}, "keep_prob: theta0 is the state of a run with another keep_prob"),
-        ({"members": 8}, "numbers must be 8 whole numbers"),
+        ({"members": 8}, "members: theta0 is the state of a run with 7 members, got 8"),
         ({"batch_size": 2}, "batch_size: theta0 is the state of a run with batch_size=None"),
         ({"noise": simdrop.Noise(label=0.1)}, "label: theta0 is the state of a run with label=0.0"),
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),

@@ -137,7 +137,7 @@ def test_a_function_that_changes_its_shape_on_the_way_is_told() -> None:
     def grow(problem: simdrop.Problem, theta: np.ndarray) -> np.ndarray:
         return np.zeros((len(theta), len(theta)))
 
-    with pytest.raises(InvalidInput, match=r"observe\['grow'\] returned shape \(7, 7\).*before the run \(members, 2\)"):
+    with pytest.raises(InvalidInput, match=r"observe\['grow'\] returned shape \(7, 7\).*before the run \(7, 2\)"):
         _run(observe={"grow": grow})
 
 

@@ -95,7 +95,7 @@ def test_a_clock_counts_steps() -> None:
         clock = Clock.of(lr, float(lr.times(steps)[-1]))
         np.testing.assert_allclose(clock.steps_at(lr.times(steps)), steps, atol=1e-9)
         np.testing.assert_allclose(clock.at(lr.times(steps[:-1])), [lr.rates(s, s + 1)[0, 0] for s in steps[:-1]])
-        done, sizes, rates = clock.grid(lr.times(steps), substeps=2)
+        done, sizes, rates = clock.grid(lr.times(steps), substeps=2, most=1000)
         np.testing.assert_allclose(np.concatenate([[0], np.cumsum(sizes)])[done], lr.times(steps), atol=1e-12)
         np.testing.assert_array_equal(done, 2 * steps)
         np.testing.assert_allclose(rates[::2], lr.rates(0, 17)[0])
