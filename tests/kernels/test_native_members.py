@@ -20,7 +20,10 @@ RUNNING = [name for name, here in native._native.instruction_sets() if here] if 
 MEMBERS = 37  # whole vectors of every instruction set, and some more
 
 
-@pytest.fixture(params=[(isa, layout) for isa in RUNNING for layout in native.WRITTEN["layout"]], ids="-".join)
+PAIRS = [(isa, layout) for isa in RUNNING for layout in native.WRITTEN["layout"]]
+
+
+@pytest.fixture(params=[pytest.param(pair, id="-".join(pair)) for pair in PAIRS])
 def inside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The instruction set and the layout in force."""
     for name, value in zip(("SIMDROP_ISA", "SIMDROP_LAYOUT"), request.param, strict=True):

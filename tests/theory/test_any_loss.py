@@ -123,7 +123,7 @@ def test_for_the_squared_loss_the_second_order_is_exact() -> None:
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 def test_compare_shows_what_the_approximation_explains(loss: str) -> None:
     problem = _problem(loss, width=6)
-    found = simdrop.compare(problem, lr=0.05, steps=60, members=3000, record=3, backend="native", seed=1)
+    found = simdrop.compare(problem, lr=0.05, steps=60, members=3000, record=3, backend="numpy", seed=1)
     assert found.flows["kind"].values.tolist() == ["gradient", "second-order", "averaged"]
     share = found.distances["share"].sel(quantity="parameters").isel(time=-1)
     assert float(share.sel(kind="averaged")) > 0.9
