@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import simdrop
 from simdrop.reproduce.experiment import Settings
@@ -45,3 +46,21 @@ def test_distances_are_those_of_a_replay(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not outcome.passed, "networks of 30 neurons are not near the limit"
     assert all(row.quantity in table(phase_diagram.EXPERIMENT, outcome) for row in outcome.rows)
     phase_diagram.draw(outcome).canvas.draw()
+
+
+def _measured(no_dropout: list[float], update_only: list[float]) -> list[bool]:
+    """Whether each rule holds for distances at four widths, the same at all steps."""
+    widths = phase_diagram.WIDTHS[False]
+    steps = (phase_diagram.EARLY, phase_diagram.STEPS)
+    values = np.array([no_dropout, update_only, update_only]).T[:, :, None, None] * np.ones((1, 1, 2, len(steps)))
+    coords = {"width": list(widths), "arm": list(phase_diagram.ARMS), "step": list(steps), "seed": [0, 1]}
+    data = xr.Dataset({"distance": (("width", "arm", "seed", "step"), values)}, coords)
+    return [row.holds for row in phase_diagram._rows(data) if row.holds is not None]
+
+
+def test_the_rules_fail_for_what_is_not_so() -> None:
+    falls, stays, nothing = [0.45, 0.33, 0.25, 0.17], [0.6, 0.56, 0.56, 0.55], [0.0] * 4
+    assert _measured(stays, falls) == [True, True, True, True]
+    assert _measured(nothing, nothing) == [False, False, False, False]  # keep_prob 1, or before training
+    assert _measured(stays, stays) == [False, False, True, False]  # the update is not what dropout acts by
+    assert _measured(falls, falls) == [True, True, False, False]  # dropout vanishes with the width

@@ -97,6 +97,18 @@ def test_a_floor_that_finer_rungs_contradict_is_not_resolved() -> None:
     assert verdict(lrs, distance, error, 1) == "not resolved"
 
 
+def test_three_rungs_never_refuse_an_order() -> None:
+    """The modified flow under sample masks: on three rungs a constant, on five none."""
+    lrs = 0.1 / 2.0 ** np.arange(5)
+    distance = np.array([0.08386, 0.04052, 0.020417, 0.010254, 0.005145])
+    error = np.array([9e-5, 4e-5, 2e-5, 1e-5, 5e-6])
+    found = fit_floor(lrs[:3], distance[:3], error[:3], 1, freedom=39)
+    assert found is not None
+    assert found.found
+    assert consistent(found, 1) == "not resolved"
+    assert verdict(lrs, distance, error, 1) == "yes"
+
+
 @pytest.mark.parametrize(("order", "share"), [(1, 0.003), (1, 0.01), (2, 0.003), (2, 0.03)])
 def test_verdicts_are_wrong_as_rarely_as_they_say(order: int, share: float) -> None:
     """1000 ladders of D = lr^q |b_0 + b_1 lr + ...|, without a constant and with one of half the finest distance.

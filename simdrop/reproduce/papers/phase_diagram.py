@@ -98,7 +98,8 @@ def _rows(data: Any) -> list[Row]:
     mean = data["distance"].mean("seed")
     for step, when in ((EARLY, f"step {EARLY}"), (STEPS, "the end")):
         update = mean.sel(step=step, arm="update only").values
-        slope = float(np.polyfit(np.log(widths), np.log(update), 1)[0])
+        # no power of the width where the arms do not differ: keep_prob 1, or before training
+        slope = float(np.polyfit(np.log(widths), np.log(update), 1)[0]) if (update > 0).all() else float("nan")
         rows.append(
             Row(
                 quantity=f"exponent of dropout - update only in the width, {when}", ours=slope, published="falls to 0",
@@ -107,6 +108,7 @@ def _rows(data: Any) -> list[Row]:
             )
         )  # fmt: skip
     none = mean.sel(step=EARLY, arm="no dropout").values
+    none = np.where(none > 0, none, np.nan)
     rows.append(
         Row(
             quantity=f"dropout - no dropout, widest over next, step {EARLY}", ours=float(none[-1] / none[-2]),
@@ -139,7 +141,7 @@ def draw(outcome: Outcome) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from ...output.style import STYLE
+    from ...output.style import STYLE, log_axis
 
     data = outcome.data
     with matplotlib.rc_context(STYLE):
@@ -161,7 +163,8 @@ def draw(outcome: Outcome) -> Figure:
         for axis, when in ((early, f"step {EARLY}"), (late, f"step {STEPS}")):
             axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="RMS distance from dropout", title=when)
             axis.set_xticks(widths, labels=[f"{width}" for width in widths])
-            axis.minorticks_off()
+            axis.xaxis.minorticks_off()
+            log_axis(axis)
             axis.legend()
     return figure
 

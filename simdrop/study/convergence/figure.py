@@ -31,7 +31,7 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
             for name in map(str, errors["kind"].values):
                 one, row = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
                 value, error = row["distance"].values, row["error"].values
-                clear, label = row["resolved"].values, f"{one.label}: {_slope(kinds[name][quantity])}"
+                clear, label = row["resolved"].values, f"{one.legend}: {_judged(one.order, kinds[name][quantity])}"
                 look = one.look.dots | {"ms": 5, "lw": 1.3}
                 panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
                 bound = np.maximum(value, 0) + RESOLVED * error
@@ -40,7 +40,8 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
             panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
             panel.minorticks_off()
             _guides(panel, lrs)
-            panel.legend(title="slope (95 % interval)", fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+            title = "slope (95 % interval); consistent with the order claimed"
+            panel.legend(title=title, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         settings = summary["settings"]
         figure.axes[0].set_ylabel("distance of prediction from ensemble")
         figure.suptitle(
@@ -51,11 +52,13 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
     return figure
 
 
-def _slope(row: dict[str, Any]) -> str:
+def _judged(order: int, row: dict[str, Any]) -> str:
+    """Slope and verdict of one prediction, by the table's rule."""
+    verdict = f"order {order}: {row['consistent']}" if order else "no claim"
     if row["slope"] is None:
-        return "not resolved"
+        return f"no slope; {verdict}"
     low, high = row["slope_interval_95"]
-    return f"{row['slope']:.2f} ({low:.2f} to {high:.2f})"
+    return f"{row['slope']:.2f} ({low:.2f} to {high:.2f}); {verdict}"
 
 
 def _guides(panel: Any, lrs: Any) -> None:
@@ -89,7 +92,7 @@ def heat_map(errors: xr.Dataset) -> Figure:
         norm = LogNorm(1e-3, 10)
         for panel, name in zip(panels.flat, names, strict=False):
             image = _cells(panel, errors.sel(kind=name), norm)
-            panel.set_title(PREDICTIONS[name].label)
+            panel.set_title(PREDICTIONS[name].legend)
         for panel in panels.flat[len(names) :]:
             panel.set_axis_off()
         for panel in panels[-1]:

@@ -12,11 +12,12 @@ rates alone, so that δ / σ is Student's t of ν or more degrees of freedom. Wh
 to be at most β, the larger of the change of δ with the last power and rung and, of four rungs, a quarter of the change
 with those before. For g = 1/(1 + ρ ε) the first bounds it where |ρ ε| < 1 on these rungs, the second where
 -½ < ρ ε < 1 and each is half of the next; two, as one may come out small by chance. For another g this is an
-assumption, that it is smooth on these rungs, and the test says no more than that.
+assumption, that it is smooth on these rungs, and the test says no more than that. Three rungs give the first bound
+alone, and what is not smooth on them looks like a constant: there a δ that is not 0 is not resolved.
 
-    no             |δ| > t σ + β,  t for a probability of `FALSE_ALARM`: a theory of the claimed order, whose g is
-                   smooth on these rungs, gets "no" with this probability at most. Both signs count: a constant
-                   shortens a distance where it points the other way.
+    no             |δ| > t σ + β of four rungs,  t for a probability of `FALSE_ALARM`: a theory of the claimed order,
+                   whose g is smooth on these rungs, gets "no" with this probability at most. Both signs count: a
+                   constant shortens a distance where it points the other way.
     yes            otherwise, where |δ| = `SIZE` D is refused, D the distance of the finest rung used: for both signs
                    `SIZE` D ± δ > t' σ' + β, σ' the standard error of the left side and t' for a probability of
                    `MISSED`. A theory with a constant of `SIZE` D or more gets "yes" with this probability at most.
@@ -93,7 +94,7 @@ class Floor:
     most : float
         |δ| is below this, with a probability of 1 - `MISSED`: |δ| + t' σ + β.
     found, small : bool
-        Whether δ is not 0, and whether it is below `SIZE` D.
+        Whether δ is not 0, and whether it is below `SIZE` D. Of three rungs a δ may be neither.
     lrs : tuple of float
         The rungs used.
     contradicted : bool
@@ -115,9 +116,9 @@ RULE = (
     f"slopes: through the finest {WINDOW} rungs where the distance is at least {RESOLVED:g} standard errors. Order q:"
     f" the floor δ of D = A lr^q + B lr^(q+1) + C lr^(q+2) + δ through {RUNGS} rungs (without C through {WINDOW}), the"
     f" finest that are precise enough. no: δ is not 0 (a theory of order q gets this with probability {FALSE_ALARM:g}"
-    f" at most); yes: otherwise, if a δ of {SIZE:g} D at the finest of these rungs is refused too (a theory with such a"
-    f" constant gets this with probability {MISSED:g} at most); not resolved: otherwise. below: of |floor|, with"
-    f" probability {1 - MISSED:g}; down to lr: the finest of these rungs"
+    f" at most, from three rungs never); yes: otherwise, if a δ of {SIZE:g} D at the finest of these rungs is refused"
+    f" too (a theory with such a constant gets this with probability {MISSED:g} at most); not resolved: otherwise."
+    f" below: of |floor|, with probability {1 - MISSED:g}; down to lr: the finest of these rungs"
 )
 
 
@@ -127,7 +128,9 @@ def consistent(floor: Floor | None, order: int) -> str:
         return "no claim"
     if floor is None or floor.contradicted:
         return "not resolved"
-    return "no" if floor.found else "yes" if floor.small else "not resolved"
+    if floor.found:
+        return "no" if len(floor.lrs) == RUNGS else "not resolved"
+    return "yes" if floor.small else "not resolved"
 
 
 def local_slopes(lrs: Array, distance: Array) -> list[float | None]:
