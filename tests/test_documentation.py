@@ -33,6 +33,20 @@ def test_files_links_and_names_exist(page: str) -> None:
     assert not missing
 
 
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) > 1
+    accuracy = float(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert accuracy > 0.5  # of ten classes
+
+
 def test_every_room_is_explained_on_its_floor() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     ours, kernels = text.split("## The rooms of the kernels")
