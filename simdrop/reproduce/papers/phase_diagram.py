@@ -140,6 +140,7 @@ def draw(outcome: Outcome) -> Figure:
     """Distances from dropout over steps, and over widths."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     from ...output.style import STYLE, log_axis
 
@@ -163,7 +164,7 @@ def draw(outcome: Outcome) -> Figure:
         for axis, when in ((early, f"step {EARLY}"), (late, f"step {STEPS}")):
             axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="RMS distance from dropout", title=when)
             axis.set_xticks(widths, labels=[f"{width}" for width in widths])
-            axis.xaxis.minorticks_off()
+            axis.xaxis.set_minor_locator(NullLocator())  # Matplotlib before 3.9 has no Axis.minorticks_off
             log_axis(axis)
             axis.legend()
     return figure
