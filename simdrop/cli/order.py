@@ -72,7 +72,7 @@ def order(context: click.Context, /, **given: Any) -> None:
 
     Over a ladder of learning rates an ensemble is trained for the same time, and its mean parameters, functions and
     risk are held against every prediction. Prints distances with standard errors, slopes with 95 % intervals and the
-    order that they support; writes summary.json, errors.zarr and figure.png to --out.
+    order that they support; writes summary.json, errors.zarr and figure.png and .pdf to --out.
 
     \b
     simdrop order
@@ -96,7 +96,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     ladder = {"lrs": _learning_rates(settings.lrs) or LRS, "members": settings.members, "paths": settings.paths}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
     check_cases(problem, theta0, **ladder, **common)  # before a folder is made
-    mapped = ("heat-map.json", "heat-map.zarr", "heat-map.png") if settings.heat_map else ()
+    mapped = ("heat-map.json", "heat-map.zarr", "heat-map.png", "heat-map.pdf") if settings.heat_map else ()
     names = ("settings.toml", *FILES["order"], *mapped)
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
@@ -109,7 +109,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = "".join(f", {name}" for name in mapped)
-        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png{mapped_too}")
+        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png and .pdf{mapped_too}")
 
 
 def _learning_rates(texts: Sequence[str]) -> list[float]:

@@ -32,10 +32,10 @@ FORMAT = 1
 FILES = {
     "simulate": ("results.zarr",),
     "sme": ("results.zarr",),
-    "compare": ("summary.json", "results.zarr", "flows.zarr", "distances.zarr", "figure.png"),
-    "order": ("summary.json", "errors.zarr", "figure.png"),
-    "reproduce": ("summary.json", "results.zarr", "figure.png"),
-    "bench": ("summary.json", "figure.png"),
+    "compare": ("summary.json", "results.zarr", "flows.zarr", "distances.zarr", "figure.png", "figure.pdf"),
+    "order": ("summary.json", "errors.zarr", "figure.png", "figure.pdf"),
+    "reproduce": ("summary.json", "results.zarr", "figure.png", "figure.pdf"),
+    "bench": ("summary.json", "figure.png", "figure.pdf"),
     "sweep": ("sweep.json", "results.zarr", "launches", "checkpoints"),
 }
 ABOUT = (

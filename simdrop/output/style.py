@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +22,45 @@ DATA: dict[str, Any] = {"ms": 5, "mfc": "white", "mec": INK, "mew": 1.1, "zorder
 TIME = r"time $t$ = learning rate $\times$ step"
 
 
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.solid_capstyle": "round",
-}
+#: the style of all figures; users take it by plt.style.use("simdrop.output.simdrop")
+FILE = Path(__file__).with_name("simdrop.mplstyle")
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """The settings of a style file, which matplotlib reads as text; without loading matplotlib."""
+    lines = (line.split("#")[0].partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines if value}
+
+
+STYLE: Any = _settings(FILE.read_text(encoding="utf-8"))
+#: formats in which every figure is written
+FORMATS = ("png", "pdf")
+#: names of formulas in plain text -> TeX
+TEX = {r"R_drop": r"R_{\mathrm{drop}}", r"R_S": "R_S", r"R_1": "R_1", r"R_2": "R_2", r"Tr H": r"\mathrm{Tr}\,H"}
+_FORMULA = re.compile("(?:{0})(?: [+-] (?:{0}))*".format("|".join(map(re.escape, TEX))))
+
+
+def typeset(text: str) -> str:
+    """`text` with names such as R_S + R_1 as mathematics; text that holds mathematics already stays as it is."""
+
+    def formula(found: re.Match[str]) -> str:
+        words = found.group()
+        for name, tex in TEX.items():
+            words = words.replace(name, tex)
+        return f"${words}$"
+
+    return text if "$" in text else _FORMULA.sub(formula, text)
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format that the suffix of `path` names."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=160)
+    same = {"CreationDate": None} if path.suffix == ".pdf" else None  # the same figure makes the same file
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, dpi=160, metadata=same)
 
 
 def log_axis(axis: Axes) -> None:

@@ -53,7 +53,8 @@ class Result(ABC):
 
     def files(self) -> tuple[str, ...]:
         """The names of all files that `write` writes."""
-        return (f"{self.described}.json", *(f"{name}.zarr" for name in self.datasets()), f"{self.drawn}.png")
+        figures = (f"{self.drawn}.{form}" for form in style.FORMATS)
+        return (f"{self.described}.json", *(f"{name}.zarr" for name in self.datasets()), *figures)
 
     def write(self, folder: Folder) -> None:
         """Write the summary, the stores and the figure into an open folder.
@@ -66,7 +67,9 @@ class Result(ABC):
         folder.write(f"{self.described}.json", partial(write_json, self.summary))
         for name, dataset in self.datasets().items():
             folder.write(f"{name}.zarr", partial(save, dataset))
-        folder.write(f"{self.drawn}.png", partial(style.save, self.figure()))
+        figure = self.figure()
+        for form in style.FORMATS:
+            folder.write(f"{self.drawn}.{form}", partial(style.save, figure))
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write summary, Zarr stores and figure to a folder.

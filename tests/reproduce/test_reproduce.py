@@ -67,6 +67,7 @@ def test_files_and_status_of_one_that_passes(
         "summary.json",
         "results.zarr",
         "figure.png",
+        "figure.pdf",
         "simdrop.json",
     }
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 2
