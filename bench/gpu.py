@@ -30,9 +30,9 @@ import numpy as np
 from common import Case
 from numba import cuda  # the simulator looks for this name
 
+from simdrop_kernels import Adam, Momentum
 from simdrop_kernels.contract.network import Network
 from simdrop_kernels.contract.noise import Noise
-from simdrop_kernels.contract.optimizers import Adam, Momentum
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.cuda.train import backend
 from simdrop_kernels.reference import train as reference

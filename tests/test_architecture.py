@@ -14,7 +14,7 @@ PACKAGES = {"simdrop": ROOT / "simdrop", "simdrop_kernels": ROOT / "kernels" / "
 #: from the ground up: a room imports from rooms on floors below its own, and from itself
 FLOORS = [
     {"errors", "version"},
-    {"checks", "discovery"},
+    {"checks"},
     {"activations", "schedule"},
     {"problem", "data"},
     {"provenance", "output"},

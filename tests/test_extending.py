@@ -22,7 +22,9 @@ BLOCK = re.compile(r"^```(python|c|diff)\n(?:(?:#|//) file: (\S+)\n)?(.*?)^```$"
 
 
 def test_all_that_can_be_added_is_there() -> None:
-    wanted = ["An activation", "A loss", "An optimizer", "A noise", "A theory", "An experiment", "A backend"]
+    wanted = [
+        "An activation", "A loss", "An optimizer", "A schedule", "A noise", "A theory", "An experiment", "A backend",
+    ]  # fmt: skip
     assert [name for name in SECTIONS if name in wanted] == wanted
 
 

@@ -7,8 +7,11 @@ Nothing here validates its input or knows of `simdrop`.
 from .contract.network import MASKS, Network
 from .contract.noise import Noise
 from .contract.objectives import OBJECTIVES
-from .contract.optimizers import OPTIMIZERS, SGD, Adam, Momentum
+from .contract.optimizer import SGD
 from .contract.step import BackendError, Ensemble, Step
+from .mathematics.optimizers.adam import Adam
+from .mathematics.optimizers.momentum import Momentum
+from .mathematics.optimizers.table import OPTIMIZERS
 from .mathematics.rng import masks
 
 __all__ = [

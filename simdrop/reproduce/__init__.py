@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from simdrop_kernels.mathematics.discovery import declared
+
 from ..checks.words import check_choice
-from ..discovery import declared
 from .experiment import Experiment, Outcome, Row, Settings
 from .report import Reproduction
 

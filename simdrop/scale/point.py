@@ -9,7 +9,7 @@ from typing import Any
 from simdrop_kernels import registry
 from simdrop_kernels.contract.equation import SCHEMES
 from simdrop_kernels.contract.objectives import OBJECTIVES
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 
 from ..checks.numbers import check_keep_prob
 from ..checks.words import check_choice

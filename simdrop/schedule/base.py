@@ -226,6 +226,13 @@ def same_members(values: Mapping[str, Any]) -> None:
         raise InvalidInput(f"lr has different numbers of members: {', '.join(f'{k} {n}' for k, n in sizes.items())}")
 
 
+def set_numbers(schedule: Schedule, **values: Any) -> None:
+    """Give a frozen schedule its numbers, checked one by one; raises InvalidInput where they differ in members."""
+    same_members(values)
+    for name, value in values.items():
+        object.__setattr__(schedule, name, value)
+
+
 def column(value: Numbers, rows: slice) -> Array:
     """The numbers of some members as a column (B, 1), or (1, 1) where all have the same."""
     return np.asarray(value if isinstance(value, float) else value[rows]).reshape(-1, 1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks.numbers import check_count, check_finite
 from ..checks.words import shown
 from ..errors import InvalidInput
-from .base import Array, Numbers, Schedule, _word, column, numbers_of, same_members
+from .base import Array, Numbers, Schedule, _word, column, numbers_of, same_members, set_numbers
 from .smooth import check_factor
 
 #: change of the rate from one step to the next, relative to it, from which `of_steps` is not taken for smooth
@@ -122,10 +122,7 @@ class warmup(Schedule):
 
     def __post_init__(self) -> None:
         then, start = as_schedule("then", self.then), check_factor(self.start)
-        same_members({"then": then, "start": start})
-        object.__setattr__(self, "then", then)
-        object.__setattr__(self, "start", start)
-        object.__setattr__(self, "steps", check_count("steps", self.steps))
+        set_numbers(self, then=then, steps=check_count("steps", self.steps), start=start)
 
     def _members(self) -> int | None:
         own = len(self.start) if isinstance(self.start, np.ndarray) else None

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from ..checks.numbers import check_finite
 from ..checks.words import check_choice, shown
 from ..errors import InvalidInput
 from .base import Array, Schedule
-from .composed import as_schedule, of_steps, piecewise, warmup
-from .smooth import cosine, exponential, power
+from .composed import as_schedule, piecewise
 
-#: what a text may call
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (piecewise, power, cosine, exponential, warmup, of_steps)}
+
+@cache
+def kinds() -> dict[str, Any]:
+    """What a text may call, by name: the schedules of this package, which imports all of them."""
+    return {kind.__name__: kind for kind in Schedule.__subclasses__() if kind.__module__.startswith(f"{__package__}.")}
 
 
 def check_rates(value: Any, name: str = "lr") -> Array | Schedule:
@@ -71,7 +74,7 @@ def parse(text: str, name: str = "lr") -> float | Schedule:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
-            f"{name} must be a number, {{step: number, ...}} or one of {', '.join(KINDS)}(...), got {shown(text)}"
+            f"{name} must be a number, {{step: number, ...}} or one of {', '.join(kinds())}(...), got {shown(text)}"
         ) from None
     checked = check_rates(found, name)
     if isinstance(checked, Schedule):
@@ -84,7 +87,7 @@ def parse(text: str, name: str = "lr") -> float | Schedule:
 def _value(node: ast.expr) -> Any:
     """What a node of the grammar of `parse` stands for; raises ValueError for one outside of it."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        kind = KINDS[check_choice("schedule", node.func.id, KINDS)]
+        kind = kinds()[check_choice("schedule", node.func.id, kinds())]
         if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError("**")
         args, options = list(map(_value, node.args)), {str(k.arg): _value(k.value) for k in node.keywords}

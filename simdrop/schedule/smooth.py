@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks.numbers import check_count
 from ..errors import InvalidInput
-from .base import Array, Numbers, Schedule, column, numbers_of, same_members
-
-
-def _set(schedule: Schedule, **values: Any) -> None:
-    same_members(values)
-    for name, value in values.items():
-        object.__setattr__(schedule, name, value)
+from .base import Array, Numbers, Schedule, column, numbers_of, set_numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +41,7 @@ class power(Schedule):
     scale: Numbers = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        _set(
+        set_numbers(
             self,
             lr=numbers_of("lr", self.lr, above=0),
             exponent=numbers_of("exponent", self.exponent, least=0),
@@ -88,7 +81,7 @@ class exponential(Schedule):
     factor: Numbers = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        _set(self, lr=numbers_of("lr", self.lr, above=0), factor=numbers_of("factor", self.factor, above=0))
+        set_numbers(self, lr=numbers_of("lr", self.lr, above=0), factor=numbers_of("factor", self.factor, above=0))
 
     def _rates(self, first: int, stop: int, rows: slice) -> Array:
         with np.errstate(over="ignore", under="ignore"):  # `check` judges them
@@ -131,7 +124,7 @@ class cosine(Schedule):
 
     def __post_init__(self) -> None:
         lr, final = numbers_of("lr", self.lr, above=0), numbers_of("final", self.final, least=0)
-        _set(self, lr=lr, steps=check_count("steps", self.steps), final=final)
+        set_numbers(self, lr=lr, steps=check_count("steps", self.steps), final=final)
 
     def _rates(self, first: int, stop: int, rows: slice) -> Array:
         t = np.minimum(np.arange(first, stop), self.steps)

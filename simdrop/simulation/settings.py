@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simdrop_kernels.contract.optimizers import OPTIMIZERS, Optimizer
+from simdrop_kernels.contract.optimizer import Optimizer
 from simdrop_kernels.contract.step import Step
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.mathematics.rng import MAX_STEPS, MAX_WIDTH
 
 from .. import provenance

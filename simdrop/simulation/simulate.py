@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simdrop_kernels.contract.objectives import Objective
-from simdrop_kernels.contract.optimizers import OptimizerName
+from simdrop_kernels.contract.optimizer import OptimizerName
 
 from ..output.progress import Progress
 from ..problem import Noise, Problem

@@ -213,8 +213,10 @@ def check_loss_of(kinds: Iterable[str], problem: Problem) -> None:
     """Raise InvalidInput where one of `kinds` is not known for the loss of the problem."""
     if problem.loss == "squared":
         return
+    from ..theory.flows.table import flows  # when it is used: the help of a command lists names alone
+
     for kind in kinds:
-        if kind not in ("gradient", "second-order", "averaged"):
+        if kind not in flows() or not flows()[kind].any_loss:
             raise InvalidInput(f"kind {kind!r} is known for loss 'squared', the problem has {problem.loss!r}")
         if kind == "averaged" and (why := unknown(problem)):
             raise InvalidInput(

@@ -25,10 +25,10 @@ from simdrop.settings.fields import resolve
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.network import MASKS
 from simdrop_kernels.contract.objectives import COMPILED
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
 from simdrop_kernels.contract.step import Ensemble
 from simdrop_kernels.mathematics.activations.functions import of_functions
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS, add, scalars
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.reference import train as reference
 
 PROJECT = tuple(ACTIVATIONS)

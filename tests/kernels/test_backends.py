@@ -10,10 +10,10 @@ from conftest import TOLERANCE
 from oracles import steps
 
 from simdrop_kernels.contract.network import MASKS, Network
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.reference import train as reference
 from simdrop_kernels.registry import Backend
 

@@ -16,13 +16,13 @@ from oracles import compiled, simulator, steps
 
 from simdrop_kernels import registry
 from simdrop_kernels.contract.network import MASKS
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
 from simdrop_kernels.contract.step import BackendError, Ensemble, Step
 from simdrop_kernels.cpu import statistics
 from simdrop_kernels.cuda.train import backend as cuda
 from simdrop_kernels.cuda.train.plan import TeamShape, WideShape
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.reference import train as reference
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")

@@ -18,9 +18,9 @@ import pytest
 from conftest import TOLERANCE
 from oracles import compiled, ptx, simulator, steps
 
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.cuda.train import plan
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.reference import train as reference
 
 pytestmark = pytest.mark.compiled

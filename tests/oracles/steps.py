@@ -8,8 +8,8 @@ from typing import Any
 from simdrop_kernels.contract.equation import Equation
 from simdrop_kernels.contract.network import Network
 from simdrop_kernels.contract.noise import Noise
-from simdrop_kernels.contract.optimizers import OPTIMIZERS
 from simdrop_kernels.contract.step import Step
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 
 
 def _take(kind: type, given: dict[str, Any]) -> Any:

@@ -37,6 +37,11 @@ class Noise:
         return self.law == "gaussian"
 
     @property
+    def isotropic(self) -> float:
+        """Standard deviation of the noises that are independent for every component of the gradient, taken together."""
+        return self.parameter
+
+    @property
     def further(self) -> tuple[str, ...]:
         """Names of the fields by which this goes beyond Bernoulli dropout with one mask a step, and minibatches."""
         return tuple(name for name, default in _DROPOUT.items() if getattr(self, name) != default)

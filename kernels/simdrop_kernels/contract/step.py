@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .network import Network
 from .noise import Noise
 from .objectives import Objective
-from .optimizers import SGD, Optimizer
+from .optimizer import SGD, Optimizer
 
 #: dtype -> the largest size of a parameter of a member that has not diverged: squares of larger ones overflow
 PARAMETER_LIMIT = {"float32": 2.0**64, "float64": 2.0**512}

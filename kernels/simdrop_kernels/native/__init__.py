@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract.network import Network
-from ..contract.optimizers import Optimizer
+from ..contract.optimizer import Optimizer
 from ..contract.step import Ensemble, Sizes, Step
 from ..mathematics.activations.table import find
 from . import layouts, noisy

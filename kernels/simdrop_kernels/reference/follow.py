@@ -175,8 +175,8 @@ def gradient_noise(
         whole, by_neuron = drawn[..., :outputs, None], drawn[..., outputs:].reshape(y.shape)
         y += _weight(noises.label, y) * whole + _weight(noises.label_factor, y) * by_neuron
     noise = net.pull(y)
-    if equation.noise.parameter:
-        noise += real(equation.noise.parameter) * draw(ROLE_PARAMETER, 1, noise.shape[-1])[:, 0]
+    if equation.noise.isotropic:
+        noise += real(equation.noise.isotropic) * draw(ROLE_PARAMETER, 1, noise.shape[-1])[:, 0]
     return trained(equation.network, net.x, net.e, noise)
 
 

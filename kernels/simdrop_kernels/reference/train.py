@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..contract.layout import frozen, split, trained, width_of
 from ..contract.network import Network
 from ..contract.objectives import draws_masks
-from ..contract.optimizers import Adam, Momentum, Nesterov, Optimizer
+from ..contract.optimizer import Optimizer
 from ..contract.step import PARAMETER_LIMIT, Ensemble, Step, svag_weights
 from ..mathematics import rng
 from ..mathematics.activations.table import find
@@ -103,26 +103,9 @@ def update(
 
     `decoupled` (M, P) is taken off theta before the step.
     """
-    real = ensemble.theta.dtype.type
-    lr = ensemble.lr.astype(real)[:, None]
-    old_theta, old_moments = ensemble.theta, ensemble.moments
-    if decoupled is not None:
-        old_theta = old_theta - decoupled
-    if isinstance(kind, (Momentum, Nesterov)):
-        speed = real(kind.momentum) * old_moments[:, 0] + gradient
-        move = gradient + real(kind.momentum) * speed if isinstance(kind, Nesterov) else speed
-        new_theta, new_moments = old_theta - lr * move, speed[:, None]
-    elif isinstance(kind, Adam):
-        first = real(kind.beta1) * old_moments[:, 0] + real(1 - kind.beta1) * gradient
-        second = real(kind.beta2) * old_moments[:, 1] + real(1 - kind.beta2) * gradient * gradient
-        # The corrections are numbers of the step alone: computed in double, then rounded once.
-        unbias_first = real(1 / (1 - kind.beta1 ** (number + 1)))
-        unbias_second = real(1 / (1 - kind.beta2 ** (number + 1)))
-        size = np.sqrt(second * unbias_second) + real(kind.epsilon)
-        new_theta = old_theta - lr * (first * unbias_first) / size
-        new_moments = np.stack([first, second], axis=1)
-    else:
-        new_theta, new_moments = old_theta - lr * gradient, old_moments
+    lr = ensemble.lr.astype(ensemble.theta.dtype)[:, None]
+    old_theta = ensemble.theta if decoupled is None else ensemble.theta - decoupled
+    new_theta, new_moments = kind.update(old_theta, ensemble.moments, gradient, lr, number)
     np.copyto(ensemble.theta, new_theta, where=moving[:, None])
     np.copyto(ensemble.moments, new_moments, where=moving[:, None, None])
 

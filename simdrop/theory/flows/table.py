@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from ...discovery import declared
+from simdrop_kernels.mathematics.discovery import declared
+
 from .integration import Path
 
 

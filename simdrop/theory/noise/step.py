@@ -328,8 +328,8 @@ class StepNoise:
         weights = Weights.of(problem, noise)
         build = _with_connect if noise.connect < 1 else _plain
         parts = build(problem, theta, noise, weights)
-        if noise.parameter:
-            parts.append((noise.parameter**2, Identity(problem)))
+        if noise.isotropic:
+            parts.append((noise.isotropic**2, Identity(problem)))
         return cls(problem, tuple((weight, part) for weight, part in parts if weight))
 
     def product(self, direction: Array) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contract.step import Ensemble, Step
-from ...mathematics import optimizers, rng
+from ...mathematics import rng
+from ...mathematics.optimizers import table as optimizers
 from ..compile import leaf
 
 
@@ -56,7 +57,7 @@ class Run(NamedTuple):
 
     key: Any  # (2,) of the generator
     first_step: int
-    constants: Any  # (steps, 7) of the optimizer, a row for each step
+    constants: Any  # (steps, CONSTANTS) of the optimizer
     scale: Any  # of the outputs
     batch_size: int
     replace: bool
@@ -69,7 +70,7 @@ class Run(NamedTuple):
         return cls(
             key=np.array(rng.split_seed(seed)),
             first_step=first_step,
-            constants=optimizers.optimizer_constants(step.optimizer, first_step, steps, real),
+            constants=optimizers.constants(step.optimizer, first_step, steps, real),
             scale=real(step.network.output_scale),
             batch_size=step.noise.batch_size or samples,
             replace=step.noise.replace,

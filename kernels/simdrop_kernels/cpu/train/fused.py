@@ -19,10 +19,10 @@ import numba
 import numpy as np
 
 from ...contract.step import limits
-from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
+from ...mathematics.optimizers import table as optimizers
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -338,7 +338,7 @@ def build(
     sgd = optimizer == "sgd" and not decays  # the neurons that are dropped stay as they are
     kinds = 3 if sample else (1 if act.from_value else 2)
     forward, backward = _make_forward(act, kinds), _make_backward(act, kinds, objective == "risk+r1")
-    apply, adam = _make_apply(optimizers.optimizer(optimizer, scalar), sgd, decays), optimizer == "adam"
+    apply, adam = _make_apply(optimizers.update(optimizer, scalar), sgd, decays), optimizer == "adam"
     residuals_of = _make_residuals(loss, real)
     limit, largest = limits(real)
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...contract.layout import frozen
-from ...contract.optimizers import OPTIMIZERS
 from ...contract.step import Step, limits, svag_weights
-from ...mathematics import optimizers, rng
+from ...mathematics import rng
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
+from ...mathematics.optimizers import table as optimizers
 from ..compile import inlined, inner, kernel, leaf, scalar
 from ..draws import LANES, draw_batch, draw_epoch, draw_normals, draw_rows, lanes_over
 from ..limits import within
@@ -391,7 +391,7 @@ def build(activation: str, loss: str, optimizer: str, real: type, decays: str = 
     Arguments as `tiled.build`'s, and `Knobs`.
     """
     add_draw, add_mean = make_gradient(scalars(activation, scalar, real), loss, real)
-    apply = _make_apply(optimizers.optimizer(optimizer, scalar), OPTIMIZERS[optimizer].moments, real)
+    apply = _make_apply(optimizers.update(optimizer, scalar), optimizers.OPTIMIZERS[optimizer].moments, real)
     coupled, decoupled = decays == "coupled", decays == "decoupled"
 
     @leaf

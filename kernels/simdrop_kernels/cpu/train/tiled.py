@@ -17,10 +17,10 @@ import numba
 import numpy as np
 
 from ...contract.step import limits
-from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
+from ...mathematics.optimizers import table as optimizers
 from ..compile import inner, kernel, scalar
 from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_factors, draw_kept, lanes_over, order_blocks
 from ..limits import within
@@ -304,7 +304,7 @@ def _make_train_member(
     """The plain function that trains one member; compiled by `build` in one of two ways."""
     sample, draws, r1 = mask == "sample", objective == "dropout", objective == "risk+r1"
     sgd = optimizer == "sgd" and not decays  # the neurons that are dropped stay as they are
-    apply, finish = _make_apply(optimizers.optimizer(optimizer, scalar), sgd, decays)
+    apply, finish = _make_apply(optimizers.update(optimizer, scalar), sgd, decays)
     forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
     residuals_of = _make_residuals(loss, real)
     (limit, largest), adam = limits(real), optimizer == "adam"

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from ...contract.optimizers import OPTIMIZERS
+from ...contract.optimizer import CONSTANTS
 from ...contract.step import limits
-from ...mathematics import optimizers
 from ...mathematics.activations.table import scalars
+from ...mathematics.optimizers import table as optimizers
 from .. import machine
 from ..draws import SAMPLE, STEP, is_kept, make_draw_batch, words_of
-from .in_registers import ALWAYS, CONSTANTS
+from .in_registers import ALWAYS
 from .plan import WideShape
 
 
@@ -164,8 +164,8 @@ def _make_backward(kind: Kind, shape: WideShape) -> Any:
 
 
 def _make_apply(kind: Kind, shape: WideShape) -> Any:
-    update = optimizers.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
-    lanes, moments, zero = shape.lanes, OPTIMIZERS[kind.optimizer].moments, kind.real(0)
+    update = optimizers.update(kind.optimizer, machine.scalar, machine.over_root(kind.real))
+    lanes, moments, zero = shape.lanes, optimizers.OPTIMIZERS[kind.optimizer].moments, kind.real(0)
     limit, largest = limits(kind.real)
 
     @machine.device
@@ -230,7 +230,7 @@ def build(kind: Kind, shape: WideShape) -> Any:
     """
     gradient, apply, draw_batch = _make_gradient(kind, shape), _make_apply(kind, shape), make_draw_batch(shape.lanes)
     real, minibatch = kind.real, kind.minibatch
-    lanes, samples, vectors = shape.lanes, shape.samples, OPTIMIZERS[kind.optimizer].moments
+    lanes, samples, vectors = shape.lanes, shape.samples, optimizers.OPTIMIZERS[kind.optimizer].moments
 
     def train(theta, moments, diverged, rates, words, x, y, constants, store, work, run):
         width, inputs, outputs, batch, scale = run.width, run.inputs, run.outputs, run.batch, run.scale

@@ -20,17 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from ...contract.optimizers import OPTIMIZERS
+from ...contract.optimizer import CONSTANTS
 from ...contract.step import limits
-from ...mathematics import optimizers
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
+from ...mathematics.optimizers import table as optimizers
 from .. import machine
 from ..draws import LOW, make_draw_batch, make_fill, words_of
 from .plan import TeamShape
 
 ALWAYS = LOW  # the threshold that keeps all
-CONSTANTS = 7  # numbers per step that the optimizers need
 
 
 class Kind(NamedTuple):
@@ -182,8 +181,9 @@ def _make_prepare(kind: Kind, shape: TeamShape) -> Any:
 
 
 def _make_apply(kind: Kind, shape: TeamShape) -> Any:
-    update = optimizers.optimizer(kind.optimizer, machine.scalar, machine.over_root(kind.real))
-    moments, step_masks, real, zero = OPTIMIZERS[kind.optimizer].moments, not kind.sample_masks, kind.real, kind.real(0)
+    update = optimizers.update(kind.optimizer, machine.scalar, machine.over_root(kind.real))
+    moments, step_masks = optimizers.OPTIMIZERS[kind.optimizer].moments, not kind.sample_masks
+    real, zero = kind.real, kind.real(0)
     outputs, numbers, neurons = kind.outputs, kind.outputs + kind.inputs, shape.neurons
     limit, largest = limits(kind.real)
 
@@ -287,14 +287,14 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
 
     theta (M · P,), moments (M · k · P,), diverged (M,): as in an `Ensemble`, changed in place. rates (M · 3,):
     lr, 1/p, v. words (M · 2,): threshold, number of the member. x (n · D,) and y (n · c,), with zeros up to whole
-    passes of S samples. constants (steps · 7,). store (chosen_size,) int32: room for minibatches. run: a `Run`. The
-    grid covers the members, `shape.members` a block.
+    passes of S samples. constants (steps · CONSTANTS,). store (chosen_size,) int32: room for minibatches. run: a `Run`.
+    The grid covers the members, `shape.members` a block.
     """
     prepare, gradient, apply = _make_prepare(kind, shape), _make_gradient(kind, shape), _make_apply(kind, shape)
     (load, save), opaque, draw_batch = _make_copies(kind, shape), machine.opaque(), make_draw_batch(shape.lanes)
     lanes, neurons, samples, members = shape
     real, zero, lost, minibatch = kind.real, kind.real(0), kind.real(np.nan), kind.minibatch
-    numbers, vectors = kind.outputs + kind.inputs, OPTIMIZERS[kind.optimizer].moments
+    numbers, vectors = kind.outputs + kind.inputs, optimizers.OPTIMIZERS[kind.optimizer].moments
     held, seen = numbers * neurons, kind.outputs * neurons
     first_held, second_held = held if vectors > 0 else 1, held if vectors > 1 else 1
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ...contract.network import Network
 from ...contract.objectives import draws_masks
 from ...contract.step import Ensemble, Step
-from ...mathematics import optimizers, rng
+from ...mathematics import rng
 from ...mathematics.activations.table import scalars
+from ...mathematics.optimizers import table as optimizers
 from .. import machine
 from . import in_memory, in_registers, plan
 from .arguments import Run
@@ -146,7 +147,7 @@ class Program:
 
     def launch(self, arrays: Arrays, members: int, first_step: int, steps: int) -> None:
         """Start `steps` steps, no more than `launch_steps`, on the current device; on members in `arrays`."""
-        constants = optimizers.optimizer_constants(self.step.optimizer, first_step, steps, self.real)
+        constants = optimizers.constants(self.step.optimizer, first_step, steps, self.real)
         self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
 
     def _launch(self, arrays: Arrays, members: int, constants: Any, run: Run) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from pathlib import Path
-
 from ...contract.step import BackendError
+from ..discovery import declared
 from .base import Activation, Arithmetic, Jit, Scalars
 
 #: name -> activation
@@ -32,14 +29,5 @@ def scalars(name: str, jit: Jit, real: type, arithmetic: Arithmetic | None = Non
     return find(name).scalars(jit, real, arithmetic)
 
 
-def _fill() -> None:
-    """Add the `activation` of every file here that has one."""
-    package = __name__.rpartition(".")[0]
-    for file in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if file.name != "table":
-            activation = getattr(importlib.import_module(f"{package}.{file.name}"), "activation", None)
-            if activation is not None:
-                add(activation)
-
-
-_fill()
+for _activation in declared(__package__, "activation"):
+    add(_activation)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from pathlib import Path
 from typing import Any
 
+from ..discovery import declared
 from .base import Jit, Loss
 
-
-def _found() -> dict[str, Loss]:
-    package = __name__.rpartition(".")[0]
-    names = sorted(file.name for file in pkgutil.iter_modules([str(Path(__file__).parent)]) if file.name != "table")
-    modules = [importlib.import_module(f"{package}.{name}") for name in names]
-    found = [module.loss for module in modules if hasattr(module, "loss")]
-    return {one.name: one for one in sorted(found, key=lambda one: (one.targets != "numbers", one.name))}
-
-
-#: name -> loss, the squared one first
-LOSSES: dict[str, Loss] = _found()
+#: name -> loss, those for numbers before those for classes
+LOSSES: dict[str, Loss] = {
+    one.name: one for one in sorted(declared(__package__, "loss"), key=lambda one: (one.targets != "numbers", one.name))
+}
 
 
 def find(name: str) -> Loss:

@@ -1,0 +1,41 @@
+"""Momentum: a running sum of gradients (Polyak, USSR Comput. Math. Math. Phys. 4, 1964)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...contract.optimizer import Array, Jit, Optimizer, Scalar, Update, option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Momentum(Optimizer):
+    """u = momentum u + g;  theta -= lr u"""
+
+    name = "momentum"
+    moments = 1
+
+    momentum: float = option(0.9, below=1)
+
+    def update(self, theta: Array, moments: Array, g: Array, lr: Array, number: int) -> tuple[Array, Array]:
+        """See `Optimizer`."""
+        u = theta.dtype.type(self.momentum) * moments[:, 0] + g
+        return theta - lr * u, u[:, None]
+
+    @staticmethod
+    def build(jit: Jit, over_root: Callable[[Scalar, Scalar, Scalar], Scalar]) -> Update:
+        """See `Optimizer`."""
+
+        def momentum(theta: Scalar, u: Scalar, v: Scalar, g: Scalar, lr: Scalar, constants: Any) -> tuple[Scalar, ...]:
+            u = constants[0] * u + g
+            return theta - lr * u, u, v
+
+        return momentum
+
+    def constants(self, count: Any) -> tuple[Any, ...]:
+        """See `Optimizer`."""
+        return (self.momentum,)
+
+
+optimizer = Momentum
