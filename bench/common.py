@@ -77,13 +77,16 @@ class Case:
         return theta[:cut].reshape(self.outputs, self.width), theta[cut:].reshape(self.width, -1)
 
     def risk(self, theta: np.ndarray) -> np.ndarray:
-        """R_S (M,) of the whole networks theta (M, P), in float64, member by member."""
+        """R_S (M,) of the whole networks theta (M, P), in float64, some members at a time."""
         x, y = (v.astype(np.float64) for v in self.data())
-        cut = self.outputs * self.width
+        cut, at_once = self.outputs * self.width, max(1, (1 << 20) // (self.width * self.samples))
         risks = np.empty(len(theta))
-        for i, row in enumerate(theta.astype(np.float64)):
-            a, w = row[:cut].reshape(self.outputs, -1), row[cut:].reshape(self.width, -1)
-            risks[i] = np.square(np.tanh(x @ w.T) @ a.T - y).sum() / (2 * self.samples)
+        for first in range(0, len(theta), at_once):
+            some = theta[first : first + at_once].astype(np.float64)
+            a = some[:, :cut].reshape(len(some), self.outputs, -1)
+            w = some[:, cut:].reshape(len(some), self.width, -1)
+            f = np.tanh(x @ w.swapaxes(1, 2)) @ a.swapaxes(1, 2)
+            risks[first : first + at_once] = np.square(f - y).sum(axis=(1, 2)) / (2 * self.samples)
         return risks
 
     def to_json(self) -> dict[str, Any]:

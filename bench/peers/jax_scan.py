@@ -1,10 +1,11 @@
 """JAX: a jitted `lax.scan` over steps; members by `vmap`, by `lax.map`, or in blocks written by hand.
 
-structure  "vmap": all members of a device at once; "map": one member after the other; "block": `lax.map`
-           over blocks of `block` members whose step is written for the block (manual gradient, `form`)
+structure  "vmap": all members of a device at once; "last": the same with members in the last axis, so that they
+           fill vectors; "map": one member after the other; "block": `lax.map` over blocks of `block` members
+           whose step is written for the block (manual gradient, `form`)
 gradient   "autodiff" or "manual"
-prng       "threefry2x32" or "rbg": JAX's own. "unrolled": the Threefry-2x32 of JAX bit for bit, but with its
-           rounds unrolled (JAX rolls them into a loop on the CPU) and with two masks of 16 bits per
+prng       "threefry2x32", "rbg" or "unsafe_rbg": JAX's own. "unrolled": the Threefry-2x32 of JAX bit for bit, but
+           with its rounds unrolled (JAX rolls them into a loop on the CPU) and with two masks of 16 bits per
            word, which keep with probability round(65536 p) / 65536
 hoist      masks are drawn for this many steps at once, outside the inner scan; must divide the steps
 devices    host devices under `pmap`; XLA_FLAGS must have made them before JAX is imported
@@ -42,16 +43,23 @@ def prepare(
         step = _block_step(case, x, y, form)
         train = partial(_train, case, step, prng, hoist, (block,))
         over = lax.map
+    elif structure == "last":
+        lead = ()
+        step = jax.vmap(_network_step(case, x, y, gradient), in_axes=-1, out_axes=-1)
+        train = partial(_train, case, step, prng, hoist, (), last=(local,))
+        over = _once
     else:
         lead = (local,)
         step = _network_step(case, x, y, gradient)
         train = partial(_train, case, step, prng, hoist, ())
         over = lax.map if structure == "map" else lambda f, xs: jax.vmap(f)(xs)
+    last = (local,) if structure == "last" else ()
 
     def device(seed, number):
-        key = jax.random.fold_in(jax.random.key(seed, impl="rbg" if prng.startswith("rbg") else "threefry2x32"), number)
-        keys = jax.random.split(key, lead[0])
-        state = tuple(jnp.broadcast_to(v, lead + v.shape) for v in _layout(case, start))
+        key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32" if prng == "unrolled" else prng), number)
+        keys = jax.random.split(key, lead[0]) if lead else key
+        start_of = [v.reshape(v.shape + (1,) * len(last)) for v in _layout(case, start)]
+        state = tuple(jnp.broadcast_to(v, lead + v.shape[: v.ndim - len(last)] + last) for v in start_of)
         return over(lambda q: train(*q), (state, keys))
 
     if devices > 1:
@@ -61,12 +69,19 @@ def prepare(
         function, number = jax.jit(device), np.int32(0)
 
     def theta(state) -> np.ndarray:
+        if last:  # (devices, …, members) to members first
+            state = [np.moveaxis(np.asarray(v), -1, devices > 1) for v in state]
         return _flatten(case, [np.asarray(v).reshape(members, *v.shape[v.ndim - k :]) for v, k in state_ranks(state)])
 
     def state_ranks(state):
         return zip(state, [v.ndim for v in _layout(case, start)], strict=True)
 
     return Trainer(run=lambda seed: jax.block_until_ready(function(np.uint32(seed), number)), theta=theta)
+
+
+def _once(function, values):
+    """All members in one call."""
+    return function(values)
 
 
 def _check_hoist(case: Case, prng: str, hoist: int | None) -> int:
@@ -96,8 +111,8 @@ def _flatten(case: Case, state: list[np.ndarray]) -> np.ndarray:
     return flat(*state)
 
 
-def _train(case: Case, step, prng: str, hoist: int, block: tuple[int, ...], state, key):
-    """All steps of one network or one block; masks are drawn `hoist` steps ahead."""
+def _train(case: Case, step, prng: str, hoist: int, block: tuple[int, ...], state, key, last=()):
+    """All steps of one network, one block, or members in the last axis; masks are drawn `hoist` steps ahead."""
     per_sample = case.mask == "sample"
     scale = np.dtype(case.dtype).type(1 / case.keep_prob)
     samples = (case.samples,) if per_sample else ()
@@ -117,7 +132,7 @@ def _train(case: Case, step, prng: str, hoist: int, block: tuple[int, ...], stat
     def chunk(state, number):
         step_key = jax.random.fold_in(key, number)
         if prng != "unrolled":
-            kept = _keep(step_key, (hoist, *block, *samples, case.width), case.keep_prob)
+            kept = _keep(step_key, (hoist, *block, *samples, case.width, *last), case.keep_prob)
             return lax.scan(one, state, kept) if hoist > 1 else one(state, kept[0])
         if per_sample:
             packed = _packed_masks(step_key, (hoist, *block, case.samples // PACK, case.width), case.keep_prob)
