@@ -1,9 +1,11 @@
 """Build of simdrop: two packages, simdrop and the kernels in kernels/simdrop_kernels with their C extension."""
 
 import platform
+import re
 import shutil
 import sys
 import sysconfig
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.editable_wheel import editable_wheel
 
+ROOT = Path(__file__).resolve().parent
 packages = find_packages(include=["simdrop", "simdrop.*"])
 kernels = find_packages("kernels")
 
@@ -87,8 +90,17 @@ class BuildEditable(editable_wheel):
             from setuptools.command.editable_wheel import _StaticPth
         except ImportError:  # not setuptools' public interface: with its import hook all but editors works too
             return super()._select_strategy(name, tag, build_lib)
-        root = Path(__file__).resolve().parent
-        return _StaticPth(self.distribution, name, [root, root / "kernels"])
+        return _StaticPth(self.distribution, name, [ROOT, ROOT / "kernels"])
+
+
+def readme():
+    """README.md for a page outside the repository: links and pictures by their address at this version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = f"{project['urls']['Source']}/blob/v{project['version']}/"
+    raw = page.replace("//github.com/", "//raw.githubusercontent.com/").replace("/blob/", "/")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:|#)", rf"\g<1>{raw}", text)
+    return re.sub(r"((?<!!)\[[^]]*\]\()(?!https?:|#)", rf"\g<1>{page}", text)
 
 
 native = Extension(
@@ -105,6 +117,8 @@ native = Extension(
 )
 
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     packages=packages + kernels,
     package_dir={"simdrop_kernels": "kernels/simdrop_kernels"},
     package_data={"simdrop": ["py.typed"], "simdrop.output": ["*.mplstyle"], "simdrop_kernels": ["py.typed"]},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import theory
+    from . import activations, data, errors, reproduce, scale, schedule, study, theory
     from .problem import Noise, Problem
     from .problem.masks import masks
     from .simulation.simulate import simulate
@@ -36,7 +36,10 @@ _FORMERLY = {
     "storage": "simdrop.output.storage",
 }
 
-__all__ = ["Noise", "Problem", "__version__", "compare", "flow", "masks", "simulate", "sme", "theory"]
+__all__ = [
+    "Noise", "Problem", "__version__", "activations", "compare", "data", "errors", "flow", "masks", "reproduce",
+    "scale", "schedule", "simulate", "sme", "study", "theory",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import keyword
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from simdrop_kernels.mathematics.activations import table
 from simdrop_kernels.mathematics.activations.base import Activation
@@ -18,7 +18,12 @@ from .errors import InvalidInput
 
 Function = Callable[[float], float]
 
-__all__ = ["names", "register"]
+#: those that come with simdrop; `register` adds others
+ActivationName = Literal[
+    "erf", "gelu", "linear", "quadratic", "relu", "sigmoid", "sin", "softplus", "tanh"
+]  # fmt: skip
+
+__all__ = ["ActivationName", "names", "register"]
 
 #: where functions are tried: on [-8, 8], at no round number, so that kinks lie between, and far out
 POINTS = (*(16 * ((k * 0.6180339887498949) % 1) - 8 for k in range(1, 65)), -31.7, -17.3, 17.3, 31.7)

@@ -10,7 +10,7 @@ import pytest
 from test_architecture import FLOORS, KERNEL_FLOORS
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md")
+PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md", "docs/releasing.md", "docs/completion.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

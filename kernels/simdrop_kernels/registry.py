@@ -14,7 +14,7 @@ import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from .contract.step import BackendError, Ensemble, Sizes, Step
 
 #: says at level INFO, which the command line shows, what "auto" would have taken and could not
 LOG = logging.getLogger("simdrop.backends")
+
+#: what an argument `backend` may be
+BackendName = Literal["auto", "cuda", "native", "numba", "numpy"]
 
 #: backend name -> module; the order is the order of preference of "auto"
 MODULES = {"cuda": "cuda.train.backend", "native": "native", "numba": "cpu.train.backend", "numpy": "reference.train"}

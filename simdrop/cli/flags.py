@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..errors import RenamedWarning
 from ..settings import fields as config
 from .common import say
+
+#: flags whose names the help has in a sentence, with what Tab offers; "file" and "dir" stand for those of the shell
+WORDS = {
+    "backend": ("auto", "cuda", "native", "numba", "numpy"),
+    "backends": ("cuda", "native", "numba", "numpy"),
+    "data": ("condensation", "relu-fit", "sin", "diabetes", "digits", "file"),
+    "mnist": ("dir",),
+    "out": ("dir",),
+    "output_scale": ("1", "1/sqrt(m)", "1/m"),
+    "test": ("file",),
+}
+
+
+def complete(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """The words that begin so, as the shell takes them."""
+    return [
+        CompletionItem(incomplete, type=word) if word in {"file", "dir"} else CompletionItem(word)
+        for word in words
+        if word in {"file", "dir"} or word.startswith(incomplete)
+    ]
 
 
 class Flag(click.Option):
@@ -24,6 +45,10 @@ class Flag(click.Option):
             super().__init__([f"{flag}/--no-{flag[2:]}", field.name], default=None)
         else:
             super().__init__([flag, field.name], multiple=field.default == (), metavar=_metavar(field), type=str)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What the shell offers when Tab is pressed after the flag: the names it may take, or files."""
+        return complete(config.choices_of(self.field) or WORDS.get(self.field.name, ()), incomplete)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The line of the help, with choices (which may import NumPy) and default."""
@@ -75,6 +100,7 @@ def _common() -> list[click.Parameter]:
         click.Option(
             ["--config"],
             metavar="FILE.toml",
+            shell_complete=lambda context, parameter, incomplete: complete(["file"], incomplete),
             help="read settings from a file; its keys are named like the flags: keep_prob = 0.5",
         ),
         click.Option(

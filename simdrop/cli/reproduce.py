@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..checks.words import check_path
 from ..errors import Diverged, InvalidInput
@@ -15,7 +16,7 @@ from ..output.progress import Bars
 from ..settings.fields import THREADS, in_machine, in_output, in_training
 from ..settings.problem import _data
 from .common import FAILED, fail, keeping, told
-from .flags import Command
+from .flags import Command, complete
 
 if TYPE_CHECKING:
     from ..output.folder import Folder
@@ -38,8 +39,15 @@ class ReproduceSettings:
     overwrite: bool = in_output(False, "replace earlier results there")
 
 
+def _experiments(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The experiments that begin so, for the shell."""
+    from ..reproduce import experiments
+
+    return complete(experiments(), incomplete)
+
+
 @click.command(cls=Command, settings=ReproduceSettings)
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_experiments)
 @click.option("--all", "every", is_flag=True, help="all experiments, one after the other")
 @click.option("--list", "listed", is_flag=True, help="show the experiments and what they take")
 @click.pass_context
@@ -91,7 +99,7 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
         full=given.full,
         seeds=given.seeds,
         mnist=None if given.mnist is None else check_path("mnist", given.mnist),
-        backend=given.backend,
+        backend=given.backend,  # type: ignore[arg-type]  # which Settings checks
         threads=given.threads,
         progress=progress,
     )

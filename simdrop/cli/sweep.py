@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..checks.words import check_path, counted
 from ..errors import InvalidInput
 from ..output.progress import Bars
 from .common import warnings_as_lines
+from .flags import complete
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,9 +27,19 @@ EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg"
 LINES = 40
 
 
+def _of_shell(kind: str) -> Callable[..., list[CompletionItem]]:
+    """Completion by the shell's own files or folders."""
+    return lambda context, parameter, incomplete: complete([kind], incomplete)
+
+
 @click.command()
-@click.argument("file", metavar="FILE.toml")
-@click.option("--out", metavar="DIR", help="folder for the results [default: the name of the file]")
+@click.argument("file", metavar="FILE.toml", shell_complete=_of_shell("file"))
+@click.option(
+    "--out",
+    metavar="DIR",
+    shell_complete=_of_shell("dir"),
+    help="folder for the results [default: the name of the file]",
+)
 @click.option("--resume", is_flag=True, help="continue the sweep that is in the folder")
 @click.option("--dry-run", is_flag=True, help="show what the sweep takes: points, time, memory, disk")
 @click.option("--workers", type=int, default=0, metavar="INT", help="processes of a local Dask cluster [default: none]")
@@ -98,7 +111,7 @@ def _plan_text(plan: Plan) -> str:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR", shell_complete=_of_shell("dir"))
 @click.option(
     "--variable",
     default="risk_mean",

@@ -16,7 +16,7 @@ from simdrop_kernels.mathematics.losses.table import LOSSES
 from simdrop_kernels.mathematics.losses.table import find as find_loss
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
-from ..activations import check_registered, names
+from ..activations import ActivationName, check_registered, names
 from ..checks.labels import check_parameters_last, check_rows
 from ..checks.numbers import (
     as_array,
@@ -106,7 +106,7 @@ class Problem(Exchange):
     y: Array
     width: int = field(kw_only=True)
     keep_prob: float = field(default=KEEP_PROB, kw_only=True)
-    activation: str = field(default="tanh", kw_only=True)
+    activation: ActivationName | str = field(default="tanh", kw_only=True)
     mask: Mask = field(default="step", kw_only=True)
     bias: bool = field(default=True, kw_only=True)
     output_scale: float | str = field(default=OUTPUT_SCALE, kw_only=True)

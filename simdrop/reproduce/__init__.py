@@ -12,10 +12,12 @@ from functools import cache
 from simdrop_kernels.mathematics.discovery import declared
 
 from ..checks.words import check_choice
-from .experiment import Experiment, Outcome, Row, Settings
+from .experiment import Experiment, Outcome, Row, Settings, Verdict
 from .report import Reproduction
 
-__all__ = ["Experiment", "Outcome", "Reproduction", "Row", "Settings", "experiment", "experiments", "reproduce"]
+__all__ = [
+    "Experiment", "Outcome", "Reproduction", "Row", "Settings", "Verdict", "experiment", "experiments", "reproduce",
+]  # fmt: skip
 
 
 @cache

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from simdrop_kernels.registry import BackendName
+
     from ..problem import Problem
 
 Verdict = Literal["pass", "FAIL", "no claim"]
@@ -67,7 +69,7 @@ class Settings:
     full: bool = False
     seeds: int | None = None
     mnist: Path | None = None
-    backend: str = "auto"
+    backend: BackendName = "auto"
     threads: int | None = None
     progress: Progress = field(default=_silent, repr=False)
     done: list[tuple[str, xr.Dataset]] = field(default_factory=list, repr=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 #: record times
 RECORD = 50
 #: how they are spaced
@@ -9,7 +11,7 @@ SPACING = "even"
 #: of a simulation
 DTYPE = "float64"
 #: kernels to run on
-BACKEND = "auto"
+BACKEND: Final = "auto"
 #: bytes of parameters and optimizer state that the members trained at one time may take
 MEMORY = 512 << 20
 #: a member whose R_S is more than this many times that at its start has blown up: its outputs are 10^4 times as large.

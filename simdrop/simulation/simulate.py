@@ -26,6 +26,8 @@ from .training import Training
 if TYPE_CHECKING:
     import xarray as xr
 
+    from simdrop_kernels.registry import BackendName
+
 
 def simulate(
     problem: Problem,
@@ -45,7 +47,7 @@ def simulate(
     noise: Noise | None = None,
     svag: int | None = None,
     keep_prob: ArrayLike | None = None,
-    backend: str = BACKEND,
+    backend: BackendName = BACKEND,
     dtype: Literal["float32", "float64"] | None = None,
     record: int | ArrayLike = RECORD,
     spacing: Literal["even", "log"] = "even",

@@ -30,6 +30,8 @@ from .run import Run
 if TYPE_CHECKING:
     import xarray as xr
 
+    from simdrop_kernels.registry import BackendName
+
 
 def sme(
     problem: Problem,
@@ -45,7 +47,7 @@ def sme(
     increments: Increments | None = None,
     scheme: Scheme = "rk4",
     substeps: int | None = None,
-    backend: str = BACKEND,
+    backend: BackendName = BACKEND,
     dtype: Literal["float32", "float64"] = "float64",
     keep_theta: bool | Sequence[int] = False,
     grid: ArrayLike | None = None,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .convergence.heatmap import HeatMap, heat_map
     from .convergence.ladder import Order, order
     from .landscape import alignment, condensation, flatness
-    from .predictions import PREDICTIONS, Prediction
+    from .predictions import PREDICTIONS, Prediction, PredictionKind
     from .result import Result
     from .throughput.measure import Benchmark, benchmark
 
@@ -22,6 +22,7 @@ _HOMES = {
     "Order": "convergence.ladder",
     "PREDICTIONS": "predictions",
     "Prediction": "predictions",
+    "PredictionKind": "predictions",
     "Result": "result",
     "benchmark": "throughput.measure",
     "compare": "comparison.compare",
@@ -37,6 +38,7 @@ __all__ = [
     "HeatMap",
     "Order",
     "Prediction",
+    "PredictionKind",
     "Result",
     "alignment",
     "benchmark",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simdrop_kernels.contract.equation import Scheme
+from simdrop_kernels.registry import BackendName
 
 from .. import theory
 from ..checks.numbers import check_count, is_one
@@ -21,7 +22,7 @@ from ..settings.defaults import RISK_LIMIT
 from ..simulation.run import lost_steps
 from ..simulation.sme import sme
 from ..theory.flows.rates import Clock
-from ..theory.flows.table import flows
+from ..theory.flows.table import FlowKind, flows
 from .distances import Array, Estimate, squared_distance
 
 #: what is compared: mean parameters, mean outputs on the grid, mean risk
@@ -76,7 +77,7 @@ class Case:
     seed: int
     times: Array | None = None
     threads: int | None = None
-    backend: str = "auto"
+    backend: BackendName = "auto"
     rtol: float = 1e-8
     atol: float = 1e-10
     max_evaluations: int | None = None
@@ -84,7 +85,7 @@ class Case:
     sme_members: int | None = None
     substeps: int | None = None
     scheme: Scheme = "rk4"
-    sme_backend: str = "auto"
+    sme_backend: BackendName = "auto"
     risk_limit: float | None = RISK_LIMIT
 
     @property
@@ -199,7 +200,7 @@ def rms(f: Array) -> Array:
     return flat / np.sqrt(flat.shape[-1])
 
 
-def along_flow(kind: str, case: Case) -> Predicted:
+def along_flow(kind: FlowKind, case: Case) -> Predicted:
     """A flow that stands for the mean itself. Raises FlowFailed."""
     found = _flow(kind, case)
     return _without_spread(found, case.problem.predict(found["theta"].values, case.points), found["risk"].values)
@@ -231,7 +232,7 @@ def far_from_zero_loss(problem: Problem, theta0: Array) -> str | None:
     )
 
 
-def along_moments(kind: str, case: Case) -> Predicted:
+def along_moments(kind: FlowKind, case: Case) -> Predicted:
     """A flow of mean and covariance: functions and risk to second order in the spread. Raises FlowFailed."""
     found = _flow(kind, case)
     theta, blocks = found["theta"].values, found["neuron_covariance"].values
@@ -239,7 +240,7 @@ def along_moments(kind: str, case: Case) -> Predicted:
     return _without_spread(found, np.array(f), found["risk_mean"].values)
 
 
-def _flow(kind: str, case: Case) -> Any:
+def _flow(kind: FlowKind, case: Case) -> Any:
     limits: dict[str, Any] = {}
     if "max_evaluations" in flows()[kind].options:
         limits["max_evaluations"] = case.max_evaluations
@@ -284,7 +285,7 @@ def along_paths(order: int, case: Case) -> Predicted:
     )
 
 
-def member_along(kind: str, case: Case, member: int) -> Array:
+def member_along(kind: FlowKind, case: Case, member: int) -> Array:
     """The parameters (P,) to which a flow under the masks of one member leads at the end. Raises FlowFailed."""
     found = theory.flow(
         case.problem, case.theta0, lr=case.lr, times=[case.time], kind=kind, seed=case.seed, member=member

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..checks.words import check_names
 from ..errors import InvalidInput, RenamedWarning
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from ..problem import Problem
     from .case import Case, Means, Predicted
     from .distances import Array
+
+
+#: what an entry of the argument `kinds` of studies may be
+PredictionKind = Literal[
+    "gradient", "averaged", "second-order", "modified", "mean-covariance", "sme1", "sme2", "pathwise-plain", "pathwise",
+    "manifold",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ PREDICTIONS = _table(
     ),
 )  # fmt: skip
 #: what `compare` takes by default: the flows of a loss
-FLOWS = ("gradient", "averaged", "modified")
+FLOWS: tuple[PredictionKind, ...] = ("gradient", "averaged", "modified")
 #: what predicts the means of an ensemble
 OF_MEANS = tuple(name for name, one in PREDICTIONS.items() if one.mean)
 #: what holds from any start

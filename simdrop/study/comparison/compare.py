@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from simdrop_kernels.registry import BackendName
+
     from ...output.folder import Folder
+    from ..predictions import PredictionKind
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def compare(
     steps: int,
     members: int,
     seed: int = 0,
-    kinds: Sequence[str] = FLOWS,
+    kinds: Sequence[PredictionKind] | Sequence[str] = FLOWS,
     sme_members: int | None = None,
     record: int | ArrayLike = RECORD,
     spacing: Literal["even", "log"] = "even",
@@ -105,7 +108,7 @@ def compare(
     groups: int | None = None,
     risk_limit: float | None = RISK_LIMIT,
     test: tuple[ArrayLike, ArrayLike] | None = None,
-    backend: str = BACKEND,
+    backend: BackendName = BACKEND,
     dtype: Literal["float32", "float64"] = "float64",
     threads: int | None = None,
     memory: int = MEMORY,

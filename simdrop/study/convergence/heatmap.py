@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from simdrop_kernels.registry import BackendName
+
+    from ..predictions import PredictionKind
+
 #: up to where a step of the default problem is unstable, and down to one neuron in a hundred
 LRS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 KEEP_PROBS = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
@@ -121,12 +125,12 @@ def heat_map(
     time: float = 1.0,
     members: int = 2000,
     sme_members: int = 400,
-    kinds: Sequence[str] | None = None,
+    kinds: Sequence[PredictionKind] | Sequence[str] | None = None,
     groups: int = 20,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     risk_limit: float | None = RISK_LIMIT,
-    backend: str = BACKEND,
+    backend: BackendName = BACKEND,
     threads: int | None = None,
     progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,

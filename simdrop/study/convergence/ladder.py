@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from simdrop_kernels.registry import BackendName
+
+    from ..predictions import PredictionKind
+
 #: on the problem of `simdrop order` the finest show the asymptotic slopes, the largest how far those reach
 LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
 #: SME 1, whose error is the larger one, has this many times fewer paths than SME 2
@@ -107,12 +111,12 @@ def order(
     members: int = 400_000,
     sme_members: int = 80_000,
     paths: int = 24,
-    kinds: Sequence[str] | None = None,
+    kinds: Sequence[PredictionKind] | Sequence[str] | None = None,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     groups: int = 40,
     risk_limit: float | None = RISK_LIMIT,
-    backend: str = BACKEND,
+    backend: BackendName = BACKEND,
     threads: int | None = None,
     progress: Progress | bool | None = None,
     theories: Sequence[str] | None = None,

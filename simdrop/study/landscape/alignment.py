@@ -39,6 +39,8 @@ from .trajectory import MOST, trajectory
 if TYPE_CHECKING:
     import xarray as xr
 
+    from simdrop_kernels.registry import BackendName
+
 __all__ = [
     "Alignment",
     "Exponent",
@@ -288,7 +290,7 @@ def sampled_covariance(
     draws: int = 1000,
     seed: int = 0,
     noise: Noise | None = None,
-    backend: str = "auto",
+    backend: BackendName = "auto",
     threads: int | None = None,
 ) -> Array:
     """Estimate the covariance of the gradient of a step by drawing it.

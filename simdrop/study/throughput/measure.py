@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from simdrop_kernels.registry import BackendName
+
 #: bytes of outputs and weights beyond which the NumPy backend, which holds all members at once, is left out
 NUMPY_BYTES = 1 << 30
 #: timings of a point that end within a life
@@ -198,7 +200,7 @@ def check_backends(names: Sequence[str]) -> list[str]:
 @raising()
 def benchmark(
     *,
-    backends: Sequence[str] | None = None,
+    backends: Sequence[BackendName] | Sequence[str] | None = None,
     full: bool = False,
     threads: int | None = None,
     repeats: int = 5,
@@ -238,11 +240,11 @@ def benchmark(
     from simdrop_kernels.cpu.roofline import peak_multiply_adds
 
     threads = provenance.cores() if threads is None else check_threads(threads)
-    backends = check_backends(() if backends is None else backends)
+    named = check_backends(() if backends is None else backends)
     full, repeats = check_flag("full", full), check_count("repeats", repeats, most=MOST_REPEATS)
     seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0)
     progress = check_progress(progress)
-    axes = points(backends, full=full, threads=threads)
+    axes = points(named, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
     roofs: dict[tuple[str, int], float] = {}
     rows: list[dict[str, Any]] = []
@@ -255,7 +257,7 @@ def benchmark(
                 "rows": rows,
                 "left_out": skipped,
                 "roofline": sorted(peaks, key=lambda peak: (peak["dtype"], peak["threads"])),
-                "settings": {"full": full, "repeats": repeats, "seconds": seconds, "backends": list(backends)},
+                "settings": {"full": full, "repeats": repeats, "seconds": seconds, "backends": list(named)},
                 "machine": provenance.machine() | provenance.versions(),
                 "interrupted": interrupted,
             }

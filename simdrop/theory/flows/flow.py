@@ -33,10 +33,10 @@ from ...schedule.base import Schedule
 from .._input import Array, check_point, check_squared
 from ..any_loss import unknown
 from ..losses import r1, r2, risk
-from .integration import Path, check_tolerances, workplace
+from .integration import Method, Path, check_tolerances, workplace
 from .rates import Clock, check_rate
 from .scheduled import follow
-from .table import flows
+from .table import FlowKind, flows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,8 +51,8 @@ def flow(
     *,
     lr: float | Mapping[int, float] | Schedule,
     times: ArrayLike,
-    kind: str = "gradient",
-    method: str = "auto",
+    kind: FlowKind = "gradient",
+    method: Method = "auto",
     rtol: float = 1e-8,
     atol: float = 1e-10,
     covariance0: ArrayLike | None = None,

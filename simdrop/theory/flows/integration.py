@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from ...problem import Problem
 from .._input import Array
 from ..curvature import hessian_product
 
-METHODS = ("auto", "DOP853", "RK45", "LSODA", "BDF")
+#: what the argument `method` of `flow` may be
+Method = Literal["auto", "DOP853", "RK45", "LSODA", "BDF"]
+METHODS: tuple[Method, ...] = ("auto", "DOP853", "RK45", "LSODA", "BDF")
 Slope = Callable[[float, Array], Array]
 
 #: largest eigenvalue times duration beyond which "auto" takes BDF: there DOP853 needs as many evaluations

@@ -11,6 +11,11 @@ from simdrop_kernels.mathematics.discovery import declared
 
 from .integration import Path
 
+#: what the argument `kind` of `flow` may be
+FlowKind = Literal[
+    "gradient", "averaged", "second-order", "modified", "mean-covariance", "pathwise", "pathwise-plain", "manifold"
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Flow:
