@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import activations, data, errors, reproduce, scale, schedule, study, theory
+    from . import activations, data, errors, plots, reproduce, scale, schedule, study, theory
     from .problem import Noise, Problem
     from .problem.masks import masks
     from .simulation.simulate import simulate
@@ -27,18 +27,17 @@ _HOMES = {
     "simulate": "simdrop.simulation.simulate",
     "sme": "simdrop.simulation.sme",
 }
-_MODULES = ("activations", "data", "errors", "reproduce", "scale", "schedule", "study", "theory")
+_MODULES = ("activations", "data", "errors", "plots", "reproduce", "scale", "schedule", "study", "theory")
 
 #: modules that had another name while this version was made -> where what they held is now
 _FORMERLY = {
     "noise": "simdrop.problem.noise",
-    "plots": "simdrop.study.comparison.figure",
     "storage": "simdrop.output.storage",
 }
 
 __all__ = [
-    "Noise", "Problem", "__version__", "activations", "compare", "data", "errors", "flow", "masks", "reproduce",
-    "scale", "schedule", "simulate", "sme", "study", "theory",
+    "Noise", "Problem", "__version__", "activations", "compare", "data", "errors", "flow", "masks", "plots",
+    "reproduce", "scale", "schedule", "simulate", "sme", "study", "theory",
 ]  # fmt: skip
 
 

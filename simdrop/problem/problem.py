@@ -13,7 +13,6 @@ from simdrop_kernels.contract.layout import join, split
 from simdrop_kernels.contract.network import MASKS, TRAINS, LossName, Mask, Network, Train
 from simdrop_kernels.mathematics.activations.base import Activation
 from simdrop_kernels.mathematics.losses.table import LOSSES
-from simdrop_kernels.mathematics.losses.table import find as find_loss
 from simdrop_kernels.mathematics.rng import MAX_WIDTH
 
 from ..activations import ActivationName, check_registered, names
@@ -32,6 +31,7 @@ from ..checks.sizes import check_memory
 from ..checks.words import check_choice, counted, shown
 from ..errors import InvalidInput
 from .defaults import KEEP_PROB, OUTPUT_SCALE
+from .display import Shown
 from .exchange import Exchange
 from .sampled import DropoutPrediction, sampled
 from .targets import check_targets
@@ -42,8 +42,8 @@ Array = NDArray[np.float64]
 OUTPUT_SCALES = {"1": lambda m: 1.0, "1/sqrt(m)": lambda m: 1 / math.sqrt(m), "1/m": lambda m: 1 / m}
 
 
-@dataclass(frozen=True, eq=False)
-class Problem(Exchange):
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem(Shown, Exchange):
     """A two-layer network f(x) = s Σ_j a_j σ(w_j·x) on n samples, with dropout on its hidden layer.
 
     Parameters
@@ -374,7 +374,7 @@ class Problem(Exchange):
         >>> problem.probabilities(problem.init(seed=0)).sum(axis=-1).round(12).tolist()
         [1.0, 1.0]
         """
-        turned = find_loss(self.loss).probabilities
+        turned = LOSSES[self.loss].probabilities
         if turned is None:
             raise InvalidInput(f"loss {self.loss!r} has no classes whose probabilities there could be: use predict")
         return turned(self.predict(theta, x))

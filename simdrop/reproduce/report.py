@@ -53,7 +53,7 @@ def _ours(row: Row) -> str:
     return f"{plus_minus(row.ours, row.error) if known else f'{row.ours:.4g}'} {row.unit}".rstrip()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reproduction(Result):
     """An experiment of the papers that was run: its numbers next to the published ones, and its figure.
 

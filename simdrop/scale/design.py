@@ -6,7 +6,7 @@ import itertools
 import math
 import typing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..checks.numbers import check_count, check_seed
-from ..checks.words import check_choice, shown
+from ..checks.words import check_choice, counted, shown
 from ..data.given import Given, check_data
 from ..errors import InvalidInput
+from ..problem.display import html
 from ..settings.fields import checked
 from ..settings.values import allowed_types, coerce, known_name, read_toml
 from .point import CHECKED, TABLES, Point, check
@@ -29,7 +30,7 @@ FIELDS = {field.name: field for field in fields(Point)}
 HINTS = typing.get_type_hints(Point)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Design:
     """The points of a sweep; `read` and `design` make it.
 
@@ -49,6 +50,21 @@ class Design:
     axes: dict[str, list[Any]]
     points: tuple[Point, ...]
     where: str = "the sweep"
+
+    def _in_short(values: Sequence[Any]) -> str:
+    """The values of a field: all of a few, else the first and the last."""
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return ", ".join(shown) if len(shown) <= 12 else f"{', '.join(shown[:5])}, ..., {shown[-1]} ({len(shown)})"
+
+
+def __repr__(self) -> str:
+        swept = ", ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
+        return f"<Design: {self.kind} of {counted(len(self.points), 'point')}; {swept or 'nothing swept'}>"
+
+    def _repr_html_(self) -> str:
+        """The swept fields with their values, for notebooks."""
+        rows = {name: _in_short(values) for name, values in self.axes.items()}
+        return html(f"simdrop Design: {self.kind} of {counted(len(self.points), 'point')}", rows)
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -28,16 +28,10 @@ OUTLYING = 1e3
 def picture(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
     """A figure of `variable` at the end; raises InvalidInput unless one or two fields of numbers were swept."""
     import matplotlib
-    from matplotlib.figure import Figure
 
-    means = [str(name) for name in found if str(name).endswith("_mean") and "param" not in found[name].dims]
-    check_choice("variable", variable, dict.fromkeys([*(name for name in VARIABLES if name in found), *means]))
-    label = VARIABLES.get(variable, f"mean {variable.removesuffix('_mean').replace('_', ' ')} at the end")
-    values, axes = _end(found, variable), _axes(found)
-    if not drawable(found):
-        raise InvalidInput(
-            f"a figure needs one or two swept fields of numbers on a grid, got {', '.join(axes) or 'points'}"
-        )
+    from ..output.picture import Figure
+
+    values, axes, label = _checked(found, variable)
     norm = _norm(values.values)
     panels = [str(kind) for kind in values["kind"].values] if "kind" in values.dims else [""]
     with matplotlib.rc_context(STYLE):
@@ -52,6 +46,35 @@ def picture(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
         else:
             places[0].set_ylabel(label)
     return figure
+
+
+def panel(axis: Any, found: xr.Dataset, variable: str, kind: str | None) -> tuple[Any, str]:
+    """One heat map or line of `variable`; returns the image of a heat map or None, and its label. Raises InvalidInput."""
+    values, axes, label = _checked(found, variable)
+    if "kind" in values.dims:
+        known = [str(name) for name in values["kind"].values]
+        kind = known[0] if kind is None else check_choice("kind", kind, known)
+        values = values.sel(kind=kind)
+        axis.set_title(kind)
+    elif kind is not None:
+        raise InvalidInput(f"kind chooses among predictions, but {variable} has none: leave it out")
+    image = _panel(axis, values, axes, _norm(values.values))
+    if len(axes) == 1:
+        axis.set_ylabel(label)
+    return (image if len(axes) == 2 else None), label
+
+
+def _checked(found: xr.Dataset, variable: str) -> tuple[xr.DataArray, list[str], str]:
+    """A variable at the end, the swept fields and a label; raises InvalidInput where there is nothing to draw."""
+    means = [str(name) for name in found if str(name).endswith("_mean") and "param" not in found[name].dims]
+    check_choice("variable", variable, dict.fromkeys([*(name for name in VARIABLES if name in found), *means]))
+    axes = _axes(found)
+    if not drawable(found):
+        raise InvalidInput(
+            f"a figure needs one or two swept fields of numbers on a grid, got {', '.join(axes) or 'points'}"
+        )
+    label = VARIABLES.get(variable, f"mean {variable.removesuffix('_mean').replace('_', ' ')} at the end")
+    return _end(found, variable), axes, label
 
 
 def drawable(found: xr.Dataset) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..checks.numbers import check_flag
 from ..output import style
 from ..output.storage import save, write_json
+from ..problem.display import html
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +39,14 @@ class Result(ABC):
     summary: dict[str, Any]
     #: by which a folder that holds a part of the result already is known
     run_id: str = ""
+
+    def __repr__(self) -> str:
+        files = ", ".join(self.files())
+        return f"<{type(self).__name__} of simdrop: .table(), .figure(), .summary, .save(DIR) to {files}>"
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks; `.figure()` is a picture there."""
+        return html(f"simdrop {type(self).__name__}", {}, [self.table()])
 
     @abstractmethod
     def table(self) -> str:

@@ -59,8 +59,8 @@ def test_what_is_no_dataset_is_not_saved(tmp_path: Path) -> None:
         save([1], tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("name", ["storage", "plots", "noise"])
+@pytest.mark.parametrize("name", ["storage", "noise"])
 def test_modules_are_found_by_their_old_names_with_a_warning(name: Any) -> None:
     with pytest.warns(DeprecationWarning, match=rf"simdrop\.{name} is now simdrop\."):
         module = getattr(simdrop, name)
-    assert hasattr(module, {"storage": "load", "plots": "comparison", "noise": "Noise"}[name])
+    assert hasattr(module, {"storage": "load", "noise": "Noise"}[name])

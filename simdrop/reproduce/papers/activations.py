@@ -124,8 +124,8 @@ def _rows(name: str, data: xr.Dataset) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for every activation, with dropout over without; below, how many orientations."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

@@ -79,8 +79,8 @@ def _rows(loss: Array, barrier: Array, distance: Array) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """R_S along the six lines, one panel for pairs that are alike and one for those that are not."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

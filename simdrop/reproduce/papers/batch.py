@@ -49,8 +49,8 @@ def run(settings: Settings) -> Outcome:
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for one seed of each arm."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     with matplotlib.rc_context(STYLE):

@@ -68,8 +68,8 @@ def _rows(mask: str, data: xr.Dataset, angles: np.ndarray) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for one seed, and the number of orientations along training for all."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

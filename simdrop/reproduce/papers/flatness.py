@@ -101,8 +101,8 @@ def _rows(name: str, numbers: Array, ends: Array) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """Loss along random directions for each problem, and the ratios of all measures."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

@@ -82,8 +82,8 @@ def _rows(name: str, accuracy: Array) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """Test accuracy over the keep probability, a panel for each learning rate."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

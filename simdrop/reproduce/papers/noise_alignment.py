@@ -141,8 +141,8 @@ def _sign(quantity: str, values: Array, sign: int, published: str) -> Row:
 def draw(outcome: Outcome) -> Figure:
     """Alignment along training, variance against curvature, and variance against width of the loss."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

@@ -173,8 +173,8 @@ def _notes(data: Any, noises: dict[str, Noise]) -> list[str]:
 def draw(outcome: Outcome) -> Figure:
     """Tr H and test error along training, and the orientations at the end."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data, names = outcome.data, {arm: TITLES[arm].replace("R_S + R_1", "$R_S+R_1$") for arm in LOOKS}

@@ -93,8 +93,8 @@ def _rows(held: Array, opposite: Array, two: Array, aligned: Array) -> list[Row]
 def draw(outcome: Outcome) -> Figure:
     """The cosines of the neurons of one seed, ordered by similarity, for both arms, and the clusters of all seeds."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

@@ -139,9 +139,9 @@ def _notes(seeds: int) -> list[str]:
 def draw(outcome: Outcome) -> Figure:
     """Distances from dropout over steps, and over widths."""
     import matplotlib
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
+    from ...output.picture import Figure
     from ...output.style import STYLE, log_axis
 
     data = outcome.data

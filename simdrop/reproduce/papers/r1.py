@@ -78,8 +78,8 @@ def _rows(risk: Array, r1: Array, accuracy: Array, arms: tuple[float, ...]) -> l
 def draw(outcome: Outcome) -> Figure:
     """Accuracy, R_S and R_1 over the keep probability."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

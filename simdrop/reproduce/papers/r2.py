@@ -113,8 +113,8 @@ def _rows(data: xr.Dataset) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """The papers' diagnostic and the mean squared gradient over λ, and the accuracy."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

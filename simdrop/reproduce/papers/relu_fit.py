@@ -83,8 +83,8 @@ def _rows(mask: str, f: Array, target: Array, x: Array, lines: Array, ends: Arra
 def draw(outcome: Outcome) -> Figure:
     """Outputs of all seeds, and the loss along random directions, for each mask mode."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import DATA, INK, STYLE
 
     data = outcome.data

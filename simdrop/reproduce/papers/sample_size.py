@@ -73,8 +73,8 @@ def _geometric(quantity: str, values: Array) -> Row:
 def draw(outcome: Outcome) -> Figure:
     """Error over the number of samples, a panel for each teacher: geometric mean, and every seed."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

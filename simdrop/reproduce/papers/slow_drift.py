@@ -224,8 +224,8 @@ def _notes() -> list[str]:
 def draw(outcome: Outcome) -> Figure:
     """z over τ, what is left over lr, label noise on its own scale, and condensation along the flow."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data, colors = outcome.data, ("#0072B2", "#E69F00", "#009E73")

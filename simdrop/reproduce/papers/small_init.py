@@ -65,8 +65,8 @@ def _linear_risk(inputs: np.ndarray, y: np.ndarray) -> float:
 def draw(outcome: Outcome) -> Figure:
     """R_S over steps for all seeds, and orientations at the end for one."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

@@ -58,8 +58,8 @@ def run(settings: Settings) -> Outcome:
 def draw(outcome: Outcome) -> Figure:
     """R_S and the number of orientations over steps, and orientations at the end for one seed."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

@@ -77,8 +77,8 @@ def draw(outcome: Outcome) -> Figure:
     """Error and angle over (n, keep_prob), a row for each mask mode; the line is that of recovery."""
     import matplotlib
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import STYLE
 
     data = outcome.data

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..predictions import PredictionKind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Result):
     """What compare() found.
 
@@ -85,7 +85,7 @@ class Comparison(Result):
         """Six panels: fit, distances over time, risk, sizes of the terms, shares removed."""
         from .figure import Data, comparison
 
-        return comparison(Data(self.problem, self.runs, self.flows, self.distances, self.summary))
+        return comparison(Data.of(self))
 
     def datasets(self) -> dict[str, xr.Dataset]:
         """Predictions, distances, and what `simulate` returned."""

@@ -38,6 +38,11 @@ class Data(NamedTuple):
     distances: xr.Dataset
     summary: dict[str, Any]
 
+    @classmethod
+    def of(cls, found: Any) -> Data:
+        """The parts of a `compare.Comparison`."""
+        return cls(found.problem, found.runs, found.flows, found.distances, found.summary)
+
 
 def comparison(found: Data) -> Figure:
     """What compare() found in six panels: fit, distances over time, risk, sizes of the terms, shares removed.
@@ -45,17 +50,18 @@ def comparison(found: Data) -> Figure:
     Dotted in the colour of an SME: the distance that the sampling of its paths alone would give.
     """
     import matplotlib
-    from matplotlib.figure import Figure
+
+    from ...output.picture import Figure
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.4, 7.2), layout="constrained")
         axes = figure.subplots(2, 3)
-        _fit(axes[0, 0], found)
-        _distance(axes[0, 1], found, "parameters", r"$\Vert\,\mathbb{E}\,\theta-\varphi\,\Vert_2$")
-        _distance(axes[0, 2], found, "function", r"rms over inputs of $\mathbb{E} f-f_\varphi$")
-        _risk(axes[1, 0], found)
-        _sizes(axes[1, 1], found)
-        _shares(axes[1, 2], found)
+        fit(axes[0, 0], found)
+        distance(axes[0, 1], found, "parameters", r"$\Vert\,\mathbb{E}\,\theta-\varphi\,\Vert_2$")
+        distance(axes[0, 2], found, "function", r"rms over inputs of $\mathbb{E} f-f_\varphi$")
+        risk(axes[1, 0], found)
+        sizes(axes[1, 1], found)
+        shares(axes[1, 2], found)
         for letter, axis in zip("abcdef", axes.flat, strict=True):
             axis.set_title(f"{letter}   {axis.get_title(loc='left')}")
         _legend(figure, found)
@@ -97,7 +103,7 @@ def _curve(one: Prediction) -> dict[str, Any]:
     return one.look.curve | {"label": one.legend}
 
 
-def _fit(axis: Axes, found: Data) -> None:
+def fit(axis: Axes, found: Data) -> None:
     """Outputs at the final time: against the input for one input and output, else prediction against mean."""
     end = {"time": -1}
     mean, spread = (found.runs[name].isel(end).values for name in ("f_mean", "f_std"))  # (k, c)
@@ -122,7 +128,7 @@ def _fit(axis: Axes, found: Data) -> None:
     axis.set_title(f"Outputs at t = {t:g}, one dot per data point")
 
 
-def _distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
+def distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
     """Distances from the mean of the ensemble over time, with the band below sampling noise."""
     here = found.distances.sel(quantity=quantity).isel(time=slice(1, None))
     time = here["time"].values
@@ -150,7 +156,7 @@ def _distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
     time_axis(axis, time)
 
 
-def _risk(axis: Axes, found: Data) -> None:
+def risk(axis: Axes, found: Data) -> None:
     """Risk of the networks and along the flows."""
     runs = found.runs.isel(time=slice(1, None))
     time = runs["time"].values
@@ -165,7 +171,7 @@ def _risk(axis: Axes, found: Data) -> None:
     time_axis(axis, time)
 
 
-def _sizes(axis: Axes, found: Data) -> None:
+def sizes(axis: Axes, found: Data) -> None:
     """Norms of the gradients of R_S, R_1 and R_2 along the flow that knows most: paths of an SME have noise."""
     last = [one for one in _shown(found) if one.equation is None][-1]
     along = found.distances.sel(path=last.name).isel(time=slice(1, None))
@@ -182,7 +188,7 @@ def _sizes(axis: Axes, found: Data) -> None:
     axis.legend(loc="best", ncols=3, handlelength=2.2)
 
 
-def _shares(axis: Axes, found: Data) -> None:
+def shares(axis: Axes, found: Data) -> None:
     """Share of plain gradient flow's distance that each other prediction removes, at the final time."""
     numbers = found.summary["quantities"]
     kinds = [str(kind) for kind in found.flows["kind"].values if kind != "gradient"]

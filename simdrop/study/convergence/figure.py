@@ -15,41 +15,48 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+DISTANCE = "distance of prediction from ensemble"
 TITLES = {"parameters": "mean parameters", "function": "mean function", "risk": "mean risk"}
 
 
 def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
     """A panel for each quantity: distances with their errors over lr, hollow where not resolved."""
     import matplotlib
-    from matplotlib.figure import Figure
 
-    kinds = summary["kinds"]
-    lrs = errors["lr"].values
+    from ...output.picture import Figure
+
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.4, 5.4), layout="constrained")
         for panel, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
-            for name in map(str, errors["kind"].values):
-                one, row = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
-                value, error = row["distance"].values, row["error"].values
-                clear, label = row["resolved"].values, f"{one.legend}: {_judged(one.order, kinds[name][quantity])}"
-                look = one.look.dots | {"ms": 5, "lw": 1.3}
-                panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
-                bound = np.maximum(value, 0) + RESOLVED * error
-                panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
-            panel.set(xscale="log", yscale="log", xlabel="learning rate", title=TITLES[quantity])
-            panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
-            panel.minorticks_off()
-            _guides(panel, lrs)
-            title = "slope (95 % interval); consistent with the order claimed"
-            panel.legend(title=title, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+            ladder(panel, errors, summary, quantity)
+            panel.set_ylabel("")
         settings = summary["settings"]
-        figure.axes[0].set_ylabel("distance of prediction from ensemble")
+        figure.axes[0].set_ylabel(DISTANCE)
         figure.suptitle(
             f"Error of each prediction at t = {settings['time']:g}, {settings['members']} networks at each learning"
             " rate; hollow: upper bounds",
             x=0.01, ha="left", fontsize=10.5,
         )  # fmt: skip
     return figure
+
+
+def ladder(panel: Any, errors: xr.Dataset, summary: dict[str, Any], quantity: str) -> None:
+    """Distances of one quantity with their errors over lr, hollow where not resolved; slopes and verdicts below."""
+    kinds, lrs = summary["kinds"], errors["lr"].values
+    for name in map(str, errors["kind"].values):
+        one, row = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
+        value, error = row["distance"].values, row["error"].values
+        clear, label = row["resolved"].values, f"{one.legend}: {_judged(one.order, kinds[name][quantity])}"
+        look = one.look.dots | {"ms": 5, "lw": 1.3}
+        panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
+        bound = np.maximum(value, 0) + RESOLVED * error
+        panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
+    panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel=DISTANCE, title=TITLES[quantity])
+    panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
+    panel.minorticks_off()
+    _guides(panel, lrs)
+    title = "slope (95 % interval); consistent with the order claimed"
+    panel.legend(title=title, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def _judged(order: int, row: dict[str, Any]) -> str:
@@ -79,8 +86,8 @@ def heat_map(errors: xr.Dataset) -> Figure:
     members make the ensemble's mean.
     """
     import matplotlib
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
+
+    from ...output.picture import Figure
 
     errors = errors.sel(quantity="parameters")
     names = [str(name) for name in errors["kind"].values]
@@ -89,9 +96,8 @@ def heat_map(errors: xr.Dataset) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.3 * columns + 1.1, 3.1 * rows + 0.7), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        norm = LogNorm(1e-3, 10)
         for panel, name in zip(panels.flat, names, strict=False):
-            image = _cells(panel, errors.sel(kind=name), norm)
+            image = cells(panel, errors.sel(kind=name))
             panel.set_title(PREDICTIONS[name].legend)
         for panel in panels.flat[len(names) :]:
             panel.set_axis_off()
@@ -109,8 +115,10 @@ def heat_map(errors: xr.Dataset) -> Figure:
     return figure
 
 
-def _cells(panel: Any, errors: Any, norm: Any) -> Any:
+def cells(panel: Any, errors: Any) -> Any:
     """One prediction's cells (keep_prob, lr); returns the image."""
+    from matplotlib.colors import LogNorm
+
     size, value, noise = (errors[name].values for name in ("size", "distance", "error"))
     lrs, kept = errors["lr"].values, errors["keep_prob"].values
     with np.errstate(invalid="ignore"):
@@ -118,7 +126,7 @@ def _cells(panel: Any, errors: Any, norm: Any) -> Any:
         hidden = value < RESOLVED * noise
         away = np.isnan(value) | (hidden & (noise > size))  # nor has the prediction a mean
     relative = np.where(usable & ~away, np.maximum(value, noise), np.nan) / np.where(usable, size, 1)
-    image = panel.imshow(relative, norm=norm, cmap="viridis", origin="lower", aspect="auto")
+    image = panel.imshow(relative, norm=LogNorm(1e-3, 10), cmap="viridis", origin="lower", aspect="auto")
     for look, where in (
         ({"marker": "x", "color": "#D55E00"}, usable & away),
         ({"marker": ".", "color": "white"}, usable & hidden & ~away),

@@ -55,7 +55,7 @@ EVALUATIONS = 2000
 CLOSE = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeatMap(Result):
     """What heat_map() found.
 

@@ -66,7 +66,7 @@ LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
 FEWER = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Order(Result):
     """What order() found.
 

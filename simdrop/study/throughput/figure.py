@@ -31,7 +31,8 @@ LABELS = {
 def benchmark(found: dict[str, Any]) -> Figure:
     """One panel for each axis of `study.benchmark`: medians, with bars from the least to the largest rate."""
     import matplotlib
-    from matplotlib.figure import Figure
+
+    from ...output.picture import Figure
 
     axes = list(dict.fromkeys(row["axis"] for row in found["rows"]))
     columns = min(4, len(axes))
@@ -39,18 +40,19 @@ def benchmark(found: dict[str, Any]) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.3 * columns, 2.9 * lines + 0.6), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axis, panel in zip(axes, panels, strict=False):
-            _panel(panel, axis, [row for row in found["rows"] if row["axis"] == axis])
-        for panel in panels[len(axes) :]:
-            panel.set_visible(False)
-        found_labels = [panel.get_legend_handles_labels() for panel in panels[: len(axes)]]
+        for axis, place in zip(axes, panels, strict=False):
+            panel(place, axis, [row for row in found["rows"] if row["axis"] == axis])
+        for place in panels[len(axes) :]:
+            place.set_visible(False)
+        found_labels = [place.get_legend_handles_labels() for place in panels[: len(axes)]]
         handles = {label: line for lines_, labels in found_labels for line, label in zip(lines_, labels, strict=True)}
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=6)
         figure.suptitle(f"Throughput on {found['machine']['processor']}", x=0.01, ha="left", fontsize=10.5)
     return figure
 
 
-def _panel(panel: Axes, axis: str, rows: list[dict[str, Any]]) -> None:
+def panel(place: Axes, axis: str, rows: list[dict[str, Any]]) -> None:
+    """Rates of the backends over one size, with bars from the least to the largest."""
     curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         curves.setdefault((row["backend"], "step" if axis == "mask" else row["mask"]), []).append(row)
@@ -60,7 +62,7 @@ def _panel(panel: Axes, axis: str, rows: list[dict[str, Any]]) -> None:
             [rate - row["least"] / 1e9 for rate, row in zip(rates, curve, strict=True)],
             [row["largest"] / 1e9 - rate for rate, row in zip(rates, curve, strict=True)],
         ]
-        panel.errorbar(
+        place.errorbar(
             [row[axis] for row in curve],
             rates,
             yerr=spread,
@@ -72,10 +74,10 @@ def _panel(panel: Axes, axis: str, rows: list[dict[str, Any]]) -> None:
             capsize=2,
             label=backend if axis in CATEGORIES else f"{backend}, {mask} masks",
         )
-    panel.set(xlabel=LABELS[axis], ylabel=r"10$^9$ updates / s", yscale="log")
+    place.set(xlabel=LABELS[axis], ylabel=r"10$^9$ updates / s", yscale="log")
     if axis in ("width", "samples", "inputs", "members"):
-        panel.set_xscale("log")
+        place.set_xscale("log")
     elif axis == "threads":
-        panel.set_xticks(sorted({row["threads"] for row in rows}))
+        place.set_xticks(sorted({row["threads"] for row in rows}))
     elif axis in CATEGORIES:
-        panel.margins(x=0.1 if axis == "network" else 0.4)
+        place.margins(x=0.1 if axis == "network" else 0.4)

@@ -115,7 +115,7 @@ def _sized(point: Point, axis: str) -> Point:
     return replace(point, members=int(min(256, max(1, 256 * 128 * 32 // (point.width * point.samples)))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark(Result):
     """What benchmark() found.
 
