@@ -1,7 +1,7 @@
 """The panels of the figures of studies and sweeps, one function each: draw them into axes of your own with `ax=`.
 
-Without `ax` a panel gets a figure of its own, which notebooks show as `plots.risk(found).figure`. Figures of whole studies
-are their `.figure()`.
+Without `ax` a panel gets a figure of its own, which notebooks show as `plots.risk(found).figure`. Figures of whole
+studies are their `.figure()`.
 """
 
 from __future__ import annotations

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..checks.words import counted
-
-if TYPE_CHECKING:
-    from .problem import Problem
 
 
 def html(title: str, rows: Mapping[str, object], texts: Iterable[str] = ()) -> str:
@@ -33,13 +30,13 @@ def changed(one: Any, names: Iterable[str]) -> dict[str, object]:
 class Shown:
     """A problem as one line and as a table: its sizes, and what is not as it is by default."""
 
-    def __repr__(self: Problem) -> str:  # type: ignore[misc]  # a part of Problem
+    def __repr__(self: Any) -> str:  # a Problem
         always = {"width": self.width, "keep_prob": self.keep_prob, "activation": self.activation, "mask": self.mask}
         rest = changed(self, ("bias", "output_scale", "train", "loss", "weight_decay"))
         told = ", ".join(f"{name}={value!r}" for name, value in (always | rest).items())
         return f"<Problem: {_sizes(self)}; {told}>"
 
-    def _repr_html_(self: Problem) -> str:  # type: ignore[misc]  # a part of Problem
+    def _repr_html_(self: Any) -> str:  # a Problem
         names = ("activation", "mask", "bias", "output_scale", "train", "loss", "weight_decay")
         rows = {
             "data": _sizes(self),
@@ -49,6 +46,6 @@ class Shown:
         return html("simdrop.Problem", rows | {name: getattr(self, name) for name in names})
 
 
-def _sizes(problem: Problem) -> str:
+def _sizes(problem: Any) -> str:
     inputs, outputs = counted(problem.x.shape[1], "input"), counted(problem.n_outputs, "output")
     return f"{counted(problem.n_samples, 'sample')}, {inputs}, {outputs}"

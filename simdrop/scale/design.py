@@ -51,13 +51,7 @@ class Design:
     points: tuple[Point, ...]
     where: str = "the sweep"
 
-    def _in_short(values: Sequence[Any]) -> str:
-    """The values of a field: all of a few, else the first and the last."""
-    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-    return ", ".join(shown) if len(shown) <= 12 else f"{', '.join(shown[:5])}, ..., {shown[-1]} ({len(shown)})"
-
-
-def __repr__(self) -> str:
+    def __repr__(self) -> str:
         swept = ", ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
         return f"<Design: {self.kind} of {counted(len(self.points), 'point')}; {swept or 'nothing swept'}>"
 
@@ -85,6 +79,12 @@ def __repr__(self) -> str:
             Its kind and axes, and all fields of its first point.
         """
         return {"design": self.kind, "axes": self.axes, **asdict(self.points[0])}
+
+
+def _in_short(values: Sequence[Any]) -> str:
+    """The values of a field: all of a few, else the first and the last."""
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return ", ".join(shown) if len(shown) <= 12 else f"{', '.join(shown[:5])}, ..., {shown[-1]} ({len(shown)})"
 
 
 def read(path: str | Path) -> Design:

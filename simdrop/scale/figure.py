@@ -49,7 +49,11 @@ def picture(found: xr.Dataset, variable: str = "risk_mean") -> Figure:
 
 
 def panel(axis: Any, found: xr.Dataset, variable: str, kind: str | None) -> tuple[Any, str]:
-    """One heat map or line of `variable`; returns the image of a heat map or None, and its label. Raises InvalidInput."""
+    """One heat map or line of `variable`; returns the image of a heat map, or None, and a label.
+
+    Raises InvalidInput where there is nothing to draw.
+    .
+    """
     values, axes, label = _checked(found, variable)
     if "kind" in values.dims:
         known = [str(name) for name in values["kind"].values]
