@@ -52,7 +52,6 @@ def panel(axis: Any, found: xr.Dataset, variable: str, kind: str | None) -> tupl
     """One heat map or line of `variable`; returns the image of a heat map, or None, and a label.
 
     Raises InvalidInput where there is nothing to draw.
-    .
     """
     values, axes, label = _checked(found, variable)
     if "kind" in values.dims:
