@@ -209,7 +209,7 @@ class _Cells:
     def check(
         cls, problem: Problem, theta0: ArrayLike | None, *, lrs: ArrayLike, keep_probs: ArrayLike, time: float,
         members: int, sme_members: int, kinds: Sequence[str], groups: int, seed: int, grid: int | ArrayLike | None,
-        risk_limit: float | None, backend: str, threads: int | None,
+        risk_limit: float | None, backend: BackendName, threads: int | None,
     ) -> _Cells:  # fmt: skip
         """Refuse, before any work, what `heat_map` cannot do; arguments as there. Raises InvalidInput."""
         theta0 = check_start(problem, theta0)

@@ -240,7 +240,7 @@ def check_cases(
     grid: int | ArrayLike | None,
     groups: int,
     risk_limit: float | None,
-    backend: str,
+    backend: BackendName,
     threads: int | None,
 ) -> list[Case]:
     """The rungs of the ladder, from the largest learning rate down; arguments as in `order`.
