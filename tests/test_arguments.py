@@ -178,7 +178,7 @@ DOORS = {
         PROBLEM.init, {}, "seed: seed; number: scale gamma; name: gamma_of; count: members"
     ),
     "Problem.predict": Door(
-        PROBLEM.predict, {"theta": THETA}, "array: theta x; count: masks; seed: seed", {"x": "x|points"}
+        PROBLEM.predict, {"theta": THETA, "masks": 2}, "array: theta x; count: masks; seed: seed", {"x": "x|points"}
     ),
     "Problem.import_weights": Door(
         PROBLEM.import_weights,

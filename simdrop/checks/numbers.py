@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInput
+from .sizes import check_memory
 from .words import counted, shown
 
 Array = NDArray[np.float64]
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 MIN_KEEP_PROB = 2.0**-32
 #: whole numbers beyond this have no float64 of their own
 MOST_EXACT = 1 << 53
+#: numbers of an array that may be copied without a look at the memory
+MANY = 1 << 24
 #: more than any machine has
 MOST_THREADS = 1 << 12
 #: what arrays that do not hold numbers hold, by NumPy's letter for their type
@@ -144,6 +147,8 @@ def _numbers(name: str, value: object) -> Array:
     given = _given(name, value)
     if given.dtype.kind == "O":
         _refuse_objects(name, given)
+    if given.size > MANY:  # views such as those of np.broadcast_to take no memory of their own
+        check_memory({f"{name} of shape {given.shape}": 8.0 * given.size})
     try:
         with np.errstate(over="ignore"):  # of a wider float: infinite, and refused as such
             array = np.array(given, dtype=np.float64)

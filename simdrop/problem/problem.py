@@ -295,16 +295,16 @@ class Problem(Shown, Exchange):
 
     @overload
     def predict(
-        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: None = None, seed: int = 0
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: None = None, seed: None = None
     ) -> NDArray: ...
 
     @overload
     def predict(
-        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int, seed: int = 0
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int, seed: int | None = None
     ) -> DropoutPrediction: ...
 
     def predict(
-        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int | None = None, seed: int = 0
+        self, theta: ArrayLike, x: ArrayLike | None = None, *, masks: int | None = None, seed: int | None = None
     ) -> NDArray | DropoutPrediction:
         """Outputs of the whole network, or under dropout masks: with classes the logits, see `probabilities`.
 
@@ -316,8 +316,8 @@ class Problem(Shown, Exchange):
             Points; the samples by default.
         masks : int, optional
             Number K of dropout masks to draw; without it nothing is dropped.
-        seed : int
-            Seed of the masks, which are `simdrop.masks(seed=seed, member=0, step=0 ... K - 1, ...)`.
+        seed : int, optional
+            Seed of the masks, 0 by default; they are `simdrop.masks(seed=seed, member=0, step=0 ... K - 1, ...)`.
 
         Returns
         -------
@@ -339,14 +339,16 @@ class Problem(Shown, Exchange):
         >>> bool((abs(sampled.mean - sampled.exact_mean) < 4 * sampled.exact_std / 2000**0.5).all())
         True
         """
-        seed = check_seed(seed)
+        if seed is not None and masks is None:
+            raise InvalidInput(f"seed is that of the masks, and needs a number of masks, got seed={shown(seed)} alone")
+        drawn = 0 if seed is None else check_seed(seed)
         theta, points = self.check_theta(theta), self.inputs if x is None else self.augment(x)
         a, w = self.split(theta)
         h: NDArray = self.sigma.value(points @ w.swapaxes(-1, -2))
         if masks is None:
             return self.scale * (h @ a.swapaxes(-1, -2))
         masks, each = check_count("masks", masks, most=1 << 32), self.mask == "sample"
-        return sampled(h, a, self.scale, self.keep_prob, masks=masks, seed=seed, for_samples=each)
+        return sampled(h, a, self.scale, self.keep_prob, masks=masks, seed=drawn, for_samples=each)
 
     def probabilities(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:
         """Probabilities of the classes that the whole network gives, without dropout.

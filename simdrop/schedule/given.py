@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from ..checks.numbers import check_finite
-from ..checks.words import check_choice, shown
+from ..checks.words import check_choice, repeated, shown
 from ..errors import InvalidInput
 from .base import Array, Schedule
 from .composed import as_schedule, piecewise
@@ -69,6 +69,7 @@ def parse(text: str, name: str = "lr") -> float | Schedule:
         raise InvalidInput(f"{name} must be a text here, got {shown(text)}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        _refuse_repeated(tree, name)
         found = _value(tree)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, InvalidInput):
@@ -82,6 +83,20 @@ def parse(text: str, name: str = "lr") -> float | Schedule:
     if checked.ndim:
         raise InvalidInput(f"{name} must be one number, got {shown(text)}")
     return float(checked)
+
+
+def _refuse_repeated(tree: ast.expr, name: str) -> None:
+    """Raise InvalidInput where a mapping has a step, or a call an argument, twice: Python takes the last one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            given = [ast.unparse(key) if key else "**" for key in node.keys]
+        elif isinstance(node, ast.Call):
+            given = [str(keyword.arg) for keyword in node.keywords]
+        else:
+            continue
+        twice = repeated(given)
+        if twice is not None:
+            raise InvalidInput(f"{name} has {twice} twice: {shown(ast.unparse(node))}")
 
 
 def _value(node: ast.expr) -> Any:

@@ -42,6 +42,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
             return int(value)
         if type(value) is kind:
             return value
+        if kind is str and float in allowed and isinstance(value, dict):  # learning rates of steps, as TOML has them
+            return "{" + ", ".join(f"{step}: {rate!r}" for step, rate in value.items()) + "}"
     words = " or ".join(_WORDS[kind] for kind in allowed)
     raise InvalidInput(f"{where} must be {words}, got {shown(value)}")
 

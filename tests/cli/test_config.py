@@ -48,6 +48,7 @@ def test_every_type_from_a_file_and_from_text(tmp_path: Path) -> None:
     assert resolve(Small, {}, assignments=texts) == expected
     flags = {"count": "1e3", "rate": "2.", "names": ("a", "b"), "on": False, "scale": "1/m"}
     assert resolve(Small, flags) == expected
+    assert resolve(Small, {}, config=toml(tmp_path, "scale = {0 = 0.1, 20 = 1e-2}")).scale == "{0: 0.1, 20: 0.01}"
     assert resolve(Small, {}, assignments=["names=a", "name=12", "scale=.5"]) == Small(
         names=("a",), name="12", scale=0.5
     )

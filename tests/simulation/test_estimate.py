@@ -49,6 +49,7 @@ def _simulate(problem: Any = PROBLEM, **given: Any) -> Any:
             r"TiB of it for rank=1000000 for 3000000 parameters",
         ),
         (lambda: grid_points(PROBLEM, 10**13), "grid=10000000000000 points"),
+        (lambda: simdrop.Problem(np.broadcast_to(1.0, 10**13), X, width=3), r"TiB of it for x of shape \(10{13},\)"),
         (
             lambda: simdrop.flow(PROBLEM, THETA, lr=1e-12, times=[1], kind="pathwise"),
             r"lr=1e-12 makes 1e\+12 steps of time 1, more than 1e\+08",

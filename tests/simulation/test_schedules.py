@@ -54,6 +54,8 @@ def test_runs_with_other_record_times_align() -> None:
         (lambda: schedule.parse(None), "must be a text"),
         (lambda: schedule.parse("cosine(0.1)"), "missing a required argument: 'steps'"),
         (lambda: schedule.parse("cosine(0.1, steps=5, end=0)"), "'end'"),
+        (lambda: schedule.parse("{0: 0.1, 5: 0.2, 0x5: 0.3}"), "lr has 5 twice"),
+        (lambda: schedule.parse("warmup(cosine(0.1, steps=5, steps=6), steps=2)"), "lr has steps twice: 'cosine"),
         (lambda: _run(lr=schedule.power(0.1, exponent=1, scale=1e-310)), "positive"),
         (lambda: _run(optimizer="AdamW"), "decoupled"),
     ],
