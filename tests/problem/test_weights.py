@@ -235,7 +235,7 @@ def test_outputs_under_masks_are_those_of_the_masks(mask: Any) -> None:
     theta = problem.init(seed=1, members=3)
     found = problem.predict(theta, X[:5], masks=7, seed=4)
     with pytest.raises(InvalidInput, match="seed is that of the masks, and needs a number of masks"):
-        problem.predict(theta, X[:5], seed=4)  # type: ignore[call-overload]
+        problem.predict(theta, X[:5], seed=4)
     samples = 5 if mask == "sample" else None
     kept = simdrop.masks(seed=4, member=0, step=np.arange(7), width=M, keep_prob=0.7, samples=samples) / 0.7
     kept = kept if samples else kept[:, None]
