@@ -6,7 +6,16 @@ import signal
 
 
 class InvalidInput(ValueError):
-    """An argument is wrong; the message names it, its value and what would be right."""
+    """An argument is wrong; the message names it, its value and what would be right, in one line.
+
+    Parameters
+    ----------
+    message : str
+        The message; names and texts of users in it may have line breaks.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class Terminated(KeyboardInterrupt):

@@ -64,6 +64,9 @@ NASTY: dict[str, Any] = {
     "masked": np.ma.array([1.0, 2.0], mask=[False, True]),
     "date": np.datetime64("2024-01-01"),
     "span": np.timedelta64(3, "D"),
+    "spans as objects": np.array([np.timedelta64(3, "s"), 1.0], dtype=object),
+    "a boolean beside numbers": [True, 1.5],
+    "masked in a list": [np.ma.array([1.0, 2.0], mask=[False, True]), [1.0, 2.0]],
     "dict": {"a": 1},
     "set": {1.0},
     "NaNs": np.array([np.nan, 1.0]),
@@ -86,6 +89,7 @@ EVER: tuple[str, ...] = (
     "ragged",
     "texts",
 )
+EVER += ("spans as objects", "a boolean beside numbers", "masked in a list")
 EVER += ("array of objects", "matrix of text", "type", "function", "10**400")
 NUMBERS = (*EVER, "True", "np.True_", "nan", "NaNs", "inf", "-inf")
 KINDS: dict[str, tuple[str, ...]] = {

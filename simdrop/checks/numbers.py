@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,8 @@ Array = NDArray[np.float64]
 MIN_KEEP_PROB = 2.0**-32
 #: whole numbers beyond this have no float64 of their own
 MOST_EXACT = 1 << 53
+#: what Python counts among real numbers, and we do not
+_NO_NUMBERS = (bool, np.bool_, np.timedelta64)
 #: numbers of an array that may be copied without a look at the memory
 MANY = 1 << 24
 #: more than any machine has
@@ -177,13 +180,26 @@ def _given(name: str, value: object) -> NDArray[Any]:
         truth = given.dtype.kind == "b" and given.ndim
         advice = "; .astype(float) where 0 and 1 are meant" if truth else ""
         raise InvalidInput(f"{name} must hold numbers, got {_KINDS[given.dtype.kind]}: {shown(value)}{advice}")
+    if isinstance(value, (list, tuple)):
+        _refuse_within(name, value)
     return given
+
+
+def _refuse_within(name: str, values: Sequence[Any]) -> None:
+    """Raise InvalidInput for what NumPy makes a number of within lists: booleans beside numbers, masked values."""
+    for item in values:
+        if isinstance(item, (list, tuple)):
+            _refuse_within(name, item)
+        elif isinstance(item, (bool, np.bool_)) or (isinstance(item, np.ndarray) and item.dtype.kind == "b"):
+            raise InvalidInput(f"{name} must hold numbers, got {shown(item)} in {shown(values)}")
+        elif isinstance(item, np.ma.MaskedArray) and np.ma.is_masked(item):
+            raise InvalidInput(f"{name} has masked values: fill them or leave them out")
 
 
 def _refuse_objects(name: str, given: NDArray[Any]) -> None:
     """Raise InvalidInput at the first element of an array of objects that is not a real number."""
     for index, item in np.ndenumerate(given):
-        if isinstance(item, (bool, np.bool_)) or not isinstance(item, numbers.Real):
+        if isinstance(item, _NO_NUMBERS) or not isinstance(item, numbers.Real):
             where = f" at index {index}" if index else ""
             advice = f"; write {name}.astype(float) or float(...)" if isinstance(item, Decimal) else ""
             raise InvalidInput(f"{name} must hold numbers, got {shown(item)}{where}{advice}")

@@ -51,13 +51,13 @@ def first(data: Data, samples: int) -> Data:
 def standardized(data: Data, *, inputs: bool, targets: bool) -> Data:
     """The data with columns shifted and scaled to mean 0 and variance 1; raises InvalidInput for a constant target."""
     if inputs:
-        x, constant = _zero_mean_unit_variance(data.x)
+        x, constant = _zero_mean_unit_variance(data, data.x, data.inputs)
         note = "inputs standardised to mean 0, variance 1"
         if constant.any():
             note += f" (constant inputs set to 0: {constant.sum()})"
         data = replace(data, x=x, notes=(*data.notes, note))
     if targets:
-        y, constant = _zero_mean_unit_variance(data.y)
+        y, constant = _zero_mean_unit_variance(data, data.y, data.targets)
         if constant.any():
             column = data.targets[int(np.flatnonzero(constant)[0])]
             raise InvalidInput(f"target column {column!r} of {data.name} is constant: it cannot be standardised")
@@ -77,8 +77,20 @@ def _like(columns: Array, train: Array) -> Array:
     return np.where(constant, 0, columns - train.mean(axis=0)) / np.where(constant, 1, train.std(axis=0))
 
 
-def _zero_mean_unit_variance(columns: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """The columns (n, k) standardised, constant ones as 0, and which are constant (k,)."""
-    constant = np.ptp(columns, axis=0) == 0
-    centred = np.where(constant, 0, columns - columns.mean(axis=0))
-    return centred / np.where(constant, 1, centred.std(axis=0)), constant
+def _zero_mean_unit_variance(data: Data, columns: Array, names: tuple[str, ...]) -> tuple[Array, NDArray[np.bool_]]:
+    """The columns (n, k) standardised, constant ones as 0, and which are constant (k,).
+
+    Raises InvalidInput for numbers whose variance is beyond float64.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        constant = columns.min(axis=0) == columns.max(axis=0)
+        centred = np.where(constant, 0, columns - columns.mean(axis=0))
+        deviation = np.where(constant, 1, centred.std(axis=0))
+    beyond = ~(np.isfinite(deviation) & (deviation > 0))
+    if beyond.any():
+        k = int(np.flatnonzero(beyond)[0])
+        raise InvalidInput(
+            f"column {names[k]!r} of {data.name} cannot be standardised: the variance of numbers from"
+            f" {columns[:, k].min():g} to {columns[:, k].max():g} is beyond what float64 holds"
+        )
+    return centred / deviation, constant

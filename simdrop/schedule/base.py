@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks.numbers import check_finite
+from ..checks.numbers import check_count, check_finite, check_whole
+from ..checks.sizes import check_memory
 from ..checks.words import shown
 from ..errors import InvalidInput
 
@@ -60,6 +61,8 @@ class Schedule:
         ndarray, shape (1, stop - first) or (members, stop - first)
             The rates; one row where all members have the same.
         """
+        first, stop = check_count("first", first, least=0), check_count("stop", stop, least=0)
+        check_memory({f"learning rates of {stop - first} steps": 8.0 * (stop - first)})
         return self._rates(first, stop, rows)
 
     def kinks(self, steps: int) -> tuple[int, ...]:
@@ -75,14 +78,14 @@ class Schedule:
         tuple of int
             Increasing, between 1 and steps - 1.
         """
-        return self._kinks(steps)
+        return self._kinks(check_count("steps", steps, least=0))
 
-    def times(self, steps: NDArray[np.int64]) -> Array:
+    def times(self, steps: ArrayLike) -> Array:
         """Times at given steps: the sum of the learning rates before them.
 
         Parameters
         ----------
-        steps : ndarray of int, shape (T,)
+        steps : array_like of int, shape (T,)
             Increasing numbers of steps.
 
         Returns
@@ -90,7 +93,10 @@ class Schedule:
         ndarray, shape (T,)
             Times, of a schedule that all members share.
         """
-        return self._times(np.asarray(steps, dtype=np.int64))
+        wanted = check_whole("steps", steps)
+        if wanted.ndim != 1 or (np.diff(wanted) < 0).any():
+            raise InvalidInput(f"steps must be a list of increasing numbers of steps, got {shown(steps)}")
+        return self._times(wanted)
 
     def check(self, steps: int) -> None:
         """Check that a run can have these learning rates.
@@ -105,18 +111,20 @@ class Schedule:
         InvalidInput
             There are too few of them, or some are not positive, or too large to be added up.
         """
+        steps = check_count("steps", steps)
         if self.length is not None and self.length < steps:
             raise InvalidInput(
                 f"lr has the learning rates of {self.length} steps, the run has {steps}: {self._shown()}"
             )
-        ends = self.rates(steps - 1, steps)  # each kind is positive before a step where it is, and falls or rises
-        with np.errstate(over="ignore"):
-            good = (ends > 0) & np.isfinite(ends * steps)
-        if not good.all():
-            raise InvalidInput(
-                f"lr must be positive and finite at every step: {self._shown()} is {ends[~good][0]:g} at step"
-                f" {steps - 1}"
-            )
+        for last in self._ends(steps):
+            rates = self._rates(last, last + 1, slice(None))
+            with np.errstate(over="ignore"):
+                good = (rates > 0) & np.isfinite(rates * steps)
+            if not good.all():
+                raise InvalidInput(
+                    f"lr must be positive, and finite times the number of steps, at every step: {self._shown()} is"
+                    f" {rates[~good][0]:g} at step {last}"
+                )
 
     def fingerprint(self) -> str:
         """What two schedules share where all their numbers are the same.
@@ -145,6 +153,10 @@ class Schedule:
 
     def _kinks(self, steps: int) -> tuple[int, ...]:
         return ()
+
+    def _ends(self, steps: int) -> tuple[int, ...]:
+        """Steps, the last among them, between which the rates fall or rise, and are positive where they are there."""
+        return (steps - 1,)
 
     def _length(self) -> int | None:
         return None

@@ -68,6 +68,9 @@ class piecewise(Schedule):
     def _kinks(self, steps: int) -> tuple[int, ...]:
         return tuple(first for first in self.firsts if 0 < first < steps)
 
+    def _ends(self, steps: int) -> tuple[int, ...]:
+        return (*self._kinks(steps), steps - 1)
+
     def _times(self, wanted: NDArray[np.int64]) -> Array:
         ends = [*self.firsts[1:], None]
         found = np.zeros(len(wanted))
@@ -142,6 +145,11 @@ class warmup(Schedule):
         members = max(len(part) for part in parts)
         return np.concatenate([np.broadcast_to(part, (members, part.shape[1])) for part in parts], axis=1)
 
+    def _ends(self, steps: int) -> tuple[int, ...]:
+        if steps <= self.steps:
+            return (steps - 1,)
+        return tuple(self.steps + last for last in self.then._ends(steps - self.steps))
+
     def _kinks(self, steps: int) -> tuple[int, ...]:
         after = (self.steps, *(self.steps + kink for kink in self.then.kinks(max(steps - self.steps, 0))))
         return tuple(kink for kink in after if kink < steps)
@@ -176,6 +184,9 @@ class of_steps(Schedule):
         if not (array > 0).all():
             where = tuple(int(k) for k in np.argwhere(array <= 0)[0])
             raise InvalidInput(f"values must be positive, got {array[where]:g} at index {where}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(array.sum(axis=-1)).all():
+                raise InvalidInput("values must have a finite sum, the time of the run")
         array.flags.writeable = False
         object.__setattr__(self, "values", array)
 

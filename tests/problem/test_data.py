@@ -141,6 +141,18 @@ def test_standardized_inputs_and_targets(tmp_path: Path) -> None:
         data.load(path, target="same", standardize_targets=True)
 
 
+@pytest.mark.parametrize("cells", [("1e308", "-1e308"), ("0", "5e-324")])
+def test_numbers_whose_variance_is_beyond_float64_are_not_standardized(tmp_path: Path, cells: Any) -> None:
+    path = write(tmp_path / "d.csv", f"a,b\n{cells[0]},1\n{cells[1]},2\n")
+    with pytest.raises(InvalidInput, match="column 'a' of d cannot be standardised: the variance of numbers from"):
+        data.load(path, target="b", standardize=True)
+
+
+def test_line_breaks_in_names_leave_messages_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"unknown target column 'y': known are x, y z$"):
+        data.load(write(tmp_path / "d.csv", 'x,"y\nz"\n1,2\n'), target="y")
+
+
 def test_standardized_only_where_asked(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", "a,b\n1,5\n2,9\n")
     np.testing.assert_array_equal(data.load(path, target="b").x, [[1], [2]])
