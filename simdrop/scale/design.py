@@ -18,6 +18,8 @@ from ..checks.words import check_choice, counted, shown
 from ..data.given import Given, check_data
 from ..errors import InvalidInput
 from ..problem.display import html
+from ..schedule.base import Schedule
+from ..schedule.given import text_of
 from ..settings.fields import checked
 from ..settings.values import allowed_types, coerce, known_name, read_toml
 from .point import CHECKED, TABLES, Point, check
@@ -185,6 +187,8 @@ def _take(name: str, value: Any, where: str) -> Any:
         value = check_data(where, value)
         if isinstance(value, Given):
             return value
+    if isinstance(value, Schedule):
+        value = text_of(value, where)
     return checked(coerce(value, HINTS[name], where), FIELDS[name], where)
 
 

@@ -114,6 +114,15 @@ def _value(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
+def text_of(schedule: Schedule, name: str) -> str:
+    """A schedule as the text that `parse` reads; raises InvalidInput for one that no text stands for."""
+    try:
+        parse(str(schedule), name)
+    except InvalidInput:
+        raise InvalidInput(f"{name} must be a schedule without arrays here, got {schedule}") from None
+    return str(schedule)
+
+
 def refuse_changing(name: str, values: Any, why: str) -> None:
     """Raise InvalidInput where one of `values` is no number but changes with the step, which cannot be, for `why`."""
     for value in values if isinstance(values, (list, tuple)) else [values]:

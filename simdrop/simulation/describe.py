@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..checks.words import shown
 from ..errors import InvalidInput
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
-from .going_on import FORMAT, of_step, shifted, with_state
+from .going_on import FORMAT, Begun, of_step, shifted, with_state
 from .objective import describe
 from .plan import TrainingPlan
 from .run import Run
@@ -38,7 +38,7 @@ def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     """What a run recorded, with its coordinates and attributes."""
     wanted, attrs = run.recorder.wanted, of_run(plan, run, interrupted=interrupted)
     data = run.dataset(_times(plan, wanted.steps), grid=wanted.grid_of(plan.problem), attrs=attrs)
-    data = _with_coordinates(plan.settings, data)
+    data = _with_coordinates(plan.settings, plan.begun, data)
     return data if run.state is None or interrupted else with_state(data, run.state, state(plan, wanted.steps[-1]))
 
 
@@ -167,14 +167,15 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
     return found if settings.schedule is None else found | {"schedule": settings.schedule.fingerprint()}
 
 
-def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
+def _with_coordinates(settings: Settings, begun: Begun | None, data: xr.Dataset) -> xr.Dataset:
     """The results with lr, keep_prob and seeds as coordinates.
 
     They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed
-    on `kept`.
+    on `kept`. A learning rate that changes, on the way or where the run went on, is one of every time, so that it stays
+    true where results are joined.
     """
     numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
-    if settings.schedule is not None:
+    if settings.schedule is not None or (begun is not None and not begun.has_rates(settings.lr)):
         data = _with_rates(settings, data)
         del numbers["lr"]
     for name, values in numbers.items():
@@ -193,10 +194,13 @@ def _with_coordinates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
 
 def _with_rates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
     """The results with the learning rates that the step of each record time has, the last one's those of the end."""
-    assert settings.schedule is not None
-    steps = np.minimum(data["step"].values, settings.steps - 1)
-    rates = np.concatenate([settings.schedule.rates(int(step), int(step) + 1) for step in steps], axis=1)  # (1 or M, T)
-    if "lr" not in settings.per_member:
+    steps, schedule = np.minimum(data["step"].values, settings.steps - 1), settings.schedule
+    each = "lr" in settings.per_member
+    if schedule is None:
+        rates = np.repeat(settings.lr[: None if each else 1, None], len(steps), axis=1)
+    else:
+        rates = np.concatenate([schedule.rates(int(step), int(step) + 1) for step in steps], axis=1)  # (1 or M, T)
+    if not each:
         return data.assign_coords(lr=("time", rates[0]))
     data = data.assign_coords(lr=(("time", "member"), rates.T))
     if "kept" in data.coords:

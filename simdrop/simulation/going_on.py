@@ -102,6 +102,10 @@ class Begun:
         """What was given for each member."""
         return tuple(self.told["per_member"])
 
+    def has_rates(self, lr: NDArray[np.float64]) -> bool:
+        """Whether the run had these learning rates (M,), at all steps."""
+        return self.lr is not None and np.array_equal(self.lr, lr)
+
     def provenance(self) -> dict[str, Any]:
         """Attributes of the results: where the run came from."""
         return {"first_step": self.step, "went_on_from": f"step {self.step} of the run of {self.told['created']}"}
@@ -268,12 +272,20 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "diverged": data["diverged"].values,
             "blown_up": data["blown_up"].values,
             "keep_prob": data["keep_prob"].values,
-            "lr": data["lr"].values if "lr" in data.coords and told.get("schedule") is None else None,
+            "lr": _last_rates(data) if "lr" in data.coords and told.get("schedule") is None else None,
             "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
         }
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"theta0: its state cannot be read: {type(error).__name__} {error}") from None
     return _checked(told, found)
+
+
+def _last_rates(data: xr.Dataset) -> NDArray[np.float64]:
+    """The learning rates () or (M,) of the last step, also of results that were joined."""
+    rates = data["lr"]
+    if "time" in rates.dims:
+        rates = rates.isel(time=int(np.argmax(data["step"].values)))
+    return np.asarray(rates.values)
 
 
 def _checked(told: Mapping[str, Any], arrays: dict[str, Any]) -> Begun:

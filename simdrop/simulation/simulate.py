@@ -87,7 +87,8 @@ def simulate(
         Start, the same for all members or one for each; or the results of a run with `keep_state`, in memory, in a
         file, in a folder, or its checkpoint, to go on with: see Notes.
     lr : float, array_like of shape (members,), mapping or Schedule
-        Learning rate ε > 0, one for all members or one for each. {0: 0.1, 2000: 0.01} changes it at step 2000;
+        Learning rate ε > 0, one for all members or one for each. {0: 0.1, 2000: 0.01} changes it at step 2000, which
+        may lie beyond `steps`, for a run that goes on;
         `simdrop.schedule` has decay by powers, cosines and exponentials, warm-up, and rates step by step. A run that
         goes on may leave it out, but for rates that were given as arrays, and counts steps from the first start.
     steps : int
@@ -251,7 +252,8 @@ def simulate(
         grid (point, input)
             The points of `grid`.
         lr, keep_prob
-            Numbers, or arrays over member where they were given for each. A learning rate that changes has time too.
+            Numbers, or arrays over member where they were given for each. A learning rate that changes, also from the
+            run that this one goes on from, has time too.
         seed (member)
             Where seeds were given for each member.
         kept_lr, kept_keep_prob, kept_seed (kept)
@@ -284,8 +286,8 @@ def simulate(
     backend; on another it has its numbers to rounding. What is left out is as it was. `lr`, `objective`, `backend` and
     what is recorded may change, all else is refused with the difference. Steps of `record` and `objective` count from
     the start of the first run; `record=50` is 50 times after its end. With `more` its results, both are
-    `xarray.concat([more, runs], "time", data_vars="minimal", coords="minimal", compat="override").sortby("step")`, with
-    the coordinate `lr` of `more` where both have one number. Some members alone go on from `runs.isel(member=[0, 3])`.
+    `xarray.concat([more, runs], "time", data_vars="minimal", coords="minimal", compat="override").sortby("step")`. Some
+    members alone go on from `runs.isel(member=[0, 3])`.
 
     Any other exception, from `progress`, `observe` or `stop` or because results cannot be written, has `partial` too.
     Numba compiles a kernel on first use, for 5 to 60 seconds, and keeps it on disk; `logging.getLogger("simdrop")` says

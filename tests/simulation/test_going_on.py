@@ -193,6 +193,10 @@ def test_what_may_change_on_the_way() -> None:
     assert changed["step"].values.tolist() == [30, 37, 40]
     np.testing.assert_allclose(changed["time"], 0.05 * 20 + 0.01 * np.array([10, 17, 20]), rtol=1e-14)
     assert "state" not in changed.attrs
+    joined = _joined(runs, changed)
+    assert joined["lr"].values.tolist() == [0.05] * 5 + [0.01] * 3
+    more = simdrop.simulate(PROBLEM, _joined(runs, _more(runs, **options)), steps=1, record=1, backend="numpy")
+    assert more["lr"].values.tolist() == 0.05  # it has not changed
 
 
 @pytest.mark.parametrize(

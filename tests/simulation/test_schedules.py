@@ -51,6 +51,7 @@ def test_runs_with_other_record_times_align() -> None:
         (schedule.Schedule, "piecewise"),
         (lambda: _run(lr=schedule.cosine), "cosine: call it"),
         (lambda: _run(lr="cosine(0.1, steps=20)"), "schedule.parse"),
+        (lambda: simdrop.scale.design({"simulate": {"lr": schedule.of_steps([0.1] * 9)}}), "without arrays"),
         (lambda: schedule.parse(None), "must be a text"),
         (lambda: schedule.parse("cosine(0.1)"), "missing a required argument: 'steps'"),
         (lambda: schedule.parse("cosine(0.1, steps=5, end=0)"), "'end'"),
@@ -73,3 +74,13 @@ def test_runs_with_other_record_times_align() -> None:
 def test_what_is_no_learning_rate_is_refused(refused: Callable[[], Any], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         refused()
+
+
+def test_tables_and_schedules_are_learning_rates_of_sweeps() -> None:
+    """The keys of TOML's tables are texts."""
+    one, other = schedule.cosine(0.1, steps=20), {0: 0.1, 10: 0.01}
+    given = [one, other, {"0": 0.1, "10": 0.01, "15": 0.001}, 0.1]
+    found = simdrop.scale.design({"simulate": {"steps": 9, "members": 2}, "sweep": {"lr": given}})
+    assert [schedule.parse(str(point.lr)) for point in found.points] == [
+        one, schedule.piecewise(other), schedule.piecewise(other | {15: 0.001}), 0.1,
+    ]  # fmt: skip
