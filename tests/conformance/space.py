@@ -61,13 +61,18 @@ RECORDINGS: dict[str, dict[str, Any]] = {
     "watched": {"record": 2, "keep_theta": True, "keep_risk": False, "test": True, "observe": {"mean": mean_weights}},
 }
 
-OPTIMIZERS: dict[str, tuple[str, dict[str, float] | None]] = {
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "sgd": ("sgd", None),
     "momentum": ("momentum", None),
     "heavy": ("momentum", {"momentum": 0.5}),
+    "nesterov": ("nesterov", {"momentum": 0.6}),
     "adam": ("adam", None),
     "adam-slow": ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 0.01}),
+    "adamw": ("adam", {"epsilon": 0.01, "decoupled": True}),
 }
+
+#: those of which the sample for few kernels has all pairs: kernels with weight decay and Nesterov's are further ones
+PLAIN = tuple(name for name in OPTIMIZERS if name not in ("nesterov", "adamw"))
 
 #: name of a minibatch -> samples of it, for n samples, and whether they are drawn with replacement
 BATCHES: dict[str, Any] = {
@@ -76,6 +81,7 @@ BATCHES: dict[str, Any] = {
     "half": lambda n: ((n + 1) // 2, False),
     "replaced": lambda n: ((n + 1) // 2, True),
     "twice": lambda n: (2 * n, True),
+    "epochs": lambda n: (3 if n % 3 == 0 else 1, False),
 }
 
 BLOCKS: dict[str, dict[str, Any]] = {
@@ -135,7 +141,8 @@ AXES: dict[str, Sequence[Any]] = {
     "mask": MASKS,
     "bias": (True, False),
     "dtype": ("float64", "float32"),
-    "lr": ("number", "members"),
+    "lr": ("number", "members", "pieces", "cosine"),
+    "weight_decay": (0.0, 0.1),
     "theta0": ("shared", "members"),
     "svag": (None, 3),
     "loss": tuple(LOSSES),
@@ -154,7 +161,11 @@ TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numpy": {},
     "numba": {"objective": _OBJECTIVES},
     "native": {"objective": _OBJECTIVES, "noise": tuple(name for name in NOISES if _in_c(NOISES[name]))},
-    "cuda": {"objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",)},
+    "cuda": {
+        "objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",),
+        "lr": ("number", "members"), "batch": tuple(name for name in BATCHES if name != "epochs"),
+        "weight_decay": (0.0,), "optimizer": tuple(name for name in OPTIMIZERS if name != "adamw"),
+    },  # fmt: skip
 }
 
 
@@ -166,6 +177,9 @@ def allowed(chosen: Configuration) -> bool:
     if objective == "risk+r1+r2" and chosen.get("batch", "whole") != "whole":
         return False
     if not _fits_loss(chosen):
+        return False
+    alone = chosen.get("batch") == "epochs" and (chosen.get("samples") == 1 or chosen.get("svag"))
+    if alone or (chosen.get("optimizer") == "adamw" and chosen.get("weight_decay") == 0):
         return False
     if chosen.get("svag") and (chosen.get("optimizer", "sgd") != "sgd" or noise == "drift"):
         return False
@@ -245,7 +259,7 @@ _SHAPES: dict[bool, list[Levels]] = {
 
 def _noisy() -> Iterator[Levels]:
     """Levels for steps with more noise than masks and minibatches, or some frozen weights: one kernel a precision."""
-    one: Levels = {"activation": ("tanh",), "optimizer": ("sgd",), "loss": ("squared",)}
+    one: Levels = {"activation": ("tanh",), "optimizer": ("sgd",), "weight_decay": (0.0,), "loss": ("squared",)}
     yield one | {"objective": ("dropout",), "noise": tuple(name for name in NOISES if name != "none")}
     yield one | {"objective": ("dropout",), "svag": (3,)}
     yield one | {"train": tuple(name for name in TRAINS if name != "both")}
@@ -261,7 +275,8 @@ def _trained_by(kernel: Kernel) -> Iterator[Levels]:
         levels: Levels = {
             "activation": (kernel.activation,), "loss": ("squared",), "mask": (kernel.mask,), "dtype": (kernel.dtype,),
             "objective": tuple(objectives), "noise": ("none",), "svag": (None,), "train": ("both",),
-            "optimizer": tuple(name for name, (kind, _) in OPTIMIZERS.items() if kind == kernel.optimizer),
+            "optimizer": tuple(name for name in PLAIN if OPTIMIZERS[name][0] == kernel.optimizer),
+            "weight_decay": (0.0,),
         }  # fmt: skip
         if thin:
             levels["batch"] = tuple(name for name in BATCHES if (name == "whole") == (kernel.batches == "whole"))
@@ -327,6 +342,7 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
         form(x), form(y), width=chosen["width"], bias=chosen["bias"],
         keep_prob=0.8 if keep.ndim else float(keep), activation=chosen["activation"], mask=chosen["mask"],
         output_scale=chosen["output_scale"], train=chosen["train"], loss=chosen["loss"],
+        weight_decay=chosen["weight_decay"],
     )  # fmt: skip
     members = MEMBERS if chosen["theta0"] == "members" else None
     theta0 = problem.init(seed=1, scale=1 / np.sqrt(d + c * problem.width), members=members)
@@ -341,7 +357,7 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
     objective = {0: "risk", 2: "dropout"} if chosen["objective"] == "risk, then dropout" else chosen["objective"]
     return problem, {
         "theta0": theta0,
-        "lr": rate * np.linspace(0.5, 1, MEMBERS) if chosen["lr"] == "members" else rate,
+        "lr": _rates(chosen["lr"], rate),
         "steps": STEPS,
         "members": MEMBERS,
         "seed": np.arange(MEMBERS) * 7 if chosen["seed"] == "members" else chosen["seed"],
@@ -351,13 +367,23 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
         "optimizer_options": options,
         "batch_size": batch,
         "replace": replace,
-        "noise": simdrop.Noise(**NOISES[chosen["noise"]]),
+        "noise": simdrop.Noise(
+            **NOISES[chosen["noise"]], order="epochs" if chosen["batch"] == "epochs" else "independent"
+        ),
         "svag": chosen["svag"],
         "keep_prob": keep if keep.ndim else None,
         "dtype": chosen["dtype"],
         **recording,
         **BLOCKS[chosen["blocks"]],
     }
+
+
+def _rates(name: str, rate: float) -> Any:
+    """The learning rates that a level stands for, `rate` at most."""
+    several = rate * np.linspace(0.5, 1, MEMBERS)
+    if name == "pieces":
+        return {0: several, 3: rate / 2}
+    return {"members": several, "cosine": simdrop.schedule.cosine(rate, steps=2 * STEPS)}.get(name, rate)
 
 
 def _stable_rate(chosen: Configuration, keep: float, problem: simdrop.Problem) -> float:
