@@ -39,10 +39,11 @@ def covering(axes: Axes, allowed: Allowed) -> list[Configuration]:
 
 def drawn(axes: Axes, allowed: Allowed, drawing: np.random.Generator, fixed: dict[str, int]) -> dict[str, int]:
     """The numbers of levels, one on every axis, allowed beside each other; those that are not fixed are drawn."""
-    found = dict(fixed)
+    found, levels = dict(fixed), {name: axes[name][k] for name, k in fixed.items()}
     for name in [name for name in axes if name not in fixed]:
         for k in drawing.permutation(len(axes[name])):
-            if allowed({other: axes[other][place] for other, place in (found | {name: int(k)}).items()}):
+            levels[name] = axes[name][k]
+            if allowed(levels):
                 found[name] = int(k)
                 break
     return {name: found[name] for name in axes}

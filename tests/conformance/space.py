@@ -17,10 +17,14 @@ from conformance.pairwise import Configuration
 
 import simdrop
 from simdrop.checks.numbers import MIN_KEEP_PROB
-from simdrop_kernels.contract.network import MASKS, TRAINS
+from simdrop_kernels import native
+from simdrop_kernels.contract.network import MASKS, TRAINS, Network
+from simdrop_kernels.contract.noise import Noise
 from simdrop_kernels.contract.objectives import COMPILED, OBJECTIVES
+from simdrop_kernels.contract.step import Step
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 from simdrop_kernels.mathematics.losses.table import LOSSES, find
+from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS as KINDS
 
 STEPS, MEMBERS = 6, 5
 
@@ -37,8 +41,8 @@ NOISES: dict[str, dict[str, Any]] = {
     "connect": {"connect": 0.7},
     "drift": {"part": "drift"},
     "deviation": {"part": "noise"},
-    "forward": {"place": "forward"},
-    "update": {"place": "update", "masks": 2},
+    "forward": {"place": "forward", "masks": 2},
+    "update": {"place": "update"},
     "independent": {"place": "independent", "law": "gaussian"},
     "several": {"masks": 2, "law": "gaussian", "label": 0.3, "parameter": 0.2, "part": "noise"},
     "connected": {"connect": 0.6, "part": "noise", "label": 0.1, "masks": 2},
@@ -153,7 +157,7 @@ _OBJECTIVES = (*COMPILED, "L1", "risk, then dropout")
 
 def _in_c(noise: dict[str, Any]) -> bool:
     """Whether "native" has a noise."""
-    return "connect" not in noise and "place" not in noise
+    return "connect" not in noise and noise.get("place", "update") == "update"
 
 
 #: backend -> the levels that it takes, on the axes on which it does not take all
@@ -165,8 +169,8 @@ TAKEN: dict[str, dict[str, Sequence[Any]]] = {
         "objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",),
         "lr": ("number", "members"), "batch": tuple(name for name in BATCHES if name != "epochs"),
         "weight_decay": (0.0,), "optimizer": tuple(name for name in OPTIMIZERS if name != "adamw"),
-    },  # fmt: skip
-}
+    },
+}  # fmt: skip
 
 
 def allowed(chosen: Configuration) -> bool:
@@ -199,15 +203,49 @@ def _fits_loss(chosen: Configuration) -> bool:
 
 
 def taken(backend: str, chosen: Configuration) -> bool:
-    """Whether a backend takes these levels of TAKEN beside each other; axes may be missing."""
-    if backend != "native":
-        return allowed(chosen)
-    squared = chosen.get("loss", "squared") == "squared"
-    noise, frozen = chosen.get("noise", "none"), chosen.get("train", "both") != "both"
-    if frozen and chosen.get("objective", "dropout") != "dropout":
+    """Whether a backend takes these levels of TAKEN beside each other; axes may be missing.
+
+    "native" says it itself, so that the sample has all that it comes to run; "numba" takes whatever "numpy" does.
+    """
+    if backend == "native" and not _in_native(tuple((name, chosen[name]) for name in _OF_STEP if name in chosen)):
         return False
-    further = frozen or chosen.get("svag") is not None
-    return allowed(chosen) and (squared or not (further or noise != "none"))
+    return allowed(chosen)
+
+
+#: axes that are parts of a step
+_OF_STEP = (
+    "activation", "mask", "train", "loss", "weight_decay", "objective", "noise", "batch", "optimizer", "svag", "lr",
+    "dtype",
+)  # fmt: skip
+
+
+@functools.cache
+def _in_native(chosen: tuple[tuple[str, Any], ...]) -> bool:
+    """Whether "native" runs steps with these levels, and with the first ones on the other axes."""
+    return not any(native.refuses(step, dtype) for step, dtype in steps_of(dict(chosen)))
+
+
+def steps_of(chosen: Configuration) -> list[tuple[Step, np.dtype]]:
+    """What a backend is asked to run, objective by objective; axes may be missing, whose first levels are taken."""
+    level = {name: AXES[name][0] for name in _OF_STEP} | {name: chosen[name] for name in _OF_STEP if name in chosen}
+    if level["optimizer"] == "adamw":  # which needs some
+        level["weight_decay"] = AXES["weight_decay"][-1]
+    kind, options = OPTIMIZERS[level["optimizer"]]
+    batch, replace = BATCHES[level["batch"]](12)
+    network = Network(**{name: level[name] for name in ("activation", "mask", "train", "loss", "weight_decay")})
+    order: Any = "epochs" if level["batch"] == "epochs" else "independent"
+    noise = Noise(**NOISES[level["noise"]], batch_size=batch, replace=replace, order=order)
+    several: dict[str, tuple[Any, ...]] = {"L1": ("risk+r1",), "risk, then dropout": ("risk", "dropout")}
+    return [
+        (
+            Step(
+                network=network, noise=noise, optimizer=KINDS[kind](**options or {}), objective=objective,
+                svag=level["svag"] or 0, scheduled=level["lr"] in ("pieces", "cosine"),
+            ),
+            np.dtype(level["dtype"]),
+        )
+        for objective in several.get(level["objective"], (level["objective"],))
+    ]  # fmt: skip
 
 
 class Kernel(NamedTuple):
@@ -285,7 +323,20 @@ def _trained_by(kernel: Kernel) -> Iterator[Levels]:
         yield levels | shape
 
 
-_FEW: list[Levels] = [*_noisy(), *(levels for kernel in KERNELS for levels in _trained_by(kernel))]
+def _losses() -> Iterator[Levels]:
+    """Levels for losses with classes, whose tests compile these kernels too: one for one output, one for several."""
+    one: Levels = {
+        "activation": ("tanh",), "mask": ("step",), "dtype": ("float64",), "objective": ("dropout",),
+        "noise": ("none",), "svag": (None,), "train": ("both",), "optimizer": ("sgd",), "weight_decay": (0.0,),
+    }  # fmt: skip
+    yield one | {"loss": ("logistic",), "inputs": (1,), "outputs": (1,), "batch": ("whole",)}
+    tiles = ("pairs", "threads")
+    yield one | {"loss": ("softmax",), "outputs": (2, 3, 17), "blocks": tuple(k for k in BLOCKS if k not in tiles)}
+
+
+_FEW: list[Levels] = [
+    *_noisy(), *(levels for kernel in KERNELS for levels in _trained_by(kernel)), *_losses(),
+]  # fmt: skip
 _DECISIVE = {name for levels in _FEW for name in levels}
 
 

@@ -25,7 +25,8 @@ def _differs(chosen: Configuration, backend: str) -> str | None:
     theta0 = given.pop("theta0")
     whole = simdrop.simulate(problem, theta0, **given, **kept)
     half = simdrop.simulate(problem, theta0, **(given | {"steps": HALF}), **kept, keep_state=True)
-    more = simdrop.simulate(problem, half, steps=space.STEPS - HALF, **(kept | {"record": 1}))
+    again = given["lr"] if chosen["lr"] == "pieces" else None  # schedules with arrays are given again
+    more = simdrop.simulate(problem, half, lr=again, steps=space.STEPS - HALF, **(kept | {"record": 1}))
     try:
         xr.testing.assert_identical(more.drop_attrs(), whole.isel(time=slice(1, None)).drop_attrs())
     except AssertionError as error:
