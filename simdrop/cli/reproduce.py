@@ -63,7 +63,8 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
     simdrop reproduce condensation
     simdrop reproduce flatness relu-fit --seeds 10 --out minima
 
-    Exit status: 0 every rule holds, 1 one does not or a run failed, 2 bad input, 130 interrupted.
+    Exit status: 0 every rule holds but those that are known not to, 1 one does not or a run failed, 2 bad input, 130
+    interrupted.
     """
     assert isinstance(context.command, Command)
     settings = context.command.resolve(given)

@@ -41,6 +41,8 @@ def table(experiment: Experiment, outcome: Outcome) -> str:
     lines.append(f"  {'quantity':<{widest}}{'published':<{between}}{'ours':<22}rule")
     for row in outcome.rows:
         rule = f"{row.verdict}: {row.rule}" if row.rule else ""
+        if row.verdict == "does not reproduce":
+            rule += f" ({row.reason})"
         lines.append(f"  {row.quantity:<{widest}}{row.published:<{between}}{_ours(row):<22}{rule}".rstrip())
     lines.append("")
     for note in outcome.notes:
@@ -79,7 +81,7 @@ class Reproduction(Result):
         rows = [
             {
                 "quantity": row.quantity, "ours": row.ours, "error": row.error, "unit": row.unit,
-                "published": row.published, "rule": row.rule, "verdict": row.verdict,
+                "published": row.published, "rule": row.rule, "verdict": row.verdict, "reason": row.reason,
             }
             for row in self.outcome.rows
         ]  # fmt: skip

@@ -43,6 +43,7 @@ def _number(outcome: Any, quantity: Any) -> Any:
 
 def test_planted_orientations_are_counted_up_to_sign_for_odd_activations(narrow: Any) -> None:
     narrow.setattr(activations, "_train", _planted())
+    narrow.setattr(activations, "_fit", lambda here, theta: np.zeros(theta.shape[:2]))
     outcome = activations.run(Settings(seeds=SEEDS))
     assert outcome.passed
     for name, signed in ACTIVATIONS.items():
@@ -56,9 +57,18 @@ def test_planted_orientations_are_counted_up_to_sign_for_odd_activations(narrow:
 @pytest.mark.parametrize(("name", "passes"), [("tanh", False), ("sin", True)])
 def test_scattered_weights_fail_a_claim_where_there_is_one_and_are_told(name: Any, passes: Any, narrow: Any) -> None:
     narrow.setattr(activations, "_train", _planted([name]))
+    narrow.setattr(activations, "_fit", lambda here, theta: np.zeros(theta.shape[:2]))
     outcome = activations.run(Settings(seeds=SEEDS))
     assert outcome.passed is passes
     assert outcome.notes[-1].endswith(f"modes: {name}.")
+
+
+def test_networks_that_do_not_fit_the_data_are_told_and_fail_a_claim(narrow: Any) -> None:
+    narrow.setattr(activations, "_train", _planted())
+    outcome = activations.run(Settings(seeds=SEEDS))
+    assert any("do not fit the data" in note and "tanh" in note for note in outcome.notes)
+    wrong = [row.quantity for row in outcome.rows if row.holds is False]
+    assert wrong == [f"{name}: rms error at the data, {arm}" for name in ("tanh", "relu") for arm in ARMS]
 
 
 def test_runs_and_draws_at_a_toy_size(narrow: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simdrop import theory
 from simdrop.data import mnist
 from simdrop.errors import InvalidInput
 from simdrop.reproduce import Settings
@@ -67,9 +68,8 @@ def test_files_that_are_not_mnist_are_refused(folder: Any, damage: Any) -> None:
         mnist.read(folder, "t10k")
 
 
-def test_experiments_take_mnist_where_it_is_given(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "SIZES", {False: (25, 6, 10)})
-    here = digits.digits(Settings(mnist=folder))
+def test_experiments_take_mnist_where_it_is_given(folder: Any) -> None:
+    here = digits.digits(Settings(mnist=folder), {False: (25, 6)})
     assert here.problem.x.shape == (25, 784)
     assert here.about.startswith("MNIST")
     np.testing.assert_array_equal(here.problem.y.sum(axis=1), 1)
@@ -78,14 +78,27 @@ def test_experiments_take_mnist_where_it_is_given(folder: Any, monkeypatch: pyte
     assert here.accuracy(theta)[1] == right.mean()
 
 
+def test_a_schedule_is_in_units_of_the_curvature() -> None:
+    here = digits.digits(Settings(), {False: (20, 5)})
+    theta0 = digits.starts(here, 2)
+    top = max(np.linalg.eigvalsh(theory.hessian(here.problem, one, objective="risk")).max() for one in theta0)
+    known = digits.schedule(here, theta0, ((1.0, 1.0), (3.0, 2.0)))
+    np.testing.assert_allclose(list(known["lr"].values()), [1 / top, 2 / top], rtol=1e-4)
+    assert list(known["lr"]) == [0, round(top)]
+    assert known["steps"] == round(top) + round(top)
+
+
 @pytest.mark.parametrize("name", ["r1", "r2", "four-losses", "barriers"])
 def test_runs_and_draws_at_a_toy_size(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """After 24 steps no loss has got ahead of another: rules that claim it must fail."""
-    monkeypatch.setattr(digits, "SIZES", {False: (40, 8, 24)})
     module = importlib.import_module(f"simdrop.reproduce.papers.{name.replace('-', '_')}")
+    monkeypatch.setattr(module, "SIZES", {False: (40, 8)})
+    if name == "r2":
+        monkeypatch.setattr(module, "STEPS", {False: 24})
+    else:
+        monkeypatch.setattr(module, "schedule", lambda *rest: {"lr": {0: 5e-3, 20: 1e-3}, "steps": 24})
     outcome = module.run(Settings(seeds=2, threads=1))
-    if name != "barriers":  # whose two groups part from the first step on
-        assert not outcome.passed
+    assert not outcome.passed
     text = table(module.EXPERIMENT, outcome)
     assert all(row.quantity in text for row in outcome.rows)
     module.draw(outcome).canvas.draw()

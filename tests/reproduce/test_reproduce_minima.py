@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles import enumeration
 
 from simdrop.errors import Diverged
-from simdrop.problem import Noise
 from simdrop.reproduce import Settings
-from simdrop.reproduce.papers import flatness, noise_alignment, noises, relu_fit, sme
+from simdrop.reproduce.papers import flatness, noise_alignment, relu_fit, sme
 from simdrop.reproduce.report import table
 from simdrop.reproduce.shared import dropout_pair
 
@@ -67,42 +65,6 @@ def test_noise_alignment_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     exact, sampled = (data["variance"].sel(source=s).sum("direction") for s in ("exact", "sampled"))
     np.testing.assert_allclose(sampled, exact, rtol=1)  # 40 gradients
     assert ((data["p_value_end"] >= 0.05) & (data["p_value_end"] <= 1)).all()
-
-
-def test_noises_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten steps from a random start condense nothing."""
-    monkeypatch.setattr(noises, "SIZES", {False: {"width": 12, "lr": 0.01, "steps": 40}})
-    outcome = drawn(noises)
-    assert not outcome.passed
-    assert list(outcome.data["arm"].values) == list(noises.LOOKS)
-    start = outcome.data["trace"].isel(point=0)
-    np.testing.assert_allclose(start, np.tile(start[:1], (6, 1)), rtol=1e-12)  # the same networks in all arms
-
-
-def test_noises_have_the_trace_of_dropout() -> None:
-    """Against covariances by all masks, and with the smallest batch where even that is too quiet."""
-    problem = enumeration.problem(width=3)
-    path = np.stack([problem.init(seed=k, members=2) for k in range(3)])
-    found, traces = noises.matched(problem, path)
-    expected = [np.mean([np.trace(enumeration.moments(problem, row[k])[3]) for row in path[1:]]) for k in range(2)]
-    np.testing.assert_allclose(traces["dropout"], expected, rtol=1e-10)
-    for name in ("label", "parameter"):
-        assert traces[name].mean() == pytest.approx(np.mean(expected), rel=1e-12)
-    for size in range(1, 5):
-        other = noises._traces(theory_problem(problem), path, Noise(batch_size=size, replace=True)).mean()
-        chosen = traces["minibatch"].mean()
-        assert abs(np.log(chosen / np.mean(expected))) <= abs(np.log(other / np.mean(expected))) + 1e-12
-    assert 1 <= found["minibatch"].batch_size <= 4
-    assert found["label"].label == pytest.approx(
-        np.sqrt(np.mean(expected) / noises._traces(theory_problem(problem), path, Noise(label=1.0)).mean())
-    )
-
-
-def theory_problem(problem: Any) -> Any:
-    """The problem without dropout."""
-    from dataclasses import replace
-
-    return replace(problem, keep_prob=1.0)
 
 
 def test_lost_networks_are_told() -> None:

@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ... import theory
 from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.digits import Array, digits, starts, train
+from ..shared.digits import Sizes, digits, schedule, starts, train
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
+SIZES: Sizes = {False: (50, 500), True: (1000, 1000)}
 KEEP_PROB = 0.7
+#: (until time, lr · curvature): the last stage quietens the noise
+STAGES = ((6.0, 1.0), (30.0, 2.0), (40.0, 4.0), (41.0, 0.4))
+#: R_S at what is called a minimum
+TRAINED = 1e-2
 LOSSES = ("L1", "L3", "L2", "L4")
 PAIRS = tuple(combinations(LOSSES, 2))
 #: pairs of which both minima hold R_1, or neither
 ALIKE = (("L1", "L3"), ("L2", "L4"))
+#: losses that have the noise of dropout without its R_1: training ends on R_S alone, which takes the noise away
+NOISY, QUIET = ("L2", "L4"), (5.0, 1.0)
+#: the largest published barrier of L1 - L3 to the others is 0.0008 / 0.0131
+SHARE = 0.25
 ALPHAS = np.linspace(-0.5, 1.5, 41)
 
 
@@ -26,9 +37,17 @@ def run(settings: Settings) -> Outcome:
     """Train on L1 to L4 from the same weights; R_S along the lines between each two of the ends, and distances."""
     import xarray as xr
 
-    here, seeds = digits(settings), settings.seeds or 3
+    here, seeds = digits(settings, SIZES), settings.seeds or 2
     theta0 = starts(here, seeds)
-    ends = {name: train(here, theta0, [KEEP_PROB], settings, what=name, objective=name)[:, 0] for name in LOSSES}
+    known = schedule(here, theta0, STAGES)
+    last = schedule(here, theta0, (QUIET,))
+    ends = {}
+    for name in LOSSES:
+        ends[name] = train(here, theta0, [KEEP_PROB], settings, what=name, objective=name, **known)[:, 0]
+        if name in NOISY:
+            ends[name] = train(here, ends[name], [1.0], settings, what=f"{name}, to R_S", objective="risk", **last)[
+                :, 0
+            ]
     loss, barrier, distance = (np.empty((len(PAIRS), seeds, *k)) for k in ((len(ALPHAS),), (), ()))
     for row, (one, two) in enumerate(PAIRS):
         for seed, (first, second) in enumerate(zip(ends[one], ends[two], strict=True)):
@@ -42,38 +61,56 @@ def run(settings: Settings) -> Outcome:
             "barrier": (("pair", "seed"), barrier),
             "distance": (("pair", "seed"), distance),
             "accuracy": (("objective", "seed"), np.array([here.accuracy(theta) for theta in ends.values()])),
+            "risk": (("objective", "seed"), np.array([theory.risk(here.problem, theta) for theta in ends.values()])),
         },
         {"pair": names, "alpha": ALPHAS, "objective": list(LOSSES)},
-        {"keep_prob": KEEP_PROB, "steps": here.steps, "width": here.problem.width, "seeds": seeds, "data": here.about},
+        {
+            "keep_prob": KEEP_PROB,
+            "steps": known["steps"],
+            "width": here.problem.width,
+            "seeds": seeds,
+            "data": here.about,
+        },
     )
     notes = [
-        f"{here.about}; p = {KEEP_PROB:g}, sample masks, all from the same initial weights N(0, m^-0.2) of a seed.",
-        "Bend: the largest difference over α in [0, 1] between R_S and the straight line between its values at the"
-        " ends; a barrier is a bend upwards.",
+        f"{here.about}; p = {KEEP_PROB:g}, sample masks, all from the same initial weights N(0, m^-0.2) of a seed;"
+        f" gradient descent to time lr · step = {STAGES[-1][0]:g}.",
+        "L2 and L4 keep the noise of large R_1, which leaves R_S far from its minimum: they end with gradient descent"
+        f" on R_S for a time of {QUIET[0]:g}.",
+        "A barrier is the largest rise of R_S above the straight line between its values at the ends.",
     ]
-    return Outcome(rows=_rows(loss, barrier, distance), data=data, notes=notes)
+    return Outcome(rows=rows(data), data=data, notes=notes)
 
 
-def _rows(loss: Array, barrier: Array, distance: Array) -> list[Row]:
-    """The numbers, of loss (pair, seeds, alpha), barrier and distance (pair, seeds)."""
-    alike = np.array([pair in ALIKE for pair in PAIRS])
-    inside = (ALPHAS >= 0) & (ALPHAS <= 1)
-    ends = loss[..., np.isclose(ALPHAS, 0)], loss[..., np.isclose(ALPHAS, 1)]
-    straight = ends[0] + ALPHAS[inside] * (ends[1] - ends[0])
-    bend = np.abs(loss[..., inside] - straight).max(axis=-1)
-    rows = []
-    for k, (one, two) in enumerate(PAIRS):
-        rows.append(Row.over_seeds(f"{one} to {two}: barrier of R_S", barrier[k]))
-        rows.append(Row.over_seeds(f"{one} to {two}: distance of the minima", distance[k]))
-    for what, values in (("distance", distance), ("bend of R_S", bend)):
-        ratio = values[alike].max(axis=0) / values[~alike].min(axis=0)
-        rows.append(
+def rows(data: xr.Dataset) -> list[Row]:
+    """R_S at the minima, barriers and distances between them, and what is claimed of them."""
+    found = [Row.over_seeds(f"R_S at the end of {name}", data["risk"].sel(objective=name)) for name in LOSSES]
+    largest = data["risk"].max("objective").values
+    found.append(
+        Row.over_seeds(
+            "R_S: largest of all ends", largest, published="minima",
+            rule=f"below {TRAINED:g} in every seed", holds=bool((largest < TRAINED).all()),
+        )
+    )  # fmt: skip
+    found += [
+        Row.over_seeds(f"accuracy of {name}", 100 * data["accuracy"].sel(objective=name), unit="%") for name in LOSSES
+    ]
+    barrier, distance = (data[name].transpose("pair", "seed").values for name in ("barrier", "distance"))
+    for k, pair in enumerate(PAIRS):
+        published = "0.0008" if pair == PAIRS[0] else "" if pair in ALIKE else "0.0131 to 0.0334"
+        found.append(Row.over_seeds(f"{pair[0]} to {pair[1]}: barrier of R_S", barrier[k], published=published))
+        found.append(Row.over_seeds(f"{pair[0]} to {pair[1]}: distance of the minima", distance[k]))
+    unlike = [k for k, pair in enumerate(PAIRS) if pair not in ALIKE]
+    for what, values, published in (("barrier", barrier, "0.06"), ("distance", distance, "near")):
+        least = values[unlike].min(axis=0)
+        ratio = np.divide(values[0], least, out=np.full_like(least, np.nan), where=least > 0)
+        found.append(
             Row.over_seeds(
-                f"{what}: largest of L1 - L3 and L2 - L4 over least of the others", ratio, published="two groups",
-                rule="below 0.5 in every seed", holds=bool((ratio < 0.5).all()),
+                f"{what}: L1 to L3 over the least of L1 or L3 to L2 or L4", ratio, published=published,
+                rule=f"below {SHARE:g} in every seed", holds=bool((ratio < SHARE).all()),
             )
         )  # fmt: skip
-    return rows
+    return found
 
 
 def draw(outcome: Outcome) -> Figure:
@@ -93,7 +130,7 @@ def draw(outcome: Outcome) -> Figure:
             for seed, row in enumerate(data["loss"].values[k]):
                 name = str(data["pair"].values[k])
                 axis.plot(data["alpha"], row, color=colors[k], lw=1.3, alpha=0.85, label=None if seed else name)
-        for axis, title in ((left, "R_1 in both losses, or in neither"), (right, "R_1 in the first alone")):
+        for axis, title in ((left, "$R_1$ in both losses, or in neither"), (right, "$R_1$ in one loss alone")):
             axis.axvline(0, color=INK, lw=0.7, ls=":")
             axis.axvline(1, color=INK, lw=0.7, ls=":")
             axis.set(yscale="log", xlabel=r"$\alpha$ from the first minimum to the second", title=title)
@@ -108,8 +145,8 @@ EXPERIMENT = Experiment(
     source="IRD, figure 14",
     place=(1, 14),
     shows="minima of losses that hold R_1 lie together, those of losses without it elsewhere",
-    minutes=1.0,
-    full_minutes=60.0,
+    minutes=1.5,
+    full_minutes=600.0,
     run=run,
     draw=draw,
 )

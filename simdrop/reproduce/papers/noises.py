@@ -1,14 +1,14 @@
-"""`noises`: dropout against minibatch, label and parameter noise of the same total variance, on one problem.
+"""`noises`: dropout, label, minibatch and parameter noise, each for as long as it takes to move networks at zero loss.
 
-Beyond the papers. The trace of Σ depends on where it is taken, so all noises are compared on one path: Tr Σ is averaged
-over evenly spaced points of the runs with dropout, for every noise at those very parameters, and each noise is made as
-strong as dropout's is there. Minibatches are of whole samples: the size that comes nearest, drawn with replacement.
+Beyond the papers (arXiv:2404.12293 has the theory). At zero loss dropout moves a network in a time t = lr · step of
+1/v, v = (1-p)/p, label noise of standard deviation s in 1/(lr s²), and noise of minibatches not at all, for it goes to
+0 with the residuals. At equal steps, or at equal noise, all but the fastest seem to do nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,185 +20,209 @@ from ..experiment import Experiment, Outcome, Row, Settings
 from ..shared.dropout_pair import Array, finite, ratio
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
-KEEP_PROB, POINTS = 0.9, 21
-SIZES: dict[bool, dict[str, Any]] = {
-    False: {"width": 100, "lr": 0.01, "steps": 200_000},
-    True: {"width": 1000, "lr": 0.003, "steps": 600_000},
+
+class Arm(NamedTuple):
+    """A noise: keep probability, learning rate, what else is random, the loss, slow time per unit of t, its end."""
+
+    keep_prob: float
+    lr: float
+    noise: Noise
+    objective: str
+    rate: float
+    slow: float
+
+
+KEEP_PROB, WIDTH = 0.995, 20
+V = (1 - KEEP_PROB) / KEEP_PROB
+LABEL, PARAMETER = 0.5, 0.2
+#: duration in slow time: what dropout needs to condense, and a random walk as long as the weights are large
+LONG, WALK = 10.0, 1.0
+ARMS = {
+    "dropout": Arm(KEEP_PROB, 0.002, Noise(), "dropout", V, LONG),
+    "drift": Arm(KEEP_PROB, 0.02, Noise(), "risk+r1", V, LONG),
+    "label": Arm(1.0, 0.02, Noise(label=LABEL), "dropout", 0.02 * LABEL**2, LONG),
+    "minibatch": Arm(1.0, 0.02, Noise(batch_size=1, replace=True), "dropout", 0.02 * LABEL**2, LONG),
+    "parameter": Arm(1.0, 0.02, Noise(parameter=PARAMETER), "dropout", 0.02 * PARAMETER**2, WALK),
 }
-#: arm -> colour and line style; "drift" is dropout's mean step alone, without any noise
 LOOKS = {
-    "dropout": ("#0072B2", "-"),
-    "drift": ("#56B4E9", "--"),
-    "minibatch": ("#E69F00", "-"),
-    "label": ("#009E73", "-"),
+    "dropout": ("#0072B2", "-"), "drift": ("#56B4E9", "--"), "label": ("#009E73", "-"), "minibatch": ("#E69F00", "-"),
     "parameter": ("#CC79A7", "-"),
-    "none": ("#222222", ":"),
-}
-TITLES = {
-    "dropout": "dropout", "drift": "R_S + R_1, no noise", "minibatch": "minibatches", "label": "label noise",
-    "parameter": "parameter noise", "none": "no noise",
 }  # fmt: skip
-OTHERS = ("minibatch", "label", "parameter")
-#: what is compared -> how the table calls it
-MEASURES = {
-    "trace": "Tr H of R_S",
-    "error": "rms error between the points",
-    "groups": "orientations holding 95 % of the amplitude",
-}
+TITLES = {
+    "dropout": "dropout", "drift": "R_S + R_1, no noise", "label": "label noise", "minibatch": "minibatches of 1",
+    "parameter": "parameter noise",
+}  # fmt: skip
+POINTS, COPIES = 16, {False: 8, True: 64}
+#: how far the time scale of a noise may be from the theory's, as a share of it; and what counts as standing still
+CLOSE, STILL = 0.15, 0.01
+#: record times as shares of the whole: close to one another at first, where most happens
+SHARES = np.linspace(0, 1, POINTS) ** 2
 
 
 def run(settings: Settings) -> Outcome:
-    """Train all arms from the same starts; measure curvature, test error and orientations on the way and at the end."""
+    """Train all arms from the same points of zero loss; R_1 / v, Tr H and orientations over slow time; the limits."""
     import xarray as xr
 
-    target, seeds, size = TARGETS["relu-fit"], settings.seeds or 5, SIZES[settings.full]
-    problem = Problem(
-        target.points, target.function(target.points), width=size["width"], keep_prob=KEEP_PROB, activation="relu"
-    )
-    plain = replace(problem, keep_prob=1.0)
-    paths = {"dropout": _train(problem, settings, seeds, "dropout", **size)}
-    noises, traces = matched(problem, paths["dropout"])
-    paths["drift"] = _train(problem, settings, seeds, "drift", objective="risk+r1", **size)
-    for name in (*OTHERS, "none"):
-        paths[name] = _train(plain, settings, seeds, name, noise=noises.get(name), **size)
-    paths = {name: paths[name] for name in LOOKS}
-    settings.progress("orientations", 0, 1)
-    axes = ("arm", "point", "seed")
-    data = xr.Dataset(
-        {
-            "trace": (axes, [theory.hessian_trace(problem, p, objective="risk") for p in paths.values()]),
-            "error": (axes, [_error(problem, p) for p in paths.values()]),
-            "risk": (axes, [theory.risk(problem, p) for p in paths.values()]),
-            "groups": (("arm", "seed"), [_groups(problem, p[-1]) for p in paths.values()]),
-            "noise": (("noisy", "seed"), [traces[name] for name in ("dropout", *OTHERS)]),
-        },
-        {
-            "arm": list(LOOKS), "noisy": ["dropout", *OTHERS],
-            "step": ("point", np.linspace(0, size["steps"], POINTS).astype(int)),
-        },
-        {"keep_prob": KEEP_PROB, "activation": "relu", "mask": "step", "seeds": seeds, **size},
-    )  # fmt: skip
-    settings.progress("orientations", 1, 1)
-    return Outcome(rows=_rows(data), data=data, notes=_notes(data, noises))
+    target, seeds, copies = TARGETS["sin"], settings.seeds or 5, COPIES[settings.full]
+    problem = Problem(target.points, target.function(target.points), width=WIDTH, keep_prob=KEEP_PROB)
+    theta0 = np.array([theory.limit_point(problem, problem.init(seed=seed)) for seed in range(seeds)])
+    found = [_measure(problem, _train(problem, theta0, settings, name, copies)) for name in ARMS]
+    data = xr.concat(found, xr.Variable("arm", list(ARMS)))
+    for name, measure in (("dropout", "rho"), ("label", "trace")):
+        limit = _limit(problem, theta0, name)
+        data[f"limit_{name}"] = _measure(problem, limit[:, :, None])[measure].mean("copy")
+    data = data.assign_coords(share=("time", SHARES))
+    data.attrs = {"keep_prob": KEEP_PROB, "width": WIDTH, "label": LABEL, "parameter": PARAMETER, "seeds": seeds}
+    data.attrs |= {"copies": copies, **{f"steps_{name}": _steps(arm) for name, arm in ARMS.items()}}
+    return Outcome(rows=rows(data), data=data, notes=_notes(data))
 
 
-def matched(problem: Problem, path: Array) -> tuple[dict[str, Noise], dict[str, Array]]:
-    """The noises as strong as dropout on its path (T, seeds, P), and Tr Σ (seeds,) of each averaged over that path.
-
-    The start, whose Tr Σ is that of no trained network, is left out.
-    """
-    plain = replace(problem, keep_prob=1.0)
-    wanted = _traces(problem, path, Noise())
-    unit = {name: _traces(plain, path, noise) for name, noise in _units().items()}
-    mean = {name: wanted.mean() / values.mean() for name, values in unit.items()}
-    sizes = np.arange(1, problem.n_samples + 1)
-    batch = int(sizes[np.argmin(np.abs(np.log(1 / (sizes * mean["minibatch"]))))])  # Tr Σ ∝ 1 / B with replacement
-    noises = {
-        "minibatch": Noise(batch_size=batch, replace=True),
-        "label": Noise(label=float(np.sqrt(mean["label"]))),
-        "parameter": Noise(parameter=float(np.sqrt(mean["parameter"]))),
-    }
-    found = {name: _traces(plain, path, noise) for name, noise in noises.items()}
-    return noises, {"dropout": wanted, **found}
+def _steps(arm: Arm) -> int:
+    return round(arm.slow / (arm.rate * arm.lr))
 
 
-def _units() -> dict[str, Noise]:
-    return {
-        "minibatch": Noise(batch_size=1, replace=True),
-        "label": Noise(label=1.0),
-        "parameter": Noise(parameter=1.0),
-    }
-
-
-def _traces(problem: Problem, path: Array, noise: Noise) -> Array:
-    """Tr Σ (seeds,), averaged over a path (T, seeds, P) but for its start."""
-    found = [[theory.StepNoise.at(problem, one, noise).trace() for one in row] for row in path[1:]]
-    return np.mean(found, axis=0)
-
-
-def _train(
-    problem: Problem, settings: Settings, seeds: int, name: str, *, width: int, steps: int, lr: float, **known: Any
-) -> Array:
-    """The parameters (T, seeds, P) of one arm along training by SGD."""
+def _train(problem: Problem, theta0: Array, settings: Settings, name: str, copies: int) -> Array:
+    """theta (time, seed, copy, P) at SHARES of the time; copies have masks and noise of their own."""
+    arm = ARMS[name]
+    steps, copies = _steps(arm), copies if name != "drift" else 1
     runs = settings.train(
-        f"train: {TITLES[name]}", problem, problem.init(members=seeds, gamma=0.2), lr=lr, steps=steps, record=POINTS,
-        keep_theta=True, dtype="float32", **known,
+        f"train: {name}", replace(problem, keep_prob=arm.keep_prob), np.repeat(theta0, copies, axis=0), lr=arm.lr,
+        steps=steps, record=np.rint(steps * SHARES).astype(int), keep_theta=True, noise=arm.noise,
+        objective=arm.objective,
     )  # fmt: skip
-    return finite(runs["theta"].values, TITLES[name])
+    return finite(runs["theta"].values, name).reshape(POINTS, len(theta0), copies, -1)
 
 
-def _error(problem: Problem, theta: Array) -> Array:
-    """Root mean square distance (...) of the outputs from the target, over the interval of the points."""
-    target = TARGETS["relu-fit"]
-    x = np.linspace(target.points[0], target.points[-1], 401)
-    return np.sqrt(np.square(problem.predict(theta, x)[..., 0] - target.function(x)).mean(axis=-1))
+def _limit(problem: Problem, theta0: Array, name: str) -> Array:
+    """theta (time, seed, P) along zero loss, as lr and v, or s, go to 0; for dropout with the term of order lr."""
+    arm = ARMS[name]
+    found = [
+        theory.flow(
+            replace(problem, keep_prob=arm.keep_prob), one, lr=arm.lr, times=arm.slow * SHARES,
+            kind="manifold", noise=arm.noise, rtol=1e-6,
+        )["theta"].values
+        for one in theta0
+    ]  # fmt: skip
+    return np.stack(found, axis=1)
 
 
-def _groups(problem: Problem, theta: Array) -> Array:
-    """How many orientations (seeds,) hold 95 % of the amplitude."""
-    return np.array([condensation.clusters(problem, one).holding(0.95) for one in theta], dtype=np.float64)
+def _measure(problem: Problem, theta: Array) -> xr.Dataset:
+    """R_1 / v, Tr H, R_S and the orientations with 95 % of the amplitude of theta (time, seed, copy, P)."""
+    import xarray as xr
+
+    axes = ("time", "seed", "copy")
+    values = {
+        "rho": theory.r1(problem, theta) / problem.variance,
+        "trace": theory.hessian_trace(problem, theta, objective="risk"),
+        "risk": theory.risk(problem, theta),
+        "size": np.square(theta).sum(axis=-1),
+    }
+    ends = theta[[0, -1]]
+    groups = [condensation.clusters(problem, one).holding(0.95) for one in ends.reshape(-1, theta.shape[-1])]
+    values = {name: (axes, one) for name, one in values.items()}
+    values["groups"] = (("at", *axes[1:]), np.array(groups, dtype=np.float64).reshape(ends.shape[:-1]))
+    return xr.Dataset(values).mean("copy", keep_attrs=True).expand_dims(copy=1)
 
 
-def _rows(data: Any) -> list[Row]:
-    """Every measure at the end of every arm, and dropout against each of the other noises."""
-    end = data.isel(point=-1)
-    rows = [
-        Row.over_seeds(f"Tr Σ on dropout's path, {TITLES[str(name)]}", data["noise"].sel(noisy=name).values)
-        for name in data["noisy"].values
+def rows(data: xr.Dataset) -> list[Row]:
+    """What moves, in which time, next to the limit, and what condenses."""
+    mean = data.isel(copy=0)
+    found = [
+        _follows("dropout: R_1 / v", mean["rho"].sel(arm="dropout"), mean["limit_dropout"]),
+        _follows("R_S + R_1 without noise: R_1 / v", mean["rho"].sel(arm="drift"), mean["limit_dropout"]),
+        _follows("label noise: Tr H", mean["trace"].sel(arm="label"), mean["limit_label"]),
     ]
-    for name, title in MEASURES.items():
-        values = {arm: end[name].sel(arm=arm).values for arm in LOOKS}
-        rows += [Row.over_seeds(f"{title}, {TITLES[arm]}", one) for arm, one in values.items()]
-        rows += [ratio(f"{title}, dropout / {TITLES[arm]}", values["dropout"], values[arm]) for arm in OTHERS]
-    return rows + [Row.over_seeds(f"R_S at the end, {TITLES[arm]}", end["risk"].sel(arm=arm).values) for arm in LOOKS]
+    for measure, title in (("rho", "R_1 / v"), ("trace", "Tr H")):
+        for arm, name in TITLES.items():
+            values = mean[measure].sel(arm=arm).transpose("time", "seed").values
+            change = values[-1] / values[0] - 1
+            still = arm == "minibatch"
+            found.append(
+                Row.over_seeds(
+                    f"{title}: relative change, {name}", 100 * change, unit="%",
+                    published="0 (theory)" if still else "",
+                    rule=f"below {100 * STILL:g} % in every seed" if still else "",
+                    holds=bool((np.abs(change) < STILL).all()) if still else None,
+                )
+            )  # fmt: skip
+    for arm, name in TITLES.items():
+        start, end = mean["groups"].sel(arm=arm).transpose("at", "seed").values
+        found.append(Row.over_seeds(f"orientations with 95 % of the amplitude, {name}, at first", start))
+        found.append(Row.over_seeds(f"orientations with 95 % of the amplitude, {name}, at the end", end))
+        fewer = ratio(f"orientations, {name}: at the end / at first", end, start)
+        found.append(fewer if arm in ("dropout", "drift") else replace(fewer, rule="", holds=None))
+    return found
 
 
-def _notes(data: Any, noises: dict[str, Noise]) -> list[str]:
-    size, noise = data.attrs, data["noise"]
-    share = float(noise.sel(noisy="minibatch").mean() / noise.sel(noisy="dropout").mean())
+def _follows(quantity: str, values: xr.DataArray, limit: xr.DataArray) -> Row:
+    """A row for the speed of curves (time, seed), in units of that of the limit, by least squares."""
+    curve, expected = (one.transpose("time", "seed").values for one in (values, limit))
+    factors, root = np.geomspace(0.25, 4, 401), np.sqrt(SHARES)
+    found = []
+    for seed in range(curve.shape[1]):
+        apart = []
+        for factor in factors:
+            inside = factor * SHARES <= 1
+            at = np.interp(np.sqrt(factor) * root[inside], root, expected[:, seed])
+            apart.append(np.square(curve[inside, seed] - at).mean())
+        found.append(factors[int(np.argmin(apart))])
+    speed = np.array(found)
+    return Row.over_seeds(
+        f"{quantity}: speed in units of the limit's", speed, published="1 (theory)",
+        rule=f"mean within {CLOSE:g} of 1", holds=bool(abs(speed.mean() - 1) < CLOSE),
+    )  # fmt: skip
+
+
+def _notes(data: xr.Dataset) -> list[str]:
+    steps = {name: data.attrs[f"steps_{name}"] for name in ARMS}
     return [
-        f"6 points of the relu-fit target, relu, width {size['width']}, p = {KEEP_PROB:g}, one mask a step, SGD at"
-        f" {size['lr']:g} for {size['steps']} steps, weights N(0, m^-0.2) read as a variance.",
-        f"Equal noise: Tr Σ averaged over {POINTS - 1} evenly spaced points of dropout's path, the start left out."
-        f" Label noise of {noises['label'].label:.3g} and parameter noise of {noises['parameter'].parameter:.3g}"
-        " (standard deviations) have as much there as dropout.",
-        f"Minibatches of {noises['minibatch'].batch_size}, with replacement, come nearest: {share:.2f} of dropout's"
-        " Tr Σ there. On their own path their noise goes to 0 with the residuals.",
-        "R_S + R_1 without any noise stands next to dropout to separate its mean step from its noise.",
+        f"{WIDTH} tanh neurons on four points of sin 3x, from where gradient flow on R_S ends; v = {V:.3g}, s ="
+        f" {LABEL:g} on targets, {PARAMETER:g} on gradients; {data.attrs['copies']} runs from every start.",
+        f"Slow times: v t = {LONG:g} takes {steps['dropout']} steps of dropout at lr {ARMS['dropout'].lr:g}; lr s² t ="
+        f" {LONG:g} takes {steps['label']} steps of label noise at {ARMS['label'].lr:g}, and minibatches have as many.",
+        "Dropout descends R_1 / v along zero loss and so does R_S + R_1 without any noise: its mean step condenses, not"
+        " its noise. Label noise descends Tr H. Minibatches have no noise at zero loss.",
+        f"Noise on gradients walks along zero loss at random, in the time 1/(lr s²); here to lr s² t = {WALK:g}.",
     ]
 
 
 def draw(outcome: Outcome) -> Figure:
-    """Tr H and test error along training, and the orientations at the end."""
+    """R_1 / v and Tr H over each noise's own time, with the limits, and the orientations at the end."""
     import matplotlib
 
     from ...output.picture import Figure
-    from ...output.style import STYLE
+    from ...output.style import INK, STYLE, typeset
 
-    data, names = outcome.data, {arm: TITLES[arm].replace("R_S + R_1", "$R_S+R_1$") for arm in LOOKS}
+    data = outcome.data.isel(copy=0)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.9), layout="constrained")
+        figure = Figure(figsize=(12.4, 4.0), layout="constrained")
         first, second, third = figure.subplots(1, 3)
         for arm, (color, line) in LOOKS.items():
-            for axis, name in ((first, "trace"), (second, "error")):
-                values = data[name].sel(arm=arm).transpose("point", "seed").values[1:]
-                mean, error = values.mean(axis=1), values.std(axis=1) / np.sqrt(max(values.shape[1] - 1, 1))
-                steps = data["step"].values[1:]
-                axis.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, lw=0)
-                axis.plot(steps, mean, color=color, ls=line, lw=1.6, label=names[arm])
-        first.set(ylim=(0, None), xlabel="step", ylabel=r"Tr $H$ of $R_S$", title="Curvature")
-        second.set(yscale="log", xlabel="step", ylabel="rms error between the points", title="Test error")
+            for axis, name in ((first, "rho"), (second, "trace")):
+                values = data[name].sel(arm=arm).transpose("time", "seed").values
+                axis.plot(data["share"], (values / values[0]).mean(axis=1), color=color, ls=line, lw=1.6)
+        for axis, name in ((first, "dropout"), (second, "label")):
+            limit = data[f"limit_{name}"].transpose("time", "seed").values
+            axis.plot(data["share"], (limit / limit[0]).mean(axis=1), "o", color=INK, mfc="none", ms=4, label="limit")
+            axis.legend()
+        own = "each noise's own time, share of its length"
+        first.set(ylim=(0, None), xlabel=own, ylabel=r"$R_1 / v$, share of start", title="What dropout descends")
+        second.set(ylim=(0, None), xlabel=own, ylabel=r"$\mathrm{Tr}\,H$, share of start")
+        second.set_title("What label noise descends")
         for row, arm in enumerate(LOOKS):
-            values = data["groups"].sel(arm=arm).values
-            third.barh(row, values.mean(), color=LOOKS[arm][0], alpha=0.75)
-            third.plot(values, np.full(values.shape, row), ".", color="#222222", ms=4)
-        third.set_yticks(range(len(LOOKS)), list(names.values()))
+            start, end = data["groups"].sel(arm=arm).transpose("at", "seed").values
+            third.barh(row, end.mean(), color=LOOKS[arm][0], alpha=0.75)
+            third.plot(end, np.full(end.shape, row), ".", color=INK, ms=4)
+            third.plot([start.mean()] * 2, [row - 0.4, row + 0.4], color=INK, lw=1.2, ls=":")
+        third.set_yticks(range(len(LOOKS)), [typeset(title) for title in TITLES.values()])
         third.invert_yaxis()
-        third.set(xlabel="orientations that hold 95 % of the amplitude", title="Condensation (dots: seeds)")
-        handles, labels = first.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        third.set(xlabel="orientations with 95 % of the amplitude", title="At the end (dots: starts; dotted: at first)")
+        handles: list[Any] = [first.lines[k] for k in range(len(LOOKS))]
+        names = [typeset(title) for title in TITLES.values()]
+        figure.legend(handles, names, loc="outside lower center", ncols=len(LOOKS))
     return figure
 
 
@@ -206,9 +230,9 @@ EXPERIMENT = Experiment(
     name="noises",
     source="beyond the papers",
     place=(3, 3),
-    shows="dropout against minibatch, label and parameter noise at equal Tr Σ: only dropout condenses",
-    minutes=0.5,
-    full_minutes=10.0,
+    shows="dropout, label, minibatch and parameter noise, each on its own time scale: what moves and what condenses",
+    minutes=0.2,
+    full_minutes=1.0,
     run=run,
     draw=draw,
 )

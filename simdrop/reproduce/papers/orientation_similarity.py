@@ -9,7 +9,7 @@ import numpy as np
 from ...problem import Problem
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.dropout_pair import COLORS, Array
+from ..shared.dropout_pair import COLORS, Array, ratio
 from ..shared.orientations import train
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ARMS = (0.5, 1.0)
 WIDTH, INPUTS, SAMPLES = 100, 10, 30
-STEPS = {False: 500_000, True: 2_000_000}
+STEPS = {False: 1_000_000, True: 2_000_000}
 #: the orientations that hold this share of the summed amplitude are counted
 HELD = 0.9
 #: radians: no two neurons of a cluster are further apart; in ten dimensions random directions are about π/2 apart
@@ -32,7 +32,7 @@ def run(settings: Settings) -> Outcome:
     held, opposite, two, aligned = (np.zeros((seeds, 2)) for _ in range(4))
     matrices: list[Array] = []
     for seed in range(seeds):
-        x = np.random.default_rng([2207, seed]).standard_normal((SAMPLES, INPUTS))
+        x = np.random.default_rng([2207, seed]).uniform(-1, 1, (SAMPLES, INPUTS))
         here = Problem(x, np.tanh(x.sum(axis=1)), width=WIDTH, keep_prob=ARMS[0], mask="sample")
         theta0 = np.repeat(here.init(seed=seed, gamma=1.0)[None], 2, axis=0)
         runs = train(here, theta0, settings, what=f"seed {seed}", steps=steps, keep_prob=ARMS, seed=seed)
@@ -65,8 +65,10 @@ def run(settings: Settings) -> Outcome:
         },
     )
     notes = [
-        f"tanh(Σ x_i) at {SAMPLES} points of N(0, 1)^{INPUTS}, drawn for every seed; width {WIDTH}, Adam at 1e-3"
-        f" for {steps} steps, sample masks, weights N(0, 1/m). Neurons above 0.1 of the largest amplitude.",
+        f"tanh(Σ x_i) at {SAMPLES} points, uniform on [-1, 1]^{INPUTS} and drawn for every seed; width {WIDTH}, Adam at"
+        f" 1e-3 for {steps} steps, sample masks, weights N(0, 1/m). Neurons above 0.1 of the largest amplitude.",
+        "The law of the points is not known from the paper. Under N(0, 1), where the target saturates, three to eight"
+        " orientations are left at p = 0.5.",
         f"Clusters: complete linkage, no two neurons further apart than {DIAMETER:g} rad.",
     ]
     return Outcome(rows=_rows(held, opposite, two, aligned), data=data, notes=notes)
@@ -75,17 +77,19 @@ def run(settings: Settings) -> Outcome:
 def _rows(held: Array, opposite: Array, two: Array, aligned: Array) -> list[Row]:
     count = f"orientations that hold {100 * HELD:.0f} % of the amplitude"
     pair, share = "amplitude held by the two heaviest", "share of pairs with |cos| > 0.95"
-    most, few = two[:, 0] > 0.5, two[:, 1] < 0.5
     return [
         Row.over_seeds(
             "p = 0.5: cosine between the two heaviest", opposite[:, 0], published="-1",
             rule="below -0.95 in every seed", holds=bool((opposite[:, 0] < -0.95).all()),
         ),
-        Row.over_seeds(f"p = 0.5: {pair}", two[:, 0], rule="more than half in every seed", holds=bool(most.all())),
-        Row.over_seeds(f"p = 0.5: {count}", held[:, 0], published="2"),
-        Row.over_seeds(f"p = 0.5: {share}", aligned[:, 0]),
-        Row.over_seeds(f"p = 1: {pair}", two[:, 1], rule="less than half in every seed", holds=bool(few.all())),
+        Row.over_seeds(
+            f"p = 0.5: {count}", held[:, 0], published="2", rule="2 in every seed", holds=bool((held[:, 0] == 2).all())
+        ),
+        Row.over_seeds(f"p = 0.5: {pair}", two[:, 0]),
+        Row.over_seeds(f"p = 0.5: {share}", aligned[:, 0], published="1"),
         Row.over_seeds(f"p = 1: {count}", held[:, 1], published="many"),
+        ratio("orientations, p = 0.5 / p = 1", *held.T, published="2 of many", bound=0.5),
+        Row.over_seeds(f"p = 1: {pair}", two[:, 1]),
         Row.over_seeds(f"p = 1: {share}", aligned[:, 1]),
     ]  # fmt: skip
 
@@ -105,14 +109,15 @@ def draw(outcome: Outcome) -> Figure:
         for k, axis in enumerate(maps):
             image = axis.imshow(data[f"cosines_{k}"], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
             axis.set(xlabel="neuron, by similarity", ylabel="neuron")
-            axis.set_title(f"p = {ARMS[k]:g}" if ARMS[k] < 1 else "no dropout")
+            axis.set_title(f"$p = {ARMS[k]:g}$, one seed" if ARMS[k] < 1 else "no dropout, one seed")
         figure.colorbar(image, ax=maps, label="cosine of $(w_j, b_j)$", shrink=0.9)
         for k in (0, 1):
             values = data["orientations"].values[:, k]
-            last.plot(range(len(values)), values, "o", color=COLORS[k], label=f"p = {ARMS[k]:g}")
+            last.plot(range(len(values)), values, "o", color=COLORS[k], label=f"$p = {ARMS[k]:g}$")
         last.set(xlabel="seed", ylabel="orientations", yscale="log", title=f"Clusters that hold {100 * HELD:.0f} %")
         last.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
         last.minorticks_off()
+        last.set_xticks(range(data.sizes["seed"]))
         last.legend()
     return figure
 
@@ -122,8 +127,8 @@ EXPERIMENT = Experiment(
     source="IRD, figure 7a, 7b",
     place=(1, 7),
     shows="in ten dimensions neurons come to lie along two opposite directions with dropout, and along many without",
-    minutes=0.7,
-    full_minutes=3.0,
+    minutes=0.8,
+    full_minutes=1.5,
     run=run,
     draw=draw,
 )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ... import theory
 from ...problem import Problem
+from ...study.landscape import flatness
 from ..experiment import Settings
+from .dropout_pair import finite
 
 Array = NDArray[np.float64]
 
-LR = 5e-3
-#: samples to train on, neurons, steps at LR: what minutes allow, and the published sizes
-SIZES = {False: (500, 100, 2000), True: (1000, 1000, 3000)}
+#: full -> (samples to train on, neurons)
+Sizes = dict[bool, tuple[int, int]]
 
 
 class Digits(NamedTuple):
@@ -23,7 +27,6 @@ class Digits(NamedTuple):
     problem: Problem
     x: Array
     labels: NDArray[np.int64]
-    steps: int
     about: str
 
     def accuracy(self, theta: Array) -> Array:
@@ -33,12 +36,12 @@ class Digits(NamedTuple):
         return np.array(found).reshape(theta.shape[:-1])
 
 
-def digits(settings: Settings) -> Digits:
+def digits(settings: Settings, sizes: Sizes) -> Digits:
     """MNIST where its files are given, else scikit-learn's 8x8 digits; raises InvalidInput.
 
     A tanh network with sample masks, one output for each digit, mean square error, the papers' initial weights.
     """
-    samples, width, steps = SIZES[settings.full]
+    samples, width = sizes[settings.full]
     if settings.mnist is None:
         from ...data import load
 
@@ -55,7 +58,7 @@ def digits(settings: Settings) -> Digits:
         (images, test_labels), about = read(settings.mnist, "t10k"), "MNIST"
     problem = Problem(x, np.eye(10)[labels], width=width, mask="sample", activation="tanh", keep_prob=0.5)
     text = f"{about}, first {samples} images; {problem.x.shape[1]}-{width}-10 tanh network, mean square error"
-    return Digits(problem, images, test_labels, steps, text)
+    return Digits(problem, images, test_labels, text)
 
 
 def starts(here: Digits, seeds: int) -> Array:
@@ -63,13 +66,32 @@ def starts(here: Digits, seeds: int) -> Array:
     return here.problem.init(seed=0, gamma=0.2, members=seeds)
 
 
+def schedule(here: Digits, theta0: Array, stages: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """`lr` and `steps` for stages (until time lr · step, lr in units of 1/λ), λ the largest curvature of R_S at theta0.
+
+    Gradient descent is stable below 2/λ. Where R_1 is in the loss, λ falls by a factor of ten in training.
+    """
+    curvature = max(float(flatness.top_eigenvalues(here.problem, one)[0]) for one in theta0)
+    lr, steps, time = {}, 0, 0.0
+    for until, units in stages:
+        lr[steps] = units / curvature
+        steps += round((until - time) * curvature / units)
+        time = until
+    return {"lr": lr, "steps": steps}
+
+
 def train(here: Digits, theta0: Array, keep_probs: ArrayLike, settings: Settings, *, what: str, **known: Any) -> Array:
     """Gradient descent in float32 from each start with each keep probability: theta (seeds, keep_probs, P)."""
     arms = np.atleast_1d(np.asarray(keep_probs, dtype=np.float64))
-    options: dict[str, Any] = {"lr": LR, "steps": here.steps, "record": 2} | known
     runs = settings.train(
         f"train: {what}", here.problem, np.repeat(theta0, len(arms), axis=0), keep_prob=np.tile(arms, len(theta0)),
-        keep_theta=True, dtype="float32", **options,
+        keep_theta=True, dtype="float32", record=2, **known,
     )  # fmt: skip
-    theta = runs["theta"].values[-1].astype(np.float64)
+    theta = finite(runs["theta"].values[-1], what)
     return np.asarray(theta.reshape(len(theta0), len(arms), here.problem.n_params))
+
+
+def mean_risk(here: Digits, theta: Array, arms: Sequence[float]) -> tuple[Array, Array]:
+    """R_S and R_1 (seeds, arms) of theta (seeds, arms, P), each at its own keep probability."""
+    r1 = [theory.r1(replace(here.problem, keep_prob=p), theta[:, k]) for k, p in enumerate(arms)]
+    return theory.risk(here.problem, theta), np.stack(r1, axis=1)

@@ -43,13 +43,15 @@ def learn(
     mask: str,
     steps: int,
     lr: float,
+    equispaced: bool = False,
 ) -> xr.Dataset:
     """Train a network of width 1000 by Adam for every seed, number of samples n and keep probability.
 
-    A seed draws the points, uniform on the teacher's interval, of which n takes the first n, and the initial weights
-    N(0, m^-0.2), which all n and keep probabilities share. Dataset over (seed, n, keep_prob): error, the mean square
-    error over the interval in units of the teacher's variance there; angle, the mean angle of the neurons above 0.1 of
-    the largest amplitude to the teacher's nearest; ratio, the effective ratio; risk, R_S at the end.
+    A seed draws the points, uniform on the teacher's interval, of which n takes the first n (or they are `equispaced`,
+    both ends among them), and the initial weights N(0, m^-0.2), which all n and keep probabilities share. Dataset over
+    (seed, n, keep_prob): error, the mean square error over the interval in units of its variance there; angle,
+    the mean angle of the neurons above 0.1 of the largest amplitude to the teacher's nearest; ratio, the effective
+    ratio; risk, R_S at the end.
     """
     import xarray as xr
 
@@ -62,8 +64,11 @@ def learn(
     for seed in range(seeds):
         points = np.random.default_rng(seed).uniform(low, high, max(sizes))
         for k, n in enumerate(sizes):
+            x = points[:n]
+            if equispaced:
+                x = np.linspace(low, high, n) if n > 1 else np.array([(low + high) / 2])
             problem = Problem(
-                points[:n], target.function(points[:n]), width=WIDTH, activation=activation,
+                x, target.function(x), width=WIDTH, activation=activation,
                 mask=mask,  # type: ignore[arg-type]
             )  # fmt: skip
             runs = settings.train(
