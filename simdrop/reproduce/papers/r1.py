@@ -148,20 +148,9 @@ def draw(outcome: Outcome) -> Figure:
                 if name == "risk" and what != "accuracy":
                     continue
                 values = data[what].sel(objective=name).values * (100 if what == "accuracy" else 1)
-                style = {"dropout": {"ms": 5}, "risk+r1": {"ms": 9, "mfc": "none", "ls": "--"}, "risk": {"ls": ":"}}[
-                    name
-                ]
                 error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-                marker = "" if name == "risk" else "o"
-                axis.errorbar(
-                    data["keep_prob"],
-                    values.mean(axis=0),
-                    error,
-                    marker=marker,
-                    color=color,
-                    label=NAMES[name],
-                    **style,
-                )
+                mean = values.mean(axis=0)
+                axis.errorbar(data["keep_prob"], mean, error, color=color, label=NAMES[name], **LOOKS[name])
             axis.set(xlabel="keep probability $p$", ylabel=label)
             axis.set_xticks(data["keep_prob"].values)
             if what != "accuracy":

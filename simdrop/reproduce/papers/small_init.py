@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..shared.dropout_pair import ARMS, COLORS, Array, arms, ratio
@@ -58,7 +59,7 @@ def rows(data: xr.Dataset) -> list[Row]:
     """When networks leave the first saddle, and how many find the teacher."""
     risk, step = data["all_risk"].transpose("record", "seed", "arm").values, data["all_step"].values
     left = _first(risk < LEFT * data.attrs["saddle"], step)
-    reached = (risk < FOUND).any(axis=0)  # (seed, arm)
+    reached = risk.min(axis=0) < FOUND  # (seed, arm)
     lowest = float(risk[-1, :, 0].min())
     late = _first(risk[:, :, :1] < FOUND, step)[:, 0]
     return [
@@ -81,7 +82,7 @@ def rows(data: xr.Dataset) -> list[Row]:
     ]  # fmt: skip
 
 
-def _first(holds: Array, step: Array) -> Array:
+def _first(holds: NDArray[np.bool_], step: Array) -> Array:
     """The first step (...) at which `holds` (record, ...), or the last one."""
     return np.where(holds.any(axis=0), step[holds.argmax(axis=0)], step[-1]).astype(np.float64)
 

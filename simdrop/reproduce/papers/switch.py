@@ -21,7 +21,7 @@ ARMS = {"dropout": "dropout", "risk+r1": "R_S + R_1", "risk": "nothing"}
 #: step at which a level is published beside that of the end
 BETWEEN = 400_000
 #: published levels: R_S at the switch; R_S + R_1 under R_S + R_1 between and at the end; the range of R_drop after it
-LEVELS = {"switch": 1.1e-4, "between": 1.04e-3, "end": 6.5e-4, "dropout": (8e-4, 7e-3)}
+LEVELS: dict[str, Any] = {"switch": 1.1e-4, "between": 1.04e-3, "end": 6.5e-4, "dropout": (8e-4, 7e-3)}
 COLORS = {"dropout": "#0072B2", "risk+r1": "#E69F00", "risk": "#D55E00"}
 
 
