@@ -83,8 +83,8 @@ def distance(found: Comparison, quantity: str = "parameters", *, ax: Axes | None
     ----------
     found : Comparison
         What `simdrop.compare` returned.
-    quantity : {"parameters", "function", "risk"}
-        Whose mean.
+    quantity : {"parameters", "function", "risk", "covariance"}
+        Whose mean, or the covariance of the parameters.
     ax : Axes, optional
         Where to draw; new axes by default.
 
@@ -175,8 +175,8 @@ def order(found: Order, quantity: str = "parameters", *, ax: Axes | None = None)
     ----------
     found : Order
         What `simdrop.study.order` returned.
-    quantity : {"parameters", "function", "risk"}
-        Whose mean.
+    quantity : {"parameters", "function", "risk", "covariance"}
+        Whose mean, or the covariance of the parameters.
     ax : Axes, optional
         Where to draw; new axes by default.
 
@@ -191,10 +191,11 @@ def order(found: Order, quantity: str = "parameters", *, ax: Axes | None = None)
         There is no such quantity.
     """
     from .study.convergence.figure import ladder
+    from .study.convergence.summary import MEASURED
 
     _check_study(found, "order")
-    check_choice("quantity", quantity, QUANTITIES)
-    return _drawn(lambda axes: ladder(axes, found.errors, found.summary, quantity), ax, (5.2, 5.4))
+    check_choice("quantity", quantity, MEASURED)
+    return _drawn(lambda axes: ladder(axes, found.errors, found.summary, quantity), ax, (6.8, 4.0))
 
 
 def heat_map(found: HeatMap, kind: str, *, ax: Axes | None = None) -> Axes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,6 +174,7 @@ def _parts(
         f"the grid, {values} outputs at {times} record times": 32.0 * times * values,
         f"covariance of {crossed} parameters at {times} record times": 16.0 * times * crossed**2,
         f"groups={groups} of means at {times} record times": 16.0 * times * groups * (params + values),
+        f"groups={groups} of covariances at {times} record times": 16.0 * times * groups * crossed**2,
     }
 
 
@@ -292,6 +293,7 @@ class Recorder:
         self.outputs = outputs
         self.values = Moments(times, grid, squares=True)
         self.products = Products(times, len(wanted.covariance))
+        self.group_products = [Products(times, len(wanted.covariance)) for _ in range(wanted.groups)]
         self.kept = np.full((times, len(wanted.trajectories), params), np.nan, dtype=dtype)
         self.group_theta = [Moments(times, params, squares=False) for _ in range(wanted.groups)]
         self.group_values = [Moments(times, grid, squares=False) for _ in range(wanted.groups)]
@@ -310,7 +312,7 @@ class Recorder:
             setattr(found, name, getattr(self, name)[times])
         for name in ("theta", "values", "products", "observations"):
             setattr(found, name, getattr(self, name).part(times))
-        for name in ("group_theta", "group_values"):
+        for name in ("group_theta", "group_values", "group_products"):
             setattr(found, name, [running.part(times) for running in getattr(self, name)])
         return found
 
@@ -330,18 +332,26 @@ class Recorder:
         sums = [("theta", self.theta, self.group_theta), ("values", self.values, self.group_values)]
         for what, running, groups in sums if self.wanted.points is not None else sums[:1]:
             running.add(time, seen, what, everyone, alive)
-            for group in range(self.wanted.groups):
-                rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first).tolist())
-                if rows.start < rows.stop:
-                    groups[group].add(time, seen, what, rows, alive)
+            for group, rows in self._groups(first, last):
+                groups[group].add(time, seen, what, rows, alive)
         if self.wanted.covariance.size:
-            self.products.add(time, seen.theta(np.arange(seen.members), self.wanted.covariance), alive)
+            crossed = seen.theta(np.arange(seen.members), self.wanted.covariance)
+            self.products.add(time, crossed, alive)
+            for group, rows in self._groups(first, last):
+                self.group_products[group].add(time, crossed[rows], alive[rows])
         kept = np.flatnonzero((self.wanted.trajectories >= first) & (self.wanted.trajectories < last))
         if kept.size:
             rows_kept = self.wanted.trajectories[kept] - first
             theta = seen.theta(rows_kept, np.arange(self.kept.shape[2]))
             self.kept[time, kept] = np.where(alive[rows_kept, None], theta, np.nan)
         self.observations.observe(time, first, seen, alive)
+
+    def _groups(self, first: int, last: int) -> Iterator[tuple[int, slice]]:
+        """The groups that have some of the members first ... last - 1, and which of these."""
+        for group in range(self.wanted.groups):
+            rows = slice(*(np.clip(self._group_start[group : group + 2], first, last) - first).tolist())
+            if rows.start < rows.stop:
+                yield group, rows
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that was recorded, by name: the arrays themselves, to be saved or filled in place."""
@@ -356,6 +366,8 @@ class Recorder:
         sums += [("products", self.products)]
         sums += [(f"group_theta{k}", moments) for k, moments in enumerate(self.group_theta)]
         sums += [(f"group_values{k}", moments) for k, moments in enumerate(self.group_values)]
+        if self.wanted.covariance.size:
+            sums += [(f"group_products{k}", products) for k, products in enumerate(self.group_products)]
         for name, running in sums:
             found |= {f"{name}.{part}": array for part, array in vars(running).items()}
         return found
@@ -445,6 +457,9 @@ class Recorder:
         variables["group_risk_mean"] = (("time", "group"), np.stack(risks, axis=1))
         alive = np.concatenate([m.count for m in self.group_theta], axis=1)
         variables["group_alive"] = (("time", "group"), alive)
+        if self.wanted.covariance.size:
+            spreads = np.stack([one.covariances() for one in self.group_products], axis=1)
+            variables["group_theta_cov"] = (("time", "group", "param_i", "param_j"), spreads)
         if self.values.mean.shape[1]:
             values = np.stack([m.means() for m in self.group_values], axis=1)
             shape = (*values.shape[:2], -1, self.outputs)

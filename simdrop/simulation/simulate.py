@@ -145,7 +145,8 @@ def simulate(
     quantiles : sequence of float
         Levels in [0, 1] of the quantiles of the risk over members.
     groups : int
-        Number of consecutive groups of members whose means are recorded, for jackknife errors; 0 for none.
+        Number of consecutive groups of members whose means (and covariances) are recorded, for jackknife errors; 0 for
+        none.
     risk_limit : float, optional
         A member has blown up when its risk at a record step is more than this many times the larger of its risk at the
         start and the risk of outputs 0, ½ mean |y|². It leaves the means from there on. With None a member diverges
@@ -216,7 +217,7 @@ def simulate(
         theta (time, member or kept, param)
             With `keep_theta`: parameters of members, over kept where only some are.
         theta_cov (time, param_i, param_j)
-            With `covariance`: covariance over members.
+            With `covariance`: covariance over members, with `groups` that of each in group_theta_cov.
         accuracy (time, member), accuracy_mean, accuracy_std (time), accuracy_quantile (time, quantile)
             With a loss that has classes: share of the samples that a member classifies right.
         test_accuracy (time, member), test_accuracy_mean, ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from .distances import Array, Estimate, squared_distance
 
 #: what is compared: mean parameters, mean outputs on the grid, mean risk
 QUANTITIES = ("parameters", "function", "risk")
+#: what is compared besides where it is asked for: the covariance of the parameters, by its Frobenius norm
+COVARIANCE = "covariance"
 #: added to the seed of the simulation, so that the noise of an equation is not the masks'
 OTHER_SEED = 1_000_003
 SEEDS = 1 << 64
@@ -65,6 +67,8 @@ class Case:
         members.
     substeps, scheme, sme_backend
         Of the stochastic equations, as in `sme`.
+    covariance : bool
+        Whether covariances are compared too.
     """
 
     problem: Problem
@@ -87,6 +91,7 @@ class Case:
     scheme: Scheme = "rk4"
     sme_backend: BackendName = "auto"
     risk_limit: float | None = RISK_LIMIT
+    covariance: bool = False
 
     @property
     def time(self) -> float:
@@ -144,6 +149,8 @@ class Predicted:
         Mean outputs on the grid.
     risk : array, shape (T, G)
         Mean risk R_S.
+    covariance : array, shape (T, G, P, P), optional
+        Covariance of the parameters.
     terms : dict
         "r1" and "r2" (T,) at the mean parameters, where they are known already.
     attrs : dict
@@ -154,6 +161,7 @@ class Predicted:
     theta: Array
     f: Array
     risk: Array
+    covariance: Array | None = None
     terms: dict[str, Array] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -191,7 +199,10 @@ class Predicted:
 
     def at_end(self) -> Means:
         """The means at the last time."""
-        return Means(self.counts[-1], {quantity: self.rows(quantity)[-1] for quantity in QUANTITIES})
+        values = {quantity: self.rows(quantity)[-1] for quantity in QUANTITIES}
+        if self.covariance is not None:
+            values[COVARIANCE] = self.covariance[-1].reshape(len(self.covariance[-1]), -1)
+        return Means(self.counts[-1], values)
 
 
 def rms(f: Array) -> Array:
@@ -237,7 +248,8 @@ def along_moments(kind: FlowKind, case: Case) -> Predicted:
     found = _flow(kind, case)
     theta, blocks = found["theta"].values, found["neuron_covariance"].values
     f = [theory.mean_output(case.problem, *at, case.points) for at in zip(theta, blocks, strict=True)]
-    return _without_spread(found, np.array(f), found["risk_mean"].values)
+    covariance = found["theta_cov"].values[:, None] if case.covariance and "theta_cov" in found else None
+    return replace(_without_spread(found, np.array(f), found["risk_mean"].values), covariance=covariance)
 
 
 def _flow(kind: FlowKind, case: Case) -> Any:
@@ -270,7 +282,7 @@ def along_paths(order: int, case: Case) -> Predicted:
             case.problem, case.theta0, lr=case.lr, times=case.where, order=order, members=case.paths,  # type: ignore[arg-type]
             antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups, grid=case.points,
             quantiles=(), threads=case.threads, noise=case.noise, substeps=case.substeps, scheme=case.scheme,
-            backend=case.sme_backend, risk_limit=case.risk_limit,
+            backend=case.sme_backend, risk_limit=case.risk_limit, covariance=case.covariance,
         )  # fmt: skip
     lost = int((lost_steps(runs) >= 0).sum())
     if lost:
@@ -281,8 +293,16 @@ def along_paths(order: int, case: Case) -> Predicted:
         theta=runs["group_theta_mean"].values,
         f=runs["group_f_mean"].values,
         risk=runs["group_risk_mean"].values,
+        covariance=_of_pairs(runs) if case.covariance else None,
         attrs={name: runs.attrs[name] for name in names if name in runs.attrs},
     )
+
+
+def _of_pairs(runs: Any) -> Array:
+    """Covariances (T, G, P, P) of groups of antithetic paths, whose sample means have next to no error of their own."""
+    count = runs["group_alive"].values[..., None, None]
+    found: Array = runs["group_theta_cov"].values * (1 - 1 / count)
+    return found
 
 
 def member_along(kind: FlowKind, case: Case, member: int) -> Array:
@@ -316,6 +336,9 @@ def group_means(runs: Any, time: int, groups: slice) -> Means:
         "function": rms(runs["group_f_mean"].values[time, groups]),
         "risk": runs["group_risk_mean"].values[time, groups, None],
     }
+    if "group_theta_cov" in runs:
+        spreads = runs["group_theta_cov"].values[time, groups]
+        values[COVARIANCE] = spreads.reshape(len(spreads), -1)
     return Means(counts, values)
 
 

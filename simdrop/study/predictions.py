@@ -66,7 +66,9 @@ class Prediction:
     sentence : str
         What it is, for readers who have not met it.
     order : int
-        Its claim: the distance between it and the ensemble falls as lr to this power.
+        Its claim: the distance between it and the ensemble's means falls as lr to this power.
+    spread : int
+        Its claim for the covariance, which is of order 1 itself; 0 where it says nothing of it.
     look : Look
         How it is drawn.
     mean : callable or None
@@ -88,6 +90,7 @@ class Prediction:
     sentence: str
     order: int
     look: Look
+    spread: int = 0
     mean: Callable[[Case], Predicted] | None = None
     member: Callable[[Case, int], Array] | None = None
     equation: int | None = None
@@ -97,6 +100,10 @@ class Prediction:
     def label(self) -> str:
         """Title and formula in one line."""
         return f"{self.title} {self.formula}".rstrip()
+
+    def claim(self, quantity: str) -> int:
+        """The order that it claims for a quantity."""
+        return self.spread if quantity == "covariance" else self.order
 
     @property
     def legend(self) -> str:
@@ -144,29 +151,29 @@ PREDICTIONS = _table(
         look=Look("#009E73", "-", 1.4, "o"), mean=_of_case("along_flow", "modified"),
     ),
     Prediction(
-        name="mean-covariance", title="mean-covariance flow", words="the mean-covariance flow", order=2,
+        name="mean-covariance", title="mean-covariance flow", words="the mean-covariance flow", order=2, spread=2,
         sentence="The mean-covariance flow follows mean and covariance of the networks together.",
         look=Look("#CC79A7", (0, (1, 1)), 1.8, "D"), mean=_of_case("along_moments", "mean-covariance"),
     ),
     Prediction(
-        name="sme1", title="SME of order 1", words="the SME of order 1", order=1, equation=1,
+        name="sme1", title="SME of order 1", words="the SME of order 1", order=1, spread=2, equation=1,
         sentence="The SME of order 1 is an ensemble of paths along the averaged flow, with the noise of a step.",
         look=Look("#56B4E9", "--", 1.4, "<"), mean=_of_case("along_paths", 1),
     ),
     Prediction(
-        name="sme2", title="SME of order 2", words="the SME of order 2", order=2, equation=2,
+        name="sme2", title="SME of order 2", words="the SME of order 2", order=2, spread=2, equation=2,
         sentence="The SME of order 2 is an ensemble of paths whose drift is corrected for a finite learning rate.",
         look=Look("#E69F00", "-.", 1.6, ">"), mean=_of_case("along_paths", 2),
     ),
     Prediction(
         name="pathwise-plain", title="plain pathwise flow", words="the plain pathwise flow", order=1,
         sentence="The plain pathwise flow descends the loss under the masks of one network.",
-        look=Look("#999999", (0, (4, 1)), 1.4, "x"), member=_of_case("member_along", "pathwise-plain"),
+        look=Look("#999999", (0, (4, 1)), 1.4, "X"), member=_of_case("member_along", "pathwise-plain"),
     ),
     Prediction(
         name="pathwise", title="corrected pathwise flow", words="the corrected pathwise flow", order=2,
         sentence="The corrected pathwise flow adds to it the effect of a finite learning rate.",
-        look=Look(INK, "-", 1.2, "+"), member=_of_case("member_along", "pathwise"),
+        look=Look(INK, "-", 1.2, "*"), member=_of_case("member_along", "pathwise"),
     ),
     Prediction(
         name="manifold", title="flow along zero loss", formula="R_1", words="the flow along the zero-loss manifold",

@@ -116,7 +116,8 @@ def rows(data: xr.Dataset) -> list[Row]:
         found.append(
             Row(
                 quantity=f"sum by which they are below those without dropout, p = {p:g}", ours=shrunk,
-                error=float(np.linalg.norm(error[k])), published=f"{expected:.4g} (theory)", rule="within 4 errors and a tenth",
+                error=float(np.linalg.norm(error[k])), published=f"{expected:.4g} (theory)",
+                rule="within 4 errors and a tenth",
                 holds=bool(abs(shrunk - expected) < 4 * np.linalg.norm(error[k]) + expected / 10),
             )
         )  # fmt: skip
@@ -199,7 +200,7 @@ EXPERIMENT = Experiment(
     name="linear-networks",
     source="beyond the papers",
     place=(3, 5),
-    shows="singular values shrink and neurons become equally strong under dropout, as the optimum in closed form has it",
+    shows="singular values shrink and neurons become equally strong under dropout, as in the closed form",
     minutes=0.3,
     full_minutes=1.0,
     run=run,

@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...output.style import STYLE
-from ..case import QUANTITIES
 from ..predictions import PREDICTIONS
 from .fit import RESOLVED
+from .table import says
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
 DISTANCE = "distance of prediction from ensemble"
-TITLES = {"parameters": "mean parameters", "function": "mean function", "risk": "mean risk"}
+TITLES = {
+    "parameters": r"Mean parameters, $\mathbb{E}\,\theta$",
+    "function": r"Mean function, $\mathbb{E} f$",
+    "risk": r"Mean risk, $\mathbb{E}\,R_S$",
+    "covariance": r"Covariance, $\mathrm{Cov}\,\theta$",
+}
+#: characters in a line of the rule below the panels
+COLUMNS = 240
 
 
 def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
-    """A panel for each quantity: distances with their errors over lr, hollow where not resolved."""
+    """A panel for each quantity: distances with their errors over lr, hollow where not resolved; the rule below."""
     import matplotlib
 
     from ...output.picture import Figure
 
+    kinds, settings = summary["kinds"], summary["settings"]
+    shown = [name for name in TITLES if any(says(rows, name) for rows in kinds.values())]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 5.4), layout="constrained")
-        for panel, quantity in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
+        figure = Figure(figsize=(13.2, 8.6), layout="constrained")
+        panels = figure.subplots(2, 2, sharex=True)
+        for panel, quantity in zip(panels.flat, shown, strict=False):
             ladder(panel, errors, summary, quantity)
-            panel.set_ylabel("")
-        settings = summary["settings"]
-        figure.axes[0].set_ylabel(DISTANCE)
+        for panel in panels.flat[len(shown) :]:
+            panel.set_axis_off()
+        for panel in panels.flat:
+            panel.label_outer()
         figure.suptitle(
-            f"Error of each prediction at t = {settings['time']:g}, {settings['members']} networks at each learning"
+            rf"Error of each prediction at $t = {settings['time']:g}$, {settings['members']} networks at each learning"
             " rate; hollow: upper bounds",
             x=0.01, ha="left", fontsize=10.5,
         )  # fmt: skip
+        figure.supxlabel("\n".join(textwrap.wrap(summary["rule"], COLUMNS)), x=0.01, ha="left", fontsize=7.5)
     return figure
 
 
 def ladder(panel: Any, errors: xr.Dataset, summary: dict[str, Any], quantity: str) -> None:
-    """Distances of one quantity with their errors over lr, hollow where not resolved; slopes and verdicts below."""
-    kinds, lrs = summary["kinds"], errors["lr"].values
-    for name in map(str, errors["kind"].values):
-        one, row = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
-        value, error = row["distance"].values, row["error"].values
-        clear, label = row["resolved"].values, f"{one.legend}: {_judged(one.order, kinds[name][quantity])}"
+    """Distances of one quantity with their errors over lr, hollow where not resolved; slopes and verdicts beside."""
+    lrs = errors["lr"].values
+    for name, rows in summary["kinds"].items():
+        one, here = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
+        value, error, clear = here["distance"].values, here["error"].values, here["resolved"].values
+        if np.isnan(value).all():
+            continue
         look = one.look.dots | {"ms": 5, "lw": 1.3}
+        label = f"{one.legend}\n{_judged(one.claim(quantity), rows[quantity])}"
         panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
         bound = np.maximum(value, 0) + RESOLVED * error
         panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
-    panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel=DISTANCE, title=TITLES[quantity])
+    panel.set(xscale="log", yscale="log", title=TITLES[quantity])
+    panel.set(xlabel=r"learning rate $\varepsilon$", ylabel=DISTANCE)
     panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
     panel.minorticks_off()
     _guides(panel, lrs)
-    title = "slope (95 % interval); consistent with the order claimed"
-    panel.legend(title=title, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    title = "slope (95 % interval); consistent with its order?"
+    panel.legend(title=title, title_fontsize=7.5, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _judged(order: int, row: dict[str, Any]) -> str:
@@ -102,14 +118,15 @@ def heat_map(errors: xr.Dataset) -> Figure:
         for panel in panels.flat[len(names) :]:
             panel.set_axis_off()
         for panel in panels[-1]:
-            panel.set_xlabel("learning rate")
+            panel.set_xlabel(r"learning rate $\varepsilon$")
         for panel in panels[:, 0]:
-            panel.set_ylabel("keep_prob")
+            panel.set_ylabel("keep probability $p$")
         label = "distance of prediction from ensemble / distance moved by ensemble"
         figure.colorbar(image, ax=panels, label=label, extend="both", aspect=40)
         figure.suptitle(
-            f"Mean parameters at t = {errors.attrs['time']:g}. Cross: prediction blows up; dot: error within the noise;"
-            "\nhatched: a few runaway members make the ensemble's mean",
+            rf"Mean parameters at $t = {errors.attrs['time']:g}$."
+            + " Cross: prediction blows up; dot: error within the noise;\nhatched: a few runaway members make the"
+            + " ensemble's mean",
             x=0.01, ha="left", fontsize=10,
         )  # fmt: skip
     return figure

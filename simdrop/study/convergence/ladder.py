@@ -28,12 +28,11 @@ from numpy.typing import ArrayLike
 
 from simdrop_kernels.mathematics.rng import MAX_STEPS
 
-from ... import provenance, theory
+from ... import theory
 from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
 from ...checks.words import shown
 from ...errors import Diverged, InvalidInput
 from ...output.progress import Progress, telling
-from ...output.storage import texts
 from ...problem import Problem
 from ...schedule.given import refuse_changing
 from ...settings.defaults import BACKEND, RISK_LIMIT
@@ -49,7 +48,9 @@ from ..distances import Array, Estimate, root
 from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
-from .fit import RESOLVED, RULE, WINDOW, consistent, fit_floor, fit_slope, local_slopes
+from .fit import WINDOW
+from .scheme import SchemeErrors
+from .summary import MEASURED, distances_of, summary_of
 from .table import table
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 #: on the problem of `simdrop order` the finest show the asymptotic slopes, the largest how far those reach
 LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
+#: the most parameters whose covariance is compared
+MOST_CROSSED = 64
 #: SME 1, whose error is the larger one, has this many times fewer paths than SME 2
 FEWER = 4
 
@@ -194,7 +197,8 @@ class _Ladder:
         steps = [case.steps for case in cases]
         controlled = [affordable(problem, count) for count in steps]
         self.settings = settings | {"lrs": [case.lr for case in cases], "control_variate": controlled}
-        self.distances = np.full((len(kinds), len(QUANTITIES), len(cases), 2), np.nan)
+        self.distances = np.full((len(kinds), len(MEASURED), len(cases), 3), np.nan)
+        self.schemes = {name: SchemeErrors() for name in kinds if PREDICTIONS[name].equation}
         self.lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
         self.failures: list[str] = []
         self.done, self.total = 0, (1 + len(kinds)) * sum(steps)
@@ -208,21 +212,21 @@ class _Ladder:
 
         for column, case in enumerate(self.cases):
             try:
-                found, self.lost[column] = _rung(case, self.kinds, self.paths, self.failures, advance)
+                found, self.lost[column] = _rung(case, self.kinds, self.paths, self.schemes, self.failures, advance)
             except BaseException as error:
                 if column:
                     error.partial = self.so_far(column)  # type: ignore[attr-defined]
                 raise
             for row, name in enumerate(self.kinds):
-                for k, quantity in enumerate(QUANTITIES):
-                    self.distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan))
+                for k, quantity in enumerate(MEASURED):
+                    self.distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan, np.nan))
         return self.so_far(len(self.cases))
 
     def so_far(self, measured: int) -> Order:
         """The result where this many rungs are done."""
         lrs: list[float] = self.settings["lrs"]
-        errors = _dataset(self.distances, self.kinds, lrs).assign(diverged=("lr", self.lost))
-        summary = _summary(self.problem, errors, self.settings, self.failures, clock.perf_counter() - self.started)
+        errors = distances_of(self.distances, self.kinds, lrs).assign(diverged=("lr", self.lost))
+        summary = summary_of(self.problem, errors, self.settings, self.failures, clock.perf_counter() - self.started)
         summary |= {"interrupted": measured < len(lrs), "measured_lrs": lrs[:measured]}
         return Order(self.problem, errors, summary)
 
@@ -262,7 +266,7 @@ def check_cases(
     cases = [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
              seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
-             risk_limit=risk_limit)
+             risk_limit=risk_limit, covariance=problem.n_params <= MOST_CROSSED)
         for number, (lr, count) in enumerate(steps.items())
     ]  # fmt: skip
     for case in cases:
@@ -275,7 +279,7 @@ def _training(case: Case, paths: int) -> TrainingPlan:
     return TrainingPlan.check(
         case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
         record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
-        threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)),
+        threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)), covariance=case.covariance,
     )  # fmt: skip
 
 
@@ -300,9 +304,14 @@ def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
 
 
 def _rung(
-    case: Case, kinds: Sequence[str], paths: int, failures: list[str], advance: Callable[[Case], None]
+    case: Case,
+    kinds: Sequence[str],
+    paths: int,
+    schemes: dict[str, SchemeErrors],
+    failures: list[str],
+    advance: Callable[[Case], None],
 ) -> tuple[dict[tuple[str, str], Any], int]:
-    """Distances and their standard errors at one learning rate, (kind, quantity) -> (D, s), and members lost."""
+    """Distances at one learning rate, (kind, quantity) -> (D, s, the scheme's part of s), and members lost."""
     found: dict[tuple[str, str], Any] = {}
     try:
         runs = train(_training(case, paths), Output())
@@ -317,17 +326,24 @@ def _rung(
         advance(case)
         one = PREDICTIONS[name]
         try:
+            steps: dict[str, float] = {}
             if one.member is not None:
                 estimates = _along_paths(one, case, runs["theta"].values[-1])
             else:
                 fewer = FEWER if one.equation == 1 else 1
-                prediction = predict(name, replace(case, sme_members=(case.sme_members or case.members) // fewer))
-                estimates = {quantity: distance(simulated, prediction, quantity) for quantity in QUANTITIES}
+                own = replace(case, sme_members=(case.sme_members or case.members) // fewer)
+                prediction = predict(name, own)
+                if name in schemes:
+                    steps = schemes[name].at(name, own, prediction)
+                both = [quantity for quantity in simulated.values if quantity in prediction.values]
+                estimates = {quantity: distance(simulated, prediction, quantity) for quantity in both}
         except FAILURES as error:
             failures.append(f"{name} at lr {case.lr:g}: {error}")
             continue
         for quantity, estimate in estimates.items():
-            found[name, quantity] = tuple(float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
+            value, error = (float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
+            scheme = steps.get(quantity, 0.0)
+            found[name, quantity] = value, float(np.hypot(error, scheme)), scheme
     advance(case)
     return found, lost
 
@@ -349,63 +365,3 @@ def _along_paths(one: Prediction, case: Case, theta: Array) -> dict[str, Estimat
 
 def _mean(values: Array) -> Estimate:
     return Estimate(values.mean(), (values.sum() - values) / (len(values) - 1))
-
-
-def _dataset(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr.Dataset:
-    import xarray as xr
-
-    value, error = distances[..., 0], distances[..., 1]
-    axes = ("kind", "quantity", "lr")
-    with np.errstate(invalid="ignore"):
-        resolved = value >= RESOLVED * error
-    coords = {"kind": texts(kinds), "quantity": texts(QUANTITIES), "lr": lrs}
-    return xr.Dataset({"distance": (axes, value), "error": (axes, error), "resolved": (axes, resolved)}, coords)
-
-
-def _freedom(name: str, settings: dict[str, Any]) -> int:
-    """Degrees of freedom of the standard errors of a prediction."""
-    return int(settings["paths" if PREDICTIONS[name].member is not None else "groups"]) - 1
-
-
-def _summary(
-    problem: Problem, errors: xr.Dataset, settings: dict[str, Any], failures: list[str], seconds: float
-) -> dict[str, Any]:
-    lrs = errors["lr"].values
-    found: dict[str, Any] = {}
-    for name in map(str, errors["kind"].values):
-        rows = {}
-        for quantity in QUANTITIES:
-            row = errors.sel(kind=name, quantity=quantity)
-            measured, claim = (lrs, row["distance"].values, row["error"].values), PREDICTIONS[name].order
-            slope = fit_slope(*measured)
-            floor = fit_floor(*measured, claim, freedom=_freedom(name, settings))
-            rows[quantity] = {
-                "distance": row["distance"].values.tolist(),
-                "error": row["error"].values.tolist(),
-                "resolved": row["resolved"].values.tolist(),
-                "slope": None if slope is None else slope.value,
-                "slope_error": None if slope is None else slope.error,
-                "slope_interval_95": None if slope is None else list(slope.interval),
-                "slope_from_lrs": None if slope is None else list(slope.lrs),
-                "order": "not resolved" if slope is None or slope.order is None else slope.order,
-                "local_slopes": local_slopes(*measured[:2]),
-                "floor": None if floor is None else floor.value,
-                "floor_error": None if floor is None else floor.error,
-                "floor_remainder": None if floor is None else floor.remainder,
-                "floor_below_95": None if floor is None else floor.most,
-                "floor_from_lrs": None if floor is None else list(floor.lrs),
-                "consistent": consistent(floor, claim),
-            }
-        found[name] = rows
-    return {
-        "problem": provenance.of_problem(problem),
-        "settings": settings,
-        "rule": RULE,
-        "kinds": found,
-        "claimed_orders": {name: PREDICTIONS[name].order for name in found},
-        "failures": failures,
-        "diverged": {f"{lr:g}": int(count) for lr, count in zip(lrs, errors["diverged"].values, strict=True)},
-        "seconds": seconds,
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
-    }

@@ -13,13 +13,20 @@ from .fit import RESOLVED, RULE
 if TYPE_CHECKING:
     import xarray as xr
 
-_TITLES = {"parameters": "mean parameters", "function": "mean function on the grid", "risk": "mean risk"}
+_TITLES = {
+    "parameters": "mean parameters",
+    "function": "mean function on the grid",
+    "risk": "mean risk",
+    "covariance": "covariance of the parameters",
+}
 _VERDICT = ("slope", "95 %", "floor", "below", "down to lr", "order q")
 #: of the text below the numbers
 COLUMNS = 110
 _LEGEND = f"""\
 Distance of the ensemble's mean from the prediction, with the standard error of its last digits; brackets: below
-{RESOLVED:g} of them. Pathwise flows: root mean square over members, each with its own masks. Rule: {RULE}."""
+{RESOLVED:g} of them. The error holds that of sampling and that of a scheme's steps. Covariances: in the Frobenius
+norm, for predictions that have one; it is of order 1 in lr itself. Pathwise flows: root mean square over members, each
+with its own masks. Slopes between neighbouring learning rates stand below the distances. Rule: {RULE}."""
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -29,8 +36,11 @@ def table(summary: dict[str, Any]) -> str:
     if summary.get("interrupted"):
         lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
-        columns = [[name, *_column(rows[quantity])] for name, rows in kinds.items()]
-        first = ["lr", *(f"{lr:g}" for lr in settings["lrs"]), *_VERDICT]
+        columns = [[name, *_column(rows[quantity])] for name, rows in kinds.items() if says(rows, quantity)]
+        if not columns:
+            continue
+        lrs = [f"{lr:g}" for lr in settings["lrs"]]
+        first = ["lr", *lrs, *(f"to {lr}" for lr in lrs[1:]), *_VERDICT]
         widths = [max(map(len, column)) + 2 for column in columns]
         lines += ["", title]
         for label, *cells in zip(first, *columns, strict=True):
@@ -61,10 +71,17 @@ def heat_map_table(errors: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def says(rows: dict[str, Any], quantity: str) -> bool:
+    """Whether a prediction says anything of a quantity, from its rows of the summary."""
+    return quantity != "covariance" or any(not math.isnan(value) for value in rows[quantity]["distance"])
+
+
 def _described(name: str) -> str:
-    """What a prediction is called, and the order that it claims."""
+    """What a prediction is called, and the orders that it claims."""
     one = PREDICTIONS[name]
-    return f"{one.label}, which claims order {one.order}" if one.order else f"{one.label}, which claims none"
+    if not one.order:
+        return f"{one.label}, which claims none"
+    return f"{one.label}, which claims order {one.order}" + (f", {one.spread} of covariances" if one.spread else "")
 
 
 def _column(row: dict[str, Any]) -> list[str]:
@@ -73,6 +90,7 @@ def _column(row: dict[str, Any]) -> list[str]:
     for value, error, resolved in zip(row["distance"], row["error"], row["resolved"], strict=True):
         text = "–" if math.isnan(value) else concise(value, error)
         cells.append(text if resolved or math.isnan(value) else f"[{text}]")
+    cells += ["–" if slope is None else f"{slope:.2f}" for slope in row["local_slopes"]]
     if row["slope"] is None:
         cells += ["–", "–"]
     else:
