@@ -67,7 +67,7 @@ def run(settings: Settings) -> Outcome:
             "sigma_error": (("lr", "keep_prob", "value"), found.std(axis=2, ddof=1) / np.sqrt(members)),
             "sigma_theory": (("keep_prob", "value"), np.array([one.singular_values for one in best])),
             "strength": (("keep_prob", "time", "neuron"), strength[:, :, 0].swapaxes(0, 1)),  # of one member
-            "strength_mean": (("keep_prob", "member"), _late(strength).mean(axis=2)),
+            "strength_mean": (("keep_prob", "member"), _late(strength).mean(axis=-1)),
             "strength_theory": ("keep_prob", np.array([one.weight for one in best])),
             "spread_start": float(_spread(strength[0, 0, 0])),  # all members start from one point
             "spread": (("keep_prob", "member"), _spread(_late(strength))),
@@ -92,8 +92,8 @@ def _spread(strength: Array) -> Array:
 def extrapolated(data: xr.Dataset) -> tuple[Array, Array]:
     """Singular values (keep_prob, value) for lr → 0, and their standard errors."""
     coarse, fine = (data.isel(lr=k) for k in range(2))
-    value = 2 * fine["sigma"] - coarse["sigma"]
-    return value.values, np.hypot(2 * fine["sigma_error"], coarse["sigma_error"]).values
+    value = 2 * fine["sigma"].values - coarse["sigma"].values
+    return value, np.hypot(2 * fine["sigma_error"].values, coarse["sigma_error"].values)
 
 
 def rows(data: xr.Dataset) -> list[Row]:

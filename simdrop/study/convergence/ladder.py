@@ -341,9 +341,9 @@ def _rung(
             failures.append(f"{name} at lr {case.lr:g}: {error}")
             continue
         for quantity, estimate in estimates.items():
-            value, error = (float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
+            value, sampling = (float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
             scheme = steps.get(quantity, 0.0)
-            found[name, quantity] = value, float(np.hypot(error, scheme)), scheme
+            found[name, quantity] = value, float(np.hypot(sampling, scheme)), scheme
     advance(case)
     return found, lost
 

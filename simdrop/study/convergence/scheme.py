@@ -4,8 +4,7 @@ The paths of an equation are followed once more, independently, with twice as ma
 error O(h⁴ + ε h² + ε² h) for steps h, of which that halves the last term and more of the others: the error of the
 longer steps is at most twice the difference, of which the unbiased distance and one standard error are taken. This is
 done from the largest learning rate down to the first that takes a single step for each of training, and scaled from
-there by lr², slower than the lr³ of the scheme at h = ε. It counts as a standard error of the distance, besides that of
-sampling.
+there by lr³, as h = ε below. It counts as a standard error of the distance, besides that of sampling.
 
 Flows are followed to a tolerance of 1e-8 a step, far below what sampling resolves.
 """
@@ -49,6 +48,6 @@ class SchemeErrors:
             finer = predict(name, replace(case, substeps=2 * steps, seed=(case.seed + ANOTHER_SEED) % SEEDS))
             for quantity in paths.values:
                 square = distance(paths, finer, quantity)
-                self.known[quantity] = lr, 2 * float(np.sqrt(max(square.value, 0.0) + square.error))
+                self.known[quantity] = lr, 2 * float(np.sqrt(np.maximum(square.value, 0) + square.error))
             self.done = steps == 1
-        return {quantity: error * (lr / at) ** 2 for quantity, (at, error) in self.known.items()}
+        return {quantity: error * (lr / at) ** 3 for quantity, (at, error) in self.known.items()}
