@@ -86,7 +86,7 @@ def check_callable(name: str, value: object, *, optional: bool = True) -> Callab
 
 
 def check_path(name: str, value: object) -> Path:
-    """`value` as a path that is not empty; raises InvalidInput."""
+    """`value` as a path that is not empty, ~ the home folder; raises InvalidInput."""
     try:
         given = os.fsencode(value)  # type: ignore[arg-type]  # anything else is refused here
     except (TypeError, UnicodeEncodeError):
@@ -94,4 +94,5 @@ def check_path(name: str, value: object) -> Path:
     too_long = any(len(part) > _LONGEST for part in given.split(os.sep.encode()))
     if isinstance(value, bytes) or not given.strip() or b"\0" in given or too_long:
         raise InvalidInput(f"{name} must name a file or folder, got {shown(value)}")
-    return Path(value)  # type: ignore[arg-type]
+    path = Path(os.path.expanduser(value))  # type: ignore[call-overload]  # as libraries that get it would
+    return path.absolute() if str(path).startswith("~") else path  # from "./~": nobody expands it later

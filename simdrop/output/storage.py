@@ -40,9 +40,9 @@ def save(data: xr.Dataset, path: str | Path) -> Path:
     try:
         if path.suffix == ".zarr":
             # in Zarr's format 2 text and the metadata in one place are standard: nobody is warned, here or on reading
-            data.drop_encoding().to_zarr(fresh, mode="w", consolidated=True, zarr_format=2)
+            data.drop_encoding().to_zarr(fresh.absolute(), mode="w", consolidated=True, zarr_format=2)
         else:
-            _with_plain_attributes(data).to_netcdf(fresh, engine="h5netcdf")
+            _with_plain_attributes(data).to_netcdf(fresh.absolute(), engine="h5netcdf")
         remove(path)
         fresh.rename(path)
     finally:
@@ -60,9 +60,9 @@ def load(path: str | Path) -> xr.Dataset:
     _check_suffix(path)
     with damage_as_invalid(f"cannot read {path}"):
         if path.suffix == ".zarr":
-            with xr.open_zarr(path, consolidated=False, chunks=None) as data:
+            with xr.open_zarr(path.absolute(), consolidated=False, chunks=None) as data:
                 return data.load()
-        with xr.open_dataset(path, engine="h5netcdf") as data:
+        with xr.open_dataset(path.absolute(), engine="h5netcdf") as data:
             return data.load()
 
 

@@ -262,7 +262,14 @@ def _results(
     with ExitStack() as stack:
         cluster: Any = scheduler
         if workers:
-            cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+            try:
+                cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            except RuntimeError as error:
+                raise InvalidInput(
+                    f"workers={workers} could not be started: {error}; a script that starts some has its work below"
+                    " if __name__ == '__main__', for they load it again"
+                ) from None
+            stack.enter_context(cluster)
         try:
             client = stack.enter_context(Client(cluster))
         except (OSError, ValueError) as error:  # nobody answers; no address

@@ -122,7 +122,7 @@ class Store:
         import zarr
         from zarr.codecs import ZstdCodec
 
-        folder, design = str(self.folder / "results.zarr"), self.design
+        folder, design = (self.folder / "results.zarr").absolute(), self.design
         points, first = design.shape, design.points[0]
         times, kinds = {"time": max(point.times for point in design.points)}, {"kind": len(first.kinds)}
         arrays: dict[str, tuple[dict[str, int], Any]] = {"step": (times, -1), "diverged": ({}, -1)}
@@ -300,7 +300,7 @@ def load(folder: str | Path) -> xr.Dataset:
         raise InvalidInput(f"no sweep at {str(folder)!r}{describe(folder)}")
     store = folder / "results.zarr"
     damaged = damage_as_invalid(f"{str(store)!r} is damaged; --resume writes it again")
-    with damaged, xr.open_zarr(store, chunks=None, consolidated=True) as found:
+    with damaged, xr.open_zarr(store.absolute(), chunks=None, consolidated=True) as found:
         found["diverged"], found["step"]  # which all have
         return found.load()
 

@@ -161,6 +161,20 @@ def test_no_command_writes_to_no_folder(
     assert os.listdir(tmp_path) == ["study.toml"]
 
 
+@pytest.mark.parametrize("call", [simulate, sme])
+def test_a_tilde_is_the_home_folder_and_below_a_point_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    call(out="~/runs")
+    assert (tmp_path / "home" / "runs" / "results.zarr").is_dir()
+    call(out="./~/runs")
+    assert (tmp_path / "~" / "runs" / "results.zarr").is_dir()
+    assert sorted(os.listdir(tmp_path)) == ["home", "~"]
+
+
 def test_names_with_spaces_and_accents_and_parents_that_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
