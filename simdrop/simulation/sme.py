@@ -5,6 +5,11 @@ With L = R_S + R_1, lr = ε and Σ the covariance of a step's gradient under the
     order 1   dΘ = -∇L dt + √ε Σ^½ dW                    the ensemble's law at time t = ε · step up to an error O(ε)
     order 2   dΘ = -∇(L + (ε/4)|∇L|²) dt + √ε Σ^½ dW     O(ε²)
 
+O(ε²) is that of means. The covariance of the paths is of order ε itself, and both equations have a relative error of
+O(ε) in it, the second a larger one: in one dimension, with curvature λ and noise s², training comes to rest at a
+variance of ε s²/(2 λ (1 - ε λ/2)), order 1 at ε s²/(2 λ), order 2 at ε s²/(2 λ (1 + ε λ/2)). The second order
+in both would take the Σ̃ of `theory.flows.mean_covariance` in the place of Σ.
+
 `simdrop_kernels.contract.equation` draws the noise exactly, without Σ, and says how the schemes approach the equations.
 """
 
@@ -76,7 +81,8 @@ def sme(
     times : float or array_like, shape (T,)
         Increasing times, 0 or more; compare with a simulation at lr · step.
     order : {2, 1}
-        Weak order in lr of the equation.
+        Weak order in lr of the equation. Of covariances, which are of order lr themselves, both have the leading order
+        alone, 1 with the smaller error.
     members : int, optional
         Number of paths. It may be left out where theta0 has one row for each.
     seed : int

@@ -74,3 +74,12 @@ def test_where_it_is_not_the_default_or_refused() -> None:
         simdrop.flow(problem, theta0, covariance_order=2, rank=3, **options)
     with pytest.raises(InvalidInput, match="covariance_order must be"):
         simdrop.flow(problem, theta0, covariance_order=3, **options)
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.05, 0.025])
+def test_variances_of_the_stochastic_equations_are_of_first_order(lr: float) -> None:
+    """At rest, of the quadratic example: relative errors of lr and, for order 2, of 2 lr / (1 + lr)."""
+    model = theory.Quadratic(lr=lr)
+    training = float(model.sgd([2000]).variance[0])
+    misses = [1 - float(model.sme([2000 * lr], order=order).variance[0]) / training for order in (1, 2)]
+    np.testing.assert_allclose(misses, [lr, 2 * lr / (1 + lr)], rtol=1e-9)

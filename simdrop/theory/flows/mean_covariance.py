@@ -28,7 +28,8 @@ The closure holds while the spread stays small compared with the scale on which 
 curvature, at large learning rates and for long times, it can become infinite where the ensemble does not: FlowFailed
 says when.
 
-C is dense for small P, (P, P); `lowrank` holds it in blocks and a low rank for large P.
+C is dense for small P, (P, P); `lowrank` holds it in blocks and a low rank for large P, to first order: where the
+second order would be gained, with frozen input weights, `theory.linear_moments` has C exactly.
 """
 
 from __future__ import annotations
