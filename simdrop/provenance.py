@@ -82,7 +82,7 @@ def of_problem(problem: Problem) -> dict[str, Any]:
 
 
 def of_noise(noise: Noise, problem: Problem) -> dict[str, Any]:
-    """The noise of a step, a batch of all samples told as their number."""
-    told = asdict(noise)
-    told["batches"] = told.pop("order")  # the order of an equation is another one
-    return told | {"replace": int(noise.replace), "batch_size": noise.batch_size or problem.n_samples}
+    """The noise of a step, with the number of samples where a batch is all of them."""
+    found = asdict(noise)
+    found["batches"] = found.pop("order")  # the order of an equation is another one
+    return found | {"replace": int(noise.replace), "batch_size": noise.batch_size or problem.n_samples}

@@ -124,17 +124,29 @@ def test_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not result.failed, capsys.readouterr().out
 
 
-def test_simulate_describes_all_that_it_returns() -> None:
-    problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=2, keep_prob=0.5)
-    runs = simdrop.simulate(
-        problem, np.zeros(problem.n_params), lr=[0.1, 0.2, 0.3, 0.4], keep_prob=[0.4, 0.5, 0.6, 0.7], seed=[0, 1, 2, 3],
-        steps=1, keep_theta=[1], grid=[0.5], covariance=True, norms=True, groups=2, backend="numpy",
-    )  # fmt: skip
+#: options of `simulate` that add variables, by what cannot be had together
+OPTIONS: dict[str, dict[str, Any]] = {
+    "each member its own": {
+        "lr": [0.1, 0.2, 0.3, 0.4], "keep_prob": [0.4, 0.5, 0.6, 0.7], "seed": [0, 1, 2, 3], "keep_theta": [1],
+        "grid": [0.5], "covariance": True, "norms": True, "groups": 2,
+    },
+    "what came later": {
+        "lr": {0: 0.1, 1: 0.2}, "members": 4, "optimizer": "momentum", "test": ([0.5], [1]), "keep_state": True,
+        "observe": {"NAME": lambda problem, theta: theta}, "keep_theta": True, "stop": lambda now: False,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_simulate_describes_all_that_it_returns(options: dict[str, Any]) -> None:
+    loss = "logistic" if "test" in options else "squared"
+    problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=2, keep_prob=0.5, loss=loss)
+    runs = simdrop.simulate(problem, np.zeros(problem.n_params), steps=2, backend="numpy", **options)
     returned = sections(simdrop.simulate.__doc__ or "")["Returns"]
     heads = [line.strip() for line in returned.split("\n") if re.match(r"    \S", line)]
     described = {word for head in heads if not head.endswith(".") for word in re.findall(r"\w+", head)}
-    assert {*runs.data_vars, *runs.coords} - described == set()
-    assert "time" in described  # which this run has not: its learning rates differ
+    assert {*runs.data_vars, *runs.coords, *runs.dims} - described - {"kept", "group", "moment"} == set()
+    assert {"kept", "group", "moment", "time"} <= set(re.findall(r"\w+", returned))
 
 
 @pytest.mark.parametrize("kind", ["modified", "mean-covariance"])

@@ -19,7 +19,7 @@ from ..errors import Diverged, FlowFailed, InvalidInput, Terminated
 from ..simulation.interrupt import raising
 from ..version import __version__
 from .bench import bench
-from .common import BAD_INPUT, FAILED, SIGNALLED, fail, notes_as_lines, told
+from .common import BAD_INPUT, FAILED, SIGNALLED, fail, message_of, notes_as_lines
 from .compare import compare
 from .info import info
 from .order import order
@@ -65,11 +65,11 @@ def run(arguments: Sequence[str]) -> int:
 def _failed(error: BaseException, debug: bool) -> int:
     """Tell an error, and return the exit status that stands for it."""
     if isinstance(error, InvalidInput):
-        return fail(told(error), BAD_INPUT, debug=debug)
+        return fail(message_of(error), BAD_INPUT, debug=debug)
     if isinstance(error, KeyboardInterrupt):
         if not isinstance(error, Terminated):
             error.args = ("interrupted",)
-        return fail(told(error), SIGNALLED + getattr(error, "number", signal.SIGINT), debug=debug)
+        return fail(message_of(error), SIGNALLED + getattr(error, "number", signal.SIGINT), debug=debug)
     if isinstance(error, BrokenPipeError):
         # whoever read our output has left: nobody to tell, now or when the interpreter flushes
         with suppress(OSError, ValueError, AttributeError):
@@ -77,10 +77,10 @@ def _failed(error: BaseException, debug: bool) -> int:
         return FAILED
     if isinstance(error, MemoryError):
         return fail(
-            f"this machine's memory does not suffice: {told(error) or 'no more can be had'}", FAILED, debug=debug
+            f"this machine's memory does not suffice: {message_of(error) or 'no more can be had'}", FAILED, debug=debug
         )
     known = isinstance(error, (Diverged, FlowFailed, OSError)) or type(error).__name__ == "BackendError"
-    text = told(error) if known else f"{type(error).__name__}: {told(error)} (--debug shows where)"
+    text = message_of(error) if known else f"{type(error).__name__}: {message_of(error)} (--debug shows where)"
     return fail(text, FAILED, debug=debug)
 
 

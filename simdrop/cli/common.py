@@ -38,7 +38,7 @@ def say(line: str) -> None:
         click.echo(line, err=True)
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """The message of an error, with the notes that were added to it."""
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 

@@ -15,7 +15,7 @@ from ..errors import Diverged, InvalidInput
 from ..output.progress import Bars
 from ..settings.fields import THREADS, in_machine, in_output, in_training
 from ..settings.problem import _data
-from .common import FAILED, fail, keeping, told
+from .common import FAILED, fail, keeping, message_of
 from .flags import Command, complete
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
             found.write(folder)
     except Diverged as error:
         settings.progress.close()
-        fail(f"{experiment.name}: {told(error)}", FAILED, debug=given["debug"])
+        fail(f"{experiment.name}: {message_of(error)}", FAILED, debug=given["debug"])
         return False
     finally:
         settings.progress.close()

@@ -149,11 +149,11 @@ class Checkpoint:
 
     def save(
         self, recorded: Mapping[str, NDArray], first: int, number: int, ensemble: Ensemble,
-        told: dict[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Write the state after record `number` of the block that begins with member `first`, and what was recorded.
 
-        `told`, of a run that is done: the settings of the state that another run may go on from.
+        state: of a run that is done, the settings of the state that another run may go on from.
         """
         arrays = {name: getattr(ensemble, name) for name in MOVED}
         arrays |= {f"recorder.{name}": array for name, array in recorded.items()}
@@ -161,7 +161,7 @@ class Checkpoint:
         fresh = self._beside("new")
         try:
             header = {"identity": self.identity, "first": first, "number": number}
-            write(fresh, header | ({} if told is None else {"state": told}), arrays)
+            write(fresh, header | ({} if state is None else {"state": state}), arrays)
             if current.exists():
                 current.replace(previous)
             fresh.replace(current)

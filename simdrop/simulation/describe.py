@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..checks.words import shown
 from ..errors import InvalidInput
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
-from .going_on import FORMAT, Begun, of_step, shifted, with_state
+from .continuation import FORMAT, PreviousRun, of_step, shifted, with_state
 from .objective import describe
 from .plan import TrainingPlan
 from .run import Run
@@ -38,18 +38,18 @@ def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     """What a run recorded, with its coordinates and attributes."""
     wanted, attrs = run.recorder.wanted, of_run(plan, run, interrupted=interrupted)
     data = run.dataset(_times(plan, wanted.steps), grid=wanted.grid_of(plan.problem), attrs=attrs)
-    data = _with_coordinates(plan.settings, plan.begun, data)
+    data = _with_coordinates(plan.settings, plan.previous, data)
     return data if run.state is None or interrupted else with_state(data, run.state, state(plan, wanted.steps[-1]))
 
 
 def _times(plan: TrainingPlan, steps: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """The times of steps; None where they differ between members."""
-    settings, begun, svag = plan.settings, plan.begun, plan.step.svag or 1
+    settings, previous, svag = plan.settings, plan.previous, plan.step.svag or 1
     times = settings.times(steps)
-    at_start = settings.times(np.array([0 if begun is None else begun.step]))
+    at_start = settings.times(np.array([0 if previous is None else previous.step]))
     if times is None or at_start is None:
         return None
-    return shifted(times / svag, begun, float(at_start[0] / svag))
+    return shifted(times / svag, previous, float(at_start[0] / svag))
 
 
 def state(plan: TrainingPlan, step: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def state(plan: TrainingPlan, step: int) -> dict[str, Any]:
 
 def _start(plan: TrainingPlan) -> str:
     """The fingerprint of theta0, where the members were at step 0."""
-    return plan.settings.theta0_sha256 if plan.begun is None else str(plan.begun.told["theta0_sha256"])
+    return plan.settings.theta0_sha256 if plan.previous is None else str(plan.previous.settings["theta0_sha256"])
 
 
 def stops(plan: TrainingPlan, run: Run, number: int) -> bool:
@@ -110,7 +110,7 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "seed": _seed(settings.seeds),
         "dtype": str(settings.dtype),
         "theta0_sha256": _start(plan),
-        **({} if plan.begun is None else plan.begun.provenance()),
+        **({} if plan.previous is None else plan.previous.provenance()),
         "objective": describe({phase.first: phase.step.objective for phase in plan.phases}),
         "penalty": step.penalty,
         "optimizer": step.optimizer.name,
@@ -161,13 +161,13 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
         recorded += (np.array(one.name), np.zeros((0, *one.shape), dtype=one.dtype))
     numbers = "0, 1, ..." if settings.numbers is None else "sha256 " + fingerprint(settings.numbers)
     members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
-    if plan.begun is not None:
-        members += ", from sha256 " + fingerprint(plan.begun.theta, plan.begun.moments)
+    if plan.previous is not None:
+        members += ", from sha256 " + fingerprint(plan.previous.theta, plan.previous.moments)
     found = everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
     return found if settings.schedule is None else found | {"schedule": settings.schedule.fingerprint()}
 
 
-def _with_coordinates(settings: Settings, begun: Begun | None, data: xr.Dataset) -> xr.Dataset:
+def _with_coordinates(settings: Settings, previous: PreviousRun | None, data: xr.Dataset) -> xr.Dataset:
     """The results with lr, keep_prob and seeds as coordinates.
 
     They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed
@@ -175,7 +175,7 @@ def _with_coordinates(settings: Settings, begun: Begun | None, data: xr.Dataset)
     true where results are joined.
     """
     numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
-    if settings.schedule is not None or (begun is not None and not begun.has_rates(settings.lr)):
+    if settings.schedule is not None or (previous is not None and not previous.has_rates(settings.lr)):
         data = _with_rates(settings, data)
         del numbers["lr"]
     for name, values in numbers.items():

@@ -20,7 +20,7 @@ from ..checks.words import check_callable, check_choice
 from ..errors import InvalidInput
 from ..problem import Problem
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RECORD, RISK_LIMIT, SPACING
-from .going_on import Begun, State, refuse_other
+from .continuation import PreviousRun, State, refuse_other
 from .objective import Phase
 from .observers import check_observe
 from .recording import Wanted, record_steps
@@ -34,7 +34,7 @@ class TrainingPlan:
 
     settings: the numbers of the run; phases: the steps with their backends; wanted: what is recorded; block: members
     that are trained at one time; stop: the user's function that ends the run, or None;
-    begun: the run that this one goes on with, or None; state: takes what the run leaves, where that is kept
+    previous: the run that this one goes on with, or None; state: takes what the run leaves, where that is kept
     """
 
     problem: Problem
@@ -44,7 +44,7 @@ class TrainingPlan:
     threads: int
     block: int
     stop: Callable[..., Any] | None = None
-    begun: Begun | None = None
+    previous: PreviousRun | None = None
     state: State | None = None
 
     @property
@@ -62,28 +62,28 @@ class TrainingPlan:
         covariance: bool | Sequence[int] = False, norms: bool = False, quantiles: Sequence[float] = QUANTILES,
         groups: int = 0, risk_limit: float | None = RISK_LIMIT, test: object = None,
         observe: Mapping[str, Callable[..., Any]] | None = None, stop: Callable[..., Any] | None = None,
-        keep_risk: bool = True, keep_state: bool = False, begun: Begun | None = None, **step: Any,
+        keep_risk: bool = True, keep_state: bool = False, previous: PreviousRun | None = None, **step: Any,
     ) -> TrainingPlan:  # fmt: skip
         """Check the arguments of `simulate`, `step` being those of `checked_step`, and choose the backends.
 
-        Where `begun` is a run to go on with, theta0 is not looked at. Raises InvalidInput and BackendError.
+        Where `previous` is a run to go on with, theta0 is not looked at. Raises InvalidInput and BackendError.
         """
-        done = 0 if begun is None else begun.step
+        done = 0 if previous is None else previous.step
         settings = Settings.check(
             problem, lr=lr, steps=done + check_count("steps", steps) if done else steps, members=members, seed=seed,
             keep_prob=keep_prob, numbers=numbers, dtype=dtype,
-            theta0=theta0 if begun is None else np.zeros(problem.n_params),
+            theta0=theta0 if previous is None else np.zeros(problem.n_params),
         )  # fmt: skip
         objectives, first = checked_step(problem, settings.steps, **step)
-        if begun is not None:
-            refuse_other(begun, settings, first)
-            settings = dataclasses.replace(settings, theta0=begun.theta)  # type: ignore[arg-type]  # in the run's dtype
+        if previous is not None:
+            refuse_other(previous, settings, first)
+            settings = dataclasses.replace(settings, theta0=previous.theta)  # type: ignore[arg-type]  # in the run's dtype
         first = dataclasses.replace(first, scheduled=settings.schedule is not None)
         wanted = Wanted.check(
             problem, members=settings.members, steps=record_steps(settings.steps, record, spacing, done),
             keep_theta=keep_theta, grid=grid, covariance=covariance, norms=norms, quantiles=quantiles, groups=groups,
             risk_limit=risk_limit, test=test, keep_risk=keep_risk, dtype=settings.dtype,
-            observers=check_observe(problem, observe, _first_members(settings, begun)),
+            observers=check_observe(problem, observe, _first_members(settings, previous)),
         )  # fmt: skip
         stop = check_callable("stop", stop)
         phases = choose_backends(problem, objectives, first, backend, settings.dtype)
@@ -91,7 +91,7 @@ class TrainingPlan:
             problem=problem, settings=settings, phases=phases, wanted=wanted,
             threads=provenance.cores() if threads is None else check_threads(threads),
             block=_block(problem, settings, phases, memory, block_size, together=stop is not None), stop=stop,
-            begun=begun, state=State.of(settings, first) if check_flag("keep_state", keep_state) else None,
+            previous=previous, state=State.of(settings, first) if check_flag("keep_state", keep_state) else None,
         )  # fmt: skip
 
 
@@ -109,10 +109,10 @@ def choose_backends(
     return tuple(found)
 
 
-def _first_members(settings: Settings, begun: Begun | None) -> NDArray[np.floating]:
+def _first_members(settings: Settings, previous: PreviousRun | None) -> NDArray[np.floating]:
     """Up to two members at the start, (B, P): enough to see what a function returns for several."""
     rows = settings.theta0 if settings.theta0.ndim == 2 else settings.theta0[None]
-    rows = rows if begun is None else rows[begun.alive]
+    rows = rows if previous is None else rows[previous.alive]
     return np.broadcast_to(rows[:2], (min(2, settings.members), rows.shape[1])).astype(settings.dtype)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..output.folder import Folder
     from ..output.progress import Progress
     from .checkpoint import Checkpoint, Restored
-    from .going_on import Begun, State
+    from .continuation import PreviousRun, State
 
 Array = NDArray[np.floating]
 
@@ -77,19 +77,19 @@ class Run:
     """A run of `members` members of `params` parameters in blocks of `block`, what it recorded and how long it took."""
 
     def __init__(
-        self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int, begun: Begun | None = None,
-        state: State | None = None,
+        self, mover: Mover, wanted: Wanted, *, members: int, params: int, block: int,
+        previous: PreviousRun | None = None, state: State | None = None,
     ) -> None:  # fmt: skip
-        """begun: the run to go on with; state: takes what this run leaves at its end."""
+        """previous: the run to go on with; state: takes what this run leaves at its end."""
         self.mover, self.wanted, self.members, self.block = mover, wanted, members, block
         dtype = mover.x.dtype
         self.points = None if wanted.points is None else for_kernels(wanted.points, dtype)
         outputs = mover.y.shape[1]
         self.recorder = Recorder(wanted, members=members, params=params, outputs=outputs, dtype=dtype)
-        self.begun, self.state = begun, state
-        self.first_step = 0 if begun is None else begun.step
-        if begun is not None:
-            self.recorder.diverged[:], self.recorder.blown_up[:] = begun.diverged, begun.blown_up
+        self.previous, self.state = previous, state
+        self.first_step = 0 if previous is None else previous.step
+        if previous is not None:
+            self.recorder.diverged[:], self.recorder.blown_up[:] = previous.diverged, previous.blown_up
         self.call_steps = 1
         self.seconds = self.kernel_seconds = self.compile_seconds = 0.0
         self.updates = 0
@@ -98,7 +98,7 @@ class Run:
         self.stops_after: Callable[[int], bool] | None = None
         self.stopped_at: int | None = None
         #: the settings of the state after the record of this number, as plain values
-        self.tells: Callable[[int], dict[str, Any]] = lambda number: {}
+        self.state_settings: Callable[[int], dict[str, Any]] = lambda number: {}
 
     def go(self, stage: str, tell: Progress) -> BaseException | None:
         """Run to the end; returns what stopped the run on the way: a signal, or an exception from inside.
@@ -143,7 +143,7 @@ class Run:
     def _take_block(self, first: int, last: int, interrupt: Interruptible, restored: Restored | None = None) -> bool:
         """Take one block through all steps, or those after it was `restored`; returns whether it came to the end."""
         ensemble, done, number = self.mover.start(first, last), self.first_step, -1
-        limits = self._limits(ensemble.theta) if self.begun is None else self.begun.risk_limit[first:last]
+        limits = self._limits(ensemble.theta) if self.previous is None else self.previous.risk_limit[first:last]
         if restored is not None and restored.first == first:
             number, done = restored.number, int(self.wanted.steps[restored.number])
             restored.into(ensemble)
@@ -173,7 +173,7 @@ class Run:
             self.mover.fetch(ensemble)
             self.state.take(first, ensemble, limits)
             if self.checkpoint is not None and first + len(ensemble.theta) == self.members:
-                self.checkpoint.save(self.arrays, first, number, ensemble, told=self.tells(number))
+                self.checkpoint.save(self.arrays, first, number, ensemble, state=self.state_settings(number))
         if number + 1 < len(self.wanted.steps):
             self.stopped_at = int(self.wanted.steps[number])
             self.recorder = self.recorder.part(slice(0, number + 1))

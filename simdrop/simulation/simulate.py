@@ -18,7 +18,7 @@ from ..schedule import Schedule
 from ..settings.defaults import BACKEND, MEMORY, QUANTILES, RECORD, RISK_LIMIT
 from . import describe
 from .carry_out import CHECKPOINT_SECONDS, Output, carry_out
-from .going_on import settle
+from .continuation import complete
 from .plan import TrainingPlan
 from .run import Run
 from .training import Training
@@ -196,8 +196,8 @@ def simulate(
     -------
     xarray.Dataset
         Its dimensions are time (the record steps), member, param and, where asked for, kept, quantile, group, point,
-        output and input. Members that diverged are NaN from there on and left out of all means; means over no member,
-        and deviations of fewer than two, are NaN. Variables:
+        output, input and moment. Members that diverged are NaN from there on and left out of all means; means over no
+        member, and deviations of fewer than two, are NaN. Variables:
 
         risk (time, member)
             R_S of each member, of the whole network without dropout, in `dtype`.
@@ -220,14 +220,16 @@ def simulate(
             With `covariance`: covariance over members, with `groups` that of each in group_theta_cov.
         accuracy (time, member), accuracy_mean, accuracy_std (time), accuracy_quantile (time, quantile)
             With a loss that has classes: share of the samples that a member classifies right.
-        test_accuracy (time, member), test_accuracy_mean, ...
+        test_accuracy (time, member), test_accuracy_mean, test_accuracy_std (time)
             With such a loss and `test`: the same on the test set.
+        test_accuracy_quantile (time, quantile)
+            Likewise.
         test_risk (time, member), test_risk_mean, test_risk_std (time), test_risk_quantile (time, quantile)
             With `test`: the same of the risk on the test set.
-        NAME (time, member, ...)
-            With `observe`: what the function of that name returned, in its type; its dimensions are called
-            NAME_dim_1, ... where it gave them no names. Where a member diverged it is NaN, for which whole numbers and
-            booleans become float64.
+        NAME (time, member, NAME_dim_1, ...)
+            With `observe`: what the function of that name returned, in its type; NAME_dim_1, ... are dimensions to
+            which it gave no names. Where a member diverged it is NaN, for which whole numbers and booleans become
+            float64.
         norm (time, member)
             With `norms`: 2-norm of the parameters.
         f_mean, f_std (time, point, output)
@@ -236,6 +238,10 @@ def simulate(
             With `groups`: means over the members of each group, and their number.
         group_f_mean (time, group, point, output)
             With `groups` and `grid`.
+        state_theta (member, param), state_moment (member, moment, param)
+            With `keep_state`: parameters, and moments of an optimizer that has some, after the last step, in `dtype`.
+        state_risk_limit, state_number (member)
+            With `keep_state`: the risk above which a member has blown up, and the number that its masks are drawn by.
 
         Coordinates:
 
@@ -329,13 +335,13 @@ def simulate(
         out=out, overwrite=overwrite, progress=progress, checkpoint=checkpoint, resume=resume,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
-    begun, settled = settle(problem, theta0, {
+    previous, completed = complete(problem, theta0, {
         "lr": lr, "members": members, "seed": seed, "keep_prob": keep_prob, "numbers": numbers, "objective": objective,
         "penalty": penalty, "optimizer": optimizer, "optimizer_options": optimizer_options, "batch_size": batch_size,
         "replace": replace, "noise": noise, "svag": svag, "dtype": dtype,
     })  # fmt: skip
     plan = TrainingPlan.check(
-        problem, theta0, begun=begun, **settled, clip=clip, steps=steps, backend=backend, threads=threads,
+        problem, theta0, previous=previous, **completed, clip=clip, steps=steps, backend=backend, threads=threads,
         memory=memory, block_size=block_size, record=record, spacing=spacing, keep_theta=keep_theta, grid=grid,
         covariance=covariance, norms=norms, quantiles=quantiles, groups=groups, risk_limit=risk_limit,
         keep_risk=keep_risk, test=test, observe=observe, stop=stop, keep_state=keep_state,
@@ -347,10 +353,10 @@ def train(plan: TrainingPlan, output: Output) -> xr.Dataset:
     """Carry out a plan; returns and raises as `simulate`."""
     members, params = plan.settings.members, plan.problem.n_params
     run = Run(
-        Training(plan), plan.wanted, members=members, params=params, block=plan.block, begun=plan.begun,
+        Training(plan), plan.wanted, members=members, params=params, block=plan.block, previous=plan.previous,
         state=plan.state,
     )  # fmt: skip
-    run.tells = lambda number: describe.state(plan, plan.wanted.steps[number])
+    run.state_settings = lambda number: describe.state(plan, plan.wanted.steps[number])
     if plan.stop is not None:
         run.stops_after = lambda number: describe.stops(plan, run, number)
     return carry_out(

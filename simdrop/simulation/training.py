@@ -52,8 +52,8 @@ class Training:
             first_member=first,
             dtype=settings.dtype,
         )
-        if self.plan.begun is not None:
-            self.plan.begun.into(first, ensemble)
+        if self.plan.previous is not None:
+            self.plan.previous.into(first, ensemble)
         if settings.numbers is not None:
             ensemble.member[:] = settings.numbers[first:last]
         ensemble.member |= (settings.seeds[first:last] ^ settings.seeds[0]) << np.uint64(32)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..checks.words import check_names
 from ..errors import InvalidInput, RenamedWarning
 from ..output.style import INK
-from ..theory.any_loss import unknown
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -220,6 +219,8 @@ def default_kinds(problem: Problem) -> tuple[str, ...]:
     """What `compare` takes by default: FLOWS, or with another loss than the squared one what holds for that."""
     if problem.loss == "squared":
         return FLOWS
+    from ..theory.any_loss import unknown
+
     return ("gradient", "second-order") if unknown(problem) else ("gradient", "second-order", "averaged")
 
 
@@ -227,7 +228,8 @@ def check_loss_of(kinds: Iterable[str], problem: Problem) -> None:
     """Raise InvalidInput where one of `kinds` is not known for the loss of the problem."""
     if problem.loss == "squared":
         return
-    from ..theory.flows.table import flows  # when it is used: the help of a command lists names alone
+    from ..theory.any_loss import unknown  # theory loads where it is used: the help of a command lists names alone
+    from ..theory.flows.table import flows
 
     for kind in kinds:
         if kind not in flows() or not flows()[kind].any_loss:

@@ -43,7 +43,7 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
 
     problem, lr, axes = case.problem, case.rates, ("kind", "time")
     over_time = {"lr": ("time", lr) if isinstance(case.lr, Schedule) else lr}
-    told = {"lr": str(case.lr) if isinstance(case.lr, Schedule) else lr}
+    attrs = {"lr": str(case.lr) if isinstance(case.lr, Schedule) else lr}
     r1, r2 = [], []
     for one in predicted.values():
         theta = one.mean("theta")
@@ -61,7 +61,7 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
             "kind": texts(predicted), "time": np.asarray(case.where), "keep_prob": problem.keep_prob,
             "grid": (("point", "input"), case.points),
         } | over_time,
-        told | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
+        attrs | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
     )  # fmt: skip
 
 

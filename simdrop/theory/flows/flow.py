@@ -182,8 +182,13 @@ def flow(
     started = clock.perf_counter()
     with workplace(problem):
         path = follow(kind, problem, theta0, times, rate, **options)
-    told = str(rate) if isinstance(rate, Schedule) else rate
-    attrs = {"kind": kind, "lr": told, "rtol": rtol, "atol": atol, "seconds": clock.perf_counter() - started}
+    attrs = {
+        "kind": kind,
+        "lr": str(rate) if isinstance(rate, Schedule) else rate,
+        "rtol": rtol,
+        "atol": atol,
+        "seconds": clock.perf_counter() - started,
+    }
     return _dataset(problem, times, path, lr=rate, attrs=attrs)
 
 
@@ -222,9 +227,9 @@ def _dataset(problem: Problem, times: Array, path: Path, *, lr: float | Schedule
         "r2": ("time", nothing if problem.loss != "squared" else r2(problem, path.theta, lr=rates)),
     }
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
-    told: Any = ("time", rates) if isinstance(lr, Schedule) else lr
+    over_time: Any = ("time", rates) if isinstance(lr, Schedule) else lr
     return xr.Dataset(
-        data | path.variables, coords={"time": times, "lr": told, "keep_prob": problem.keep_prob}, attrs=attrs
+        data | path.variables, coords={"time": times, "lr": over_time, "keep_prob": problem.keep_prob}, attrs=attrs
     )
 
 

@@ -41,7 +41,7 @@ _NAMES = {"data_sha256": "x or y", "activation_sha256": "activation", "n_samples
 
 
 class State:
-    """The arrays of M members that a run leaves, named as in `Begun`."""
+    """The arrays of M members that a run leaves, named as in `PreviousRun`."""
 
     @classmethod
     def of(cls, settings: Settings, step: Step) -> State:
@@ -72,8 +72,8 @@ class State:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Begun:
-    """A run to go on with: where it was after `step`, and `told`, its settings as plain values.
+class PreviousRun:
+    """A run to go on with: where it was after `step`, and its settings as plain values.
 
     theta (M, P) and moments (M, k, P) have the dtype of the run; diverged, blown_up, risk_limit, numbers, lr,
     keep_prob and seeds have shape (M,). per_member: what was given for each member
@@ -81,7 +81,7 @@ class Begun:
 
     step: int
     time: float | None
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
     theta: NDArray[np.floating]
     moments: NDArray[np.floating]
     diverged: NDArray[np.int64]
@@ -100,7 +100,7 @@ class Begun:
     @property
     def per_member(self) -> tuple[str, ...]:
         """What was given for each member."""
-        return tuple(self.told["per_member"])
+        return tuple(self.settings["per_member"])
 
     def has_rates(self, lr: NDArray[np.float64]) -> bool:
         """Whether the run had these learning rates (M,), at all steps."""
@@ -108,7 +108,7 @@ class Begun:
 
     def provenance(self) -> dict[str, Any]:
         """Attributes of the results: where the run came from."""
-        return {"first_step": self.step, "went_on_from": f"step {self.step} of the run of {self.told['created']}"}
+        return {"first_step": self.step, "went_on_from": f"step {self.step} of the run of {self.settings['created']}"}
 
     def into(self, first: int, ensemble: Ensemble) -> None:
         """Fill a block that begins with member `first`."""
@@ -121,8 +121,8 @@ class Begun:
 
         `steps`, which counts from here, becomes the number of the last step.
         """
-        _refuse(self.told["problem"], of_problem(check_problem(problem)))
-        told, found = self.told, dict(given)
+        _refuse(self.settings["problem"], of_problem(check_problem(problem)))
+        stored, found = self.settings, dict(given)
         if self.theta.shape[1] != problem.n_params:
             raise InvalidInput(
                 f"theta0: its state has {self.theta.shape[1]} parameters of each member, the problem {problem.n_params}"
@@ -137,19 +137,19 @@ class Begun:
             name: values if values is None or name in self.per_member else values[0].item()
             for name, values in arrays.items()
         }
-        had |= {name: told[name] for name in ("optimizer", "dtype")} | {"members": len(self.theta)}
-        had |= {"svag": told["svag"] or None, "numbers": self.numbers}
-        if given["optimizer"] in (None, told["optimizer"]):
-            had["optimizer_options"] = told["optimizer_options"]
+        had |= {name: stored[name] for name in ("optimizer", "dtype")} | {"members": len(self.theta)}
+        had |= {"svag": stored["svag"] or None, "numbers": self.numbers}
+        if given["optimizer"] in (None, stored["optimizer"]):
+            had["optimizer_options"] = stored["optimizer_options"]
         if given["noise"] is None and given["batch_size"] is None and given["replace"] is None:
-            had["noise"] = Noise(**told["noise"])
+            had["noise"] = Noise(**stored["noise"])
         if given["objective"] is None:
-            had["objective"] = {int(first): name for first, name in told["objective"].items()}
+            had["objective"] = {int(first): name for first, name in stored["objective"].items()}
             if "dropout+r2" in had["objective"].values():
-                had["penalty"] = told["penalty"]
+                had["penalty"] = stored["penalty"]
         had |= {"replace": False} if given["replace"] is None else {}
-        if told.get("schedule") is not None:
-            had["lr"] = _schedule(told["schedule"])
+        if stored.get("schedule") is not None:
+            had["lr"] = _schedule(stored["schedule"])
         found |= {name: value for name, value in had.items() if found[name] is None}
         if found["lr"] is None:
             raise InvalidInput("lr is missing: the learning rates of these runs changed, so give the schedule again")
@@ -164,14 +164,14 @@ def _schedule(text: str) -> Any:
         return None
 
 
-def refuse_other(begun: Begun, settings: Settings, step: Step) -> None:
+def refuse_other(previous: PreviousRun, settings: Settings, step: Step) -> None:
     """Raise InvalidInput, with the difference named, unless a run may go on with these settings and this step."""
-    kept = {name: begun.told[name] for name in of_step(settings, step)}
+    kept = {name: previous.settings[name] for name in of_step(settings, step)}
     _refuse(_flat(kept), _flat(of_step(settings, step)))
     arrays = {
-        "keep_prob": (begun.keep_prob, settings.keep_prob),
-        "seed": (begun.seeds, settings.seeds),
-        "numbers": (begun.numbers, settings.numbers),
+        "keep_prob": (previous.keep_prob, settings.keep_prob),
+        "seed": (previous.seeds, settings.seeds),
+        "numbers": (previous.numbers, settings.numbers),
     }
     for name, (had, now) in arrays.items():
         if not np.array_equal(had, now):  # type: ignore[arg-type]  # numbers are always given then
@@ -184,10 +184,10 @@ def of_step(settings: Settings, step: Step) -> dict[str, Any]:
     return {"dtype": str(settings.dtype), **options, "noise": asdict(step.noise), "svag": step.svag}
 
 
-def _flat(told: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Values by the names of arguments: those of options and of the noise by their own."""
-    inner = {name: value for part in told.values() if isinstance(part, Mapping) for name, value in part.items()}
-    return {name: value for name, value in told.items() if not isinstance(value, Mapping)} | inner
+    inner = {name: value for part in stored.values() if isinstance(part, Mapping) for name, value in part.items()}
+    return {name: value for name, value in stored.items() if not isinstance(value, Mapping)} | inner
 
 
 def _refuse(had: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -204,17 +204,17 @@ def _refuse(had: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         )
 
 
-def settle(problem: Problem, theta0: object, given: Mapping[str, Any]) -> tuple[Begun | None, dict[str, Any]]:
+def complete(problem: Problem, theta0: object, given: Mapping[str, Any]) -> tuple[PreviousRun | None, dict[str, Any]]:
     """The run that theta0 stands for, or None where it is an array, and the arguments with nothing left out."""
-    begun = _begun(theta0)
-    if begun is not None:
-        return begun, begun.fill(problem, given)
+    previous = _previous(theta0)
+    if previous is not None:
+        return previous, previous.fill(problem, given)
     if given["lr"] is None:
         raise InvalidInput("lr is missing: give a learning rate")
     return None, dict(given) | {name: value for name, value in DEFAULTS.items() if given[name] is None}
 
 
-def _begun(theta0: object) -> Begun | None:
+def _previous(theta0: object) -> PreviousRun | None:
     """The run of a dataset or of a path: results, a folder with them, or a checkpoint. Raises InvalidInput."""
     if hasattr(theta0, "data_vars"):
         return _of_dataset(theta0)  # type: ignore[arg-type]
@@ -223,7 +223,7 @@ def _begun(theta0: object) -> Begun | None:
     return None
 
 
-def _of_path(path: Path) -> Begun:
+def _of_path(path: Path) -> PreviousRun:
     from ..output.storage import SUFFIXES, load
     from .checkpoint import Torn, read
 
@@ -247,7 +247,7 @@ def _of_path(path: Path) -> Begun:
     return _checked(header[ATTRIBUTE], found | {name: arrays[f"recorder.{name}"] for name in ("diverged", "blown_up")})
 
 
-def _of_dataset(data: xr.Dataset) -> Begun:
+def _of_dataset(data: xr.Dataset) -> PreviousRun:
     if ATTRIBUTE not in data.attrs or "state_theta" not in data:
         held = ", ".join(map(str, data.data_vars))
         raise InvalidInput(
@@ -259,7 +259,7 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "theta0: its state cannot be read: it has no dimension 'member'; one member is runs.isel(member=[0])"
         )
     try:
-        told = json.loads(data.attrs[ATTRIBUTE])
+        stored = json.loads(data.attrs[ATTRIBUTE])
         theta = data["state_theta"].transpose("member", "param").values
         none = np.empty((len(theta), 0, theta.shape[1]), dtype=theta.dtype)
         found = {
@@ -272,12 +272,12 @@ def _of_dataset(data: xr.Dataset) -> Begun:
             "diverged": data["diverged"].values,
             "blown_up": data["blown_up"].values,
             "keep_prob": data["keep_prob"].values,
-            "lr": _last_rates(data) if "lr" in data.coords and told.get("schedule") is None else None,
-            "seeds": data["seed"].values if "seed" in told["per_member"] else np.uint64(told["seed"]),
+            "lr": _last_rates(data) if "lr" in data.coords and stored.get("schedule") is None else None,
+            "seeds": data["seed"].values if "seed" in stored["per_member"] else np.uint64(stored["seed"]),
         }
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"theta0: its state cannot be read: {type(error).__name__} {error}") from None
-    return _checked(told, found)
+    return _checked(stored, found)
 
 
 def _last_rates(data: xr.Dataset) -> NDArray[np.float64]:
@@ -288,34 +288,36 @@ def _last_rates(data: xr.Dataset) -> NDArray[np.float64]:
     return np.asarray(rates.values)
 
 
-def _checked(told: Mapping[str, Any], arrays: dict[str, Any]) -> Begun:
+def _checked(stored: Mapping[str, Any], arrays: dict[str, Any]) -> PreviousRun:
     """The run of a state that was read; raises InvalidInput for another format or shape, or where nobody is left."""
-    if told.get("format") != FORMAT:
-        raise InvalidInput(f"theta0: its state is of format {told.get('format')}, of another version of simdrop")
+    if stored.get("format") != FORMAT:
+        raise InvalidInput(f"theta0: its state is of format {stored.get('format')}, of another version of simdrop")
     theta = arrays["theta"]
     if theta.ndim != 2 or not len(theta):
         raise InvalidInput(f"theta0: its state must have members and parameters, got shape {theta.shape}")
     each: dict[str, Any] = {name: np.broadcast_to(arrays[name], len(theta)) for name in ("keep_prob", "seeds")}
     each["lr"] = None if arrays["lr"] is None else np.broadcast_to(arrays["lr"], len(theta))
-    begun = Begun(step=told["step"], time=told["time"], told=told, **(arrays | each))
-    if not begun.alive.any():
+    previous = PreviousRun(step=stored["step"], time=stored["time"], settings=stored, **(arrays | each))
+    if not previous.alive.any():
         raise InvalidInput("theta0: all members of these runs diverged: there is none to go on with")
-    return begun
+    return previous
 
 
-def shifted(times: NDArray[np.float64] | None, begun: Begun | None, at_start: float) -> NDArray[np.float64] | None:
+def shifted(
+    times: NDArray[np.float64] | None, previous: PreviousRun | None, at_start: float
+) -> NDArray[np.float64] | None:
     """The times of record steps: as the run had them before, also where its learning rate was another.
 
     at_start: what the time of the first step would be at the learning rate of now
     """
-    if begun is None or times is None:
+    if previous is None or times is None:
         return times
-    if begun.time is None:
+    if previous.time is None:
         return None
-    return times if begun.time == at_start else begun.time + (times - at_start)
+    return times if previous.time == at_start else previous.time + (times - at_start)
 
 
-def with_state(data: xr.Dataset, state: State, told: Mapping[str, Any]) -> xr.Dataset:
+def with_state(data: xr.Dataset, state: State, stored: Mapping[str, Any]) -> xr.Dataset:
     """Results with the state that the run left, in variables and an attribute."""
     found = data.assign(
         state_theta=(("member", "param"), state.theta, {"long_name": "parameters after the last step"}),
@@ -325,4 +327,4 @@ def with_state(data: xr.Dataset, state: State, told: Mapping[str, Any]) -> xr.Da
     if state.moments.shape[1]:
         about = {"long_name": "moments of the optimizer after the last step"}
         found = found.assign(state_moment=(("member", "moment", "param"), state.moments, about))
-    return found.assign_attrs({ATTRIBUTE: json.dumps(told)})
+    return found.assign_attrs({ATTRIBUTE: json.dumps(stored)})
