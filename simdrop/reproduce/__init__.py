@@ -26,7 +26,13 @@ def _found() -> tuple[Experiment, ...]:
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name, in the order of the papers."""
+    """All experiments by name, in the order of the papers.
+
+    Examples
+    --------
+    >>> list(simdrop.reproduce.experiments())[:3]
+    ['relu-fit', 'r1', 'r2']
+    """
     return {one.name: one for one in _found()}
 
 

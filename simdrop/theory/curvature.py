@@ -138,6 +138,14 @@ def hessian_operator(
     ------
     InvalidInput
         As in `loss`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> times_hessian = simdrop.theory.hessian_operator(problem, theta)
+    >>> bool(np.allclose(times_hessian(np.eye(9)), simdrop.theory.hessian(problem, theta)))
+    True
     """
     problem, point = _checked(problem, theta, objective, keep_prob)
     net, v = _network(problem, point, order=2), _variance(problem, objective)

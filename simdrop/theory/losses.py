@@ -159,6 +159,15 @@ def modified_loss(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_pro
     Notes
     -----
     arXiv:2207.05952, lemma 2.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> terms = simdrop.theory.risk(problem, theta) + simdrop.theory.r1(problem, theta)
+    >>> whole = simdrop.theory.modified_loss(problem, theta, lr=0.1)
+    >>> bool(np.isclose(whole, terms + simdrop.theory.r2(problem, theta, lr=0.1)))
+    True
     """
     return loss(problem, theta, objective="risk+r1+r2", lr=lr, keep_prob=keep_prob)
 

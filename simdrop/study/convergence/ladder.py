@@ -168,6 +168,15 @@ def order(
     InvalidInput, BackendError, Diverged, KeyboardInterrupt
         As `simulate`. Whatever stops the study has as `partial` the Order of the learning rates that were done, the
         largest first.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 4)
+    >>> problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
+    >>> sizes = {"lrs": (0.25, 0.125, 0.0625), "members": 500, "kinds": ["gradient", "averaged"], "backend": "numpy"}
+    >>> distance = simdrop.study.order(problem, **sizes).errors.distance.sel(quantity="parameters", lr=0.0625)
+    >>> bool(distance.sel(kind="averaged") < distance.sel(kind="gradient"))
+    True
     """
     kinds = renamed(kinds, theories)
     ladder = _Ladder(

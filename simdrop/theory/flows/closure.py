@@ -72,6 +72,14 @@ def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> 
     ------
     InvalidInput
         An argument is wrong.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> flow = simdrop.flow(problem, theta, lr=0.1, times=[1.0], kind="mean-covariance").isel(time=0)
+    >>> simdrop.theory.mean_output(problem, flow.theta, flow.neuron_covariance, [0.5]).shape
+    (1, 1)
     """
     theta, blocks = check_point(problem, theta), check_finite("blocks", blocks)
     points, c = problem.augment(x), problem.n_outputs

@@ -239,6 +239,14 @@ def covariance_product(
     ------
     InvalidInput
         As in `loss`.
+
+    Examples
+    --------
+    >>> problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3, keep_prob=0.5)
+    >>> theta = problem.init(seed=0)
+    >>> covariance = simdrop.theory.noise_covariance(problem, theta)
+    >>> bool(np.allclose(simdrop.theory.covariance_product(problem, theta, np.eye(9)), covariance))
+    True
     """
     problem, point = check_kept_point(problem, theta, keep_prob)
     return StepNoise.at(problem, point, noise).product(problem.check_theta(direction, "direction"))
