@@ -30,11 +30,7 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 CLANG_CL = ["/std:c11", *(f"/clang:{flag}" for flag in FLAGS[1:6])]
 
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-HEADERS = (
-    "activation coefficients curvature dtype entry fused gemm general isa kept lane_draws lanes loss panels philox "
-)
-HEADERS += "sine space step task group_backward group_draws group_forward group_space group_train "
-HEADERS += "path_drift path_masks path_module path_normals path_space path_task paths noisy"
+NATIVE = Path("kernels/simdrop_kernels/native")
 
 
 class BuildNative(build_ext):
@@ -58,7 +54,7 @@ class BuildNative(build_ext):
     def compiled(self, ext, name):
         """The object files of one instruction set."""
         return self.compiler.compile(
-            ["kernels/simdrop_kernels/native/kernels.c"],
+            [f"{NATIVE.as_posix()}/kernels.c"],
             output_dir=f"{self.build_temp}/{name}",
             macros=[("SIMDROP_NAME", name)],
             extra_postargs=[*ext.extra_compile_args, *INSTRUCTION_SETS[name]],
@@ -105,11 +101,8 @@ def readme():
 
 native = Extension(
     "simdrop_kernels._native",
-    ["kernels/simdrop_kernels/native/module.c"],
-    depends=[
-        "kernels/simdrop_kernels/native/kernels.c",
-        *(f"kernels/simdrop_kernels/native/{name}.h" for name in HEADERS.split()),
-    ],
+    [f"{NATIVE.as_posix()}/module.c"],
+    depends=[path.as_posix() for path in sorted([*NATIVE.glob("*.h"), NATIVE / "kernels.c"])],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     libraries=[] if sys.platform == "win32" else ["m"],
     py_limited_api=LIMITED,

@@ -205,10 +205,12 @@ def refuse_other(what: str, held: dict[str, Any], wanted: dict[str, Any]) -> Non
     formats = held.get("format"), wanted.get("format")
     if formats[0] != formats[1]:
         raise OtherRun(f"{what} is of format {formats[0]}, of another version of simdrop; this one writes {formats[1]}")
-    names = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
+    names = [name for name in held if name in wanted and held[name] != wanted[name]]
     if names:
-        changes = "; ".join(f"{name} was {held.get(name)!r}, is {wanted.get(name)!r}" for name in names[:5])
+        changes = "; ".join(f"{name} was {held[name]!r}, is {wanted[name]!r}" for name in names[:5])
         raise OtherRun(f"{what} belongs to another run: {changes}")
+    if unknown := sorted(held.keys() ^ wanted.keys()):
+        raise OtherRun(f"{what} is of another version of simdrop: only one of the two has {', '.join(unknown)}")
 
 
 def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:

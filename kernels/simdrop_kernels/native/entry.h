@@ -1,7 +1,7 @@
 /* What simdrop_kernels offers, per dtype. */
 
 static void N(train)(const simdrop_task *t, N(space) * s, int64_t number) {
-    const int kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer != OPTIMIZER_SGD ? 1 : 0;
+    const int kept_moments = moments_of(t->optimizer);
     const int64_t params = s->rows * s->width;
     REAL *theta = (REAL *)t->theta + number * params, *moments = (REAL *)t->moments + number * kept_moments * params;
     N(member) one = N(member_of)(t, number);

@@ -7,168 +7,12 @@
 #include <string.h>
 
 #include "task.h"
+#include "processor.h"
+#include "arrays.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
-#define SIMDROP_X86 1
-#endif
-
-extern const simdrop_kernels simdrop_kernels_baseline;
-#if defined(SIMDROP_X86)
-extern const simdrop_kernels simdrop_kernels_avx2;
-extern const simdrop_kernels simdrop_kernels_avx512;
-#endif
-
-/* By preference. */
-static const simdrop_kernels *const KERNELS[] = {
-#if defined(SIMDROP_X86)
-    &simdrop_kernels_avx512,
-    &simdrop_kernels_avx2,
-#endif
-    &simdrop_kernels_baseline,
-};
-#define KERNEL_COUNT (sizeof KERNELS / sizeof KERNELS[0])
-
-#if defined(SIMDROP_X86) && defined(_MSC_VER) /* clang-cl links no library that holds what the builtin asks for */
-#include <cpuid.h>
-
-static int processor_has(int avx512) {
-    unsigned a, b, c, d, state, unused;
-    const unsigned fma = 1u << 12, xsave = 1u << 27;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (fma | xsave)) != (fma | xsave)) return 0;
-    __asm__ volatile("xgetbv" : "=a"(state), "=d"(unused) : "c"(0));
-    const unsigned saved = avx512 ? 0xE6 : 0x06; /* registers that the system keeps for a thread */
-    if ((state & saved) != saved || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    const unsigned avx2 = 1u << 5 | 1u << 3 | 1u << 8; /* with BMI and BMI 2 */
-    const unsigned wide = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31; /* F, DQ, CD, BW, VL */
-    const unsigned needed = avx512 ? avx2 | wide : avx2;
-    return (b & needed) == needed;
-}
-#elif defined(SIMDROP_X86)
-static int processor_has(int avx512) {
-    __builtin_cpu_init();
-    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    if (!avx512) return avx2;
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-}
-#endif
-
-static int runs_here(const simdrop_kernels *kernels) {
-#if defined(SIMDROP_X86)
-    if (kernels != &simdrop_kernels_baseline) return processor_has(kernels == &simdrop_kernels_avx512);
-#endif
-    return kernels != NULL;
-}
-
-/* The kernels of an instruction set that runs here, or NULL with an exception. */
-static const simdrop_kernels *find_kernels(const char *isa) {
-    for (size_t i = 0; i < KERNEL_COUNT; i++) {
-        if (strcmp(KERNELS[i]->name, isa) != 0) continue;
-        if (runs_here(KERNELS[i])) return KERNELS[i];
-        PyErr_Format(PyExc_ValueError, "isa: this processor lacks %s", isa);
-        return NULL;
-    }
-    PyErr_Format(PyExc_ValueError, "isa: unknown instruction set %s", isa);
-    return NULL;
-}
-
-/* What an array must be. A length of -1 is any. */
-typedef struct {
-    const char *name;
-    char kind; /* 'f' float32, 'd' float64, 'r' either of both, 'i' int64, 'u' uint64 */
-    int writable, ndim;
-    int64_t shape[3];
-} array_rule;
-
-static int format_is(const Py_buffer *view, char kind) {
-    const char *format = view->format ? view->format : "B";
-    if (*format == '@' || *format == '=') format++;
-    if (format[0] == '\0' || format[1] != '\0') return 0;
-    if (kind == 'r') return *format == 'f' || *format == 'd';
-    if (kind == 'i') return view->itemsize == 8 && (*format == 'l' || *format == 'q');
-    if (kind == 'u') return view->itemsize == 8 && (*format == 'L' || *format == 'Q');
-    return *format == kind;
-}
-
-static const char *kind_name(char kind) {
-    switch (kind) {
-    case 'f': return "float32";
-    case 'd': return "float64";
-    case 'i': return "int64";
-    case 'u': return "uint64";
-    default: return "float32 or float64";
-    }
-}
-
-/* Fills `view`, or sets an exception that names the array and returns -1 with nothing held. */
-static int take_array(PyObject *object, const array_rule *rule, Py_buffer *view) {
-    if (PyObject_GetBuffer(object, view, PyBUF_STRIDED_RO | PyBUF_FORMAT)) {
-        PyErr_Format(PyExc_TypeError, "%s: an array is needed, not %R", rule->name, (PyObject *)Py_TYPE(object));
-        return -1;
-    }
-    if (!format_is(view, rule->kind)) {
-        PyErr_Format(PyExc_TypeError, "%s: dtype must be %s, not format '%s'", rule->name, kind_name(rule->kind),
-                     view->format ? view->format : "B");
-    } else if (view->ndim != rule->ndim) {
-        PyErr_Format(PyExc_ValueError, "%s: %d dimensions are needed, not %d", rule->name, rule->ndim, view->ndim);
-    } else if (!PyBuffer_IsContiguous(view, 'C')) {
-        PyErr_Format(PyExc_ValueError, "%s: must be C-contiguous", rule->name);
-    } else if ((uintptr_t)view->buf % (uintptr_t)view->itemsize != 0) {
-        PyErr_Format(PyExc_ValueError, "%s: must be aligned to its items", rule->name);
-    } else if (rule->writable && view->readonly) {
-        PyErr_Format(PyExc_ValueError, "%s: is read-only but would be written", rule->name);
-    } else {
-        for (int axis = 0; axis < rule->ndim; axis++) {
-            if (rule->shape[axis] < 0 || rule->shape[axis] == view->shape[axis]) continue;
-            PyErr_Format(PyExc_ValueError, "%s: axis %d has length %zd, not %lld", rule->name, axis,
-                         view->shape[axis], (long long)rule->shape[axis]);
-            break;
-        }
-        if (!PyErr_Occurred()) return 0;
-    }
-    PyBuffer_Release(view);
+static int out_of_range(const char *what) {
+    PyErr_Format(PyExc_ValueError, "%s: out of range", what);
     return -1;
-}
-
-#define MOST_ARRAYS 8
-
-/* Takes `count` arrays by their rules; -1 with an exception and nothing held if one breaks its rule. */
-static int take_arrays(PyObject *const *objects, const array_rule *rules, int count, Py_buffer *views) {
-    for (int i = 0; i < count; i++) {
-        if (take_array(objects[i], &rules[i], &views[i]) == 0) continue;
-        while (i-- > 0) PyBuffer_Release(&views[i]);
-        return -1;
-    }
-    return 0;
-}
-
-static void release_arrays(Py_buffer *views, int count) {
-    for (int i = 0; i < count; i++) PyBuffer_Release(&views[i]);
-}
-
-/* Whether all axes have these lengths: 0, or -1 with an exception. */
-static int check_lengths(const Py_buffer *views, const array_rule *rules, const int64_t (*lengths)[3], int count) {
-    for (int i = 0; i < count; i++) {
-        for (int axis = 0; axis < rules[i].ndim; axis++) {
-            if (views[i].shape[axis] == lengths[i][axis]) continue;
-            PyErr_Format(PyExc_ValueError, "%s: axis %d has length %zd, not %lld", rules[i].name, axis,
-                         views[i].shape[axis], (long long)lengths[i][axis]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* The dtype of the array that decides it: 'f' or 'd', or 0 with an exception. */
-static char real_kind(PyObject *object, const char *name) {
-    Py_buffer view;
-    const array_rule rule = {name, 'r', 0, 2, {-1, -1, -1}};
-    if (take_array(object, &rule, &view)) return 0;
-    const char kind = format_is(&view, 'f') ? 'f' : 'd';
-    PyBuffer_Release(&view);
-    return kind;
 }
 
 /* Whether there are such steps where `most` can be counted. */
@@ -187,6 +31,14 @@ static double vectors_of(const simdrop_task *t) {
     return 8 * ((width + batch) * of_neuron + width * batch + samples);
 }
 
+/* The first size that is out of range, or NULL. */
+static const char *bad_size(int64_t samples, int64_t inputs, int64_t outputs, int64_t width, int64_t most) {
+    if (samples < 1 || samples > most) return "number of samples";
+    if (inputs < 1 || inputs > most) return "number of inputs";
+    if (outputs < 1 || outputs > most) return "number of outputs";
+    return width < 1 || width > most ? "width" : NULL;
+}
+
 /* Sizes that every kernel needs to be sound; the numbers themselves are validated by the callers. */
 static int check_sizes(const simdrop_task *t) {
     const int64_t most = INT64_C(1) << 30;
@@ -197,17 +49,43 @@ static int check_sizes(const simdrop_task *t) {
     else if (t->optimizer < 0 || t->optimizer >= OPTIMIZERS) bad = "optimizer";
     else if (t->loss < 0 || t->loss >= LOSSES) bad = "loss";
     else if (t->place < 0 || t->place >= PLACES || (t->place != PLACE_BOTH && t->mask != MASK_STEP)) bad = "place";
-    else if (t->samples < 1 || t->samples > most) bad = "number of samples";
-    else if (t->inputs < 1 || t->inputs > most) bad = "number of inputs";
-    else if (t->outputs < 1 || t->outputs > most) bad = "number of outputs";
-    else if (t->width < 1 || t->width > most) bad = "width";
+    else if ((bad = bad_size(t->samples, t->inputs, t->outputs, t->width, most))) return out_of_range(bad);
     else if (t->batch < 1 || t->batch > most) bad = "batch size";
     else if (t->minibatch && !t->replace && t->batch > t->samples) bad = "batch size";
     else if (t->epochs && t->samples % t->batch != 0) bad = "batch size";
     else if (!are_steps(t->first_step, t->steps, INT64_C(1) << 32)) bad = "number of steps";
     else if (is_beyond_memory(vectors_of(t))) bad = "product of sizes";
-    if (bad) PyErr_Format(PyExc_ValueError, "%s: out of range", bad);
-    return bad ? -1 : 0;
+    return bad ? out_of_range(bad) : 0;
+}
+
+/* What training takes, plain or under more noise, in this order. */
+enum { X, Y, THETA, MOMENTS, LR, KEEP_PROB, MEMBER, DIVERGED, TRAINING_ARRAYS };
+static const array_rule TRAINING[TRAINING_ARRAYS] = {
+    {"x", 'r', 0, 2},  {"y", 'r', 0, 2},         {"theta", 'r', 1, 2},  {"moments", 'r', 1, 3},
+    {"lr", 'd', 0, 2}, {"keep_prob", 'd', 0, 1}, {"member", 'u', 0, 1}, {"diverged", 'i', 1, 1},
+};
+
+/* Macros, as these serve both kinds of task: the sizes that x, y and theta have; whether the lengths of all arrays agree
+   with them, 0, or -1 with an exception; the arrays themselves. */
+#define TAKE_SIZES(t, views) \
+    ((t).samples = (views)[X].shape[0], (t).inputs = (views)[X].shape[1], (t).outputs = (views)[Y].shape[1], \
+     (t).members = (views)[THETA].shape[0], \
+     (t).width = (t).inputs + (t).outputs > 0 ? (views)[THETA].shape[1] / ((t).inputs + (t).outputs) : 0)
+#define CHECK_TRAINING(t, rates, views) \
+    check_training(views, (t).samples, (t).inputs, (t).outputs, (t).width, (t).members, moments_of((t).optimizer), rates)
+#define TAKE_TRAINING(t, views) \
+    ((t).x = (views)[X].buf, (t).y = (views)[Y].buf, (t).theta = (views)[THETA].buf, \
+     (t).moments = (views)[MOMENTS].buf, (t).lr = (views)[LR].buf, (t).keep_prob = (views)[KEEP_PROB].buf, \
+     (t).member = (views)[MEMBER].buf, (t).diverged = (views)[DIVERGED].buf)
+
+static int check_training(const Py_buffer *views, int64_t samples, int64_t inputs, int64_t outputs, int64_t width,
+                          int64_t members, int64_t moments, int64_t rates) {
+    const int64_t params = width * (inputs + outputs);
+    const int64_t lengths[TRAINING_ARRAYS][3] = {
+        {samples, inputs}, {samples, outputs}, {members, params}, {members, moments, params},
+        {members, rates},  {members},          {members},         {members},
+    };
+    return check_lengths(views, TRAINING, lengths, TRAINING_ARRAYS);
 }
 
 PyDoc_STRVAR(advance_doc,
@@ -223,7 +101,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     simdrop_task t;
     memset(&t, 0, sizeof t);
     const char *isa;
-    PyObject *arrays[MOST_ARRAYS];
+    PyObject *arrays[TRAINING_ARRAYS];
     long long batch, first_step, steps;
     unsigned long long seed;
     int layout;
@@ -237,55 +115,30 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     const simdrop_kernels *kernels = find_kernels(isa);
     const char kind = kernels ? real_kind(arrays[2], "theta") : 0;
     if (!kind) return NULL;
-    const array_rule rules[MOST_ARRAYS] = {
-        {"x", kind, 0, 2, {-1, -1, -1}},      {"y", kind, 0, 2, {-1, -1, -1}},  {"theta", kind, 1, 2, {-1, -1, -1}},
-        {"moments", kind, 1, 3, {-1, -1, -1}}, {"lr", 'd', 0, 2, {-1, -1, -1}},  {"keep_prob", 'd', 0, 1, {-1, -1, -1}},
-        {"member", 'u', 0, 1, {-1, -1, -1}},   {"diverged", 'i', 1, 1, {-1, -1, -1}},
-    };
-    Py_buffer views[MOST_ARRAYS];
-    if (take_arrays(arrays, rules, MOST_ARRAYS, views)) return NULL;
-    t.samples = views[0].shape[0];
-    t.inputs = views[0].shape[1];
-    t.outputs = views[1].shape[1];
-    t.members = views[2].shape[0];
-    t.width = t.inputs + t.outputs > 0 ? views[2].shape[1] / (t.inputs + t.outputs) : 0;
+    Py_buffer views[TRAINING_ARRAYS];
+    if (take_arrays(arrays, TRAINING, TRAINING_ARRAYS, kind, views)) return NULL;
+    TAKE_SIZES(t, views);
     t.minibatch = batch != 0;
     t.batch = batch != 0 ? batch : t.samples;
     t.seed = seed;
     t.first_step = first_step;
     t.steps = steps;
-    t.rates = views[4].shape[1] == 1 ? 1 : steps;
-    const int64_t moments = t.optimizer == OPTIMIZER_ADAM ? 2 : t.optimizer != OPTIMIZER_SGD ? 1 : 0;
-    const int64_t lengths[MOST_ARRAYS][3] = {
-        {t.samples, t.inputs, 0}, {t.samples, t.outputs, 0}, {t.members, t.width * (t.inputs + t.outputs), 0},
-        {t.members, moments, t.width * (t.inputs + t.outputs)}, {t.members, t.rates, 0}, {t.members, 0, 0},
-        {t.members, 0, 0}, {t.members, 0, 0},
-    };
+    t.rates = views[LR].shape[1] == 1 ? 1 : steps;
     int failed = check_sizes(&t);
     const int unwritten = t.loss != LOSS_SQUARED || t.place != PLACE_BOTH || t.optimizer == OPTIMIZER_NESTEROV ||
                           t.epochs || t.weight_decay != 0 || t.rates > 1; /* for members in lanes: see layouts.py */
     if (!failed && (layout < 0 || layout >= LAYOUTS || (layout == LAYOUT_MEMBERS && unwritten))) {
-        failed = -1;
-        PyErr_SetString(PyExc_ValueError, "layout: out of range");
+        failed = out_of_range("layout");
     }
-    failed = failed || check_lengths(views, rules, lengths, MOST_ARRAYS);
+    failed = failed || CHECK_TRAINING(t, t.rates, views);
     if (!failed && t.steps > 0) { /* else there may be no learning rates either */
-        t.x = views[0].buf;
-        t.y = views[1].buf;
-        t.theta = views[2].buf;
-        t.moments = views[3].buf;
-        t.lr = views[4].buf;
-        t.keep_prob = views[5].buf;
-        t.member = views[6].buf;
-        t.diverged = views[7].buf;
+        TAKE_TRAINING(t, views);
         Py_BEGIN_ALLOW_THREADS
         failed = kernels->advance[layout][kind == 'd'](&t);
         Py_END_ALLOW_THREADS
         if (failed) PyErr_NoMemory();
     }
-    release_arrays(views, MOST_ARRAYS);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return release_arrays(views, TRAINING_ARRAYS, failed);
 }
 
 #include "path_module.h"
@@ -306,10 +159,9 @@ static PyObject *evaluate(PyObject *module, PyObject *args) {
     const simdrop_kernels *kernels = find_kernels(isa);
     const char kind = kernels ? real_kind(arrays[1], "theta") : 0;
     if (!kind) return NULL;
-    const array_rule rules[3] = {
-        {"x", kind, 0, 2, {-1, -1, -1}}, {"theta", kind, 0, 2, {-1, -1, -1}}, {"out", kind, 1, 3, {-1, -1, -1}}};
+    static const array_rule rules[3] = {{"x", 'r', 0, 2}, {"theta", 'r', 0, 2}, {"out", 'r', 1, 3}};
     Py_buffer views[3];
-    if (take_arrays(arrays, rules, 3, views)) return NULL;
+    if (take_arrays(arrays, rules, 3, kind, views)) return NULL;
     t.samples = t.batch = views[0].shape[0];
     t.inputs = views[0].shape[1];
     t.members = views[1].shape[0];
@@ -335,9 +187,7 @@ static PyObject *evaluate(PyObject *module, PyObject *args) {
         Py_END_ALLOW_THREADS
         if (failed) PyErr_NoMemory();
     }
-    release_arrays(views, 3);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return release_arrays(views, 3, failed);
 }
 
 PyDoc_STRVAR(activate_doc, "activate(isa, activation, z, value, slope)\n\n"
@@ -352,24 +202,18 @@ static PyObject *activate(PyObject *module, PyObject *args) {
     const simdrop_kernels *kernels = find_kernels(isa);
     const char kind = kernels ? real_kind(arrays[0], "z") : 0;
     if (!kind) return NULL;
-    Py_ssize_t count = PyObject_Length(arrays[0]);
-    if (count < 0) return NULL;
-    const array_rule rules[3] = {
-        {"z", kind, 0, 2, {1, -1, -1}}, {"value", kind, 1, 2, {1, -1, -1}}, {"slope", kind, 1, 2, {1, -1, -1}}};
+    static const array_rule rules[3] = {{"z", 'r', 0, 2}, {"value", 'r', 1, 2}, {"slope", 'r', 1, 2}};
     Py_buffer views[3];
-    if (take_arrays(arrays, rules, 3, views)) return NULL;
-    count = views[0].shape[1];
-    const int failed = activation < 0 || activation >= ACTS || views[1].shape[1] != count || views[2].shape[1] != count;
-    if (failed) {
-        PyErr_SetString(PyExc_ValueError, "activate: unknown activation, or arrays of different lengths");
-    } else {
+    if (take_arrays(arrays, rules, 3, kind, views)) return NULL;
+    const int64_t count = views[0].shape[1], lengths[3][3] = {{1, count}, {1, count}, {1, count}};
+    int failed = activation < 0 || activation >= ACTS ? out_of_range("activation") : 0;
+    failed = failed || check_lengths(views, rules, lengths, 3);
+    if (!failed) {
         Py_BEGIN_ALLOW_THREADS
         kernels->activate[kind == 'd'](activation, count, views[0].buf, views[1].buf, views[2].buf);
         Py_END_ALLOW_THREADS
     }
-    release_arrays(views, 3);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return release_arrays(views, 3, failed);
 }
 
 PyDoc_STRVAR(instruction_sets_doc, "instruction_sets()\n\nEvery instruction set of this build, the fastest first, and\n"

@@ -62,7 +62,7 @@ static ivec N(noisy_update)(N(paths) * s, int64_t step) {
 }
 
 static int N(train_noisy)(const simdrop_path_task *t) {
-    const int kept = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer != OPTIMIZER_SGD ? 1 : 0;
+    const int kept = moments_of(t->optimizer);
     N(paths) s;
     if (N(open_paths)(&s, t)) return -1;
     for (int64_t first = 0; first < t->members; first += VL) {

@@ -18,10 +18,7 @@ static int check_path_task(const simdrop_path_task *t) {
     else if (t->order < 1 || t->order > 2) bad = "order";
     else if (t->part < 0 || t->part >= PART_COUNT) bad = "part";
     else if (t->train < 0 || t->train >= TRAIN_COUNT) bad = "train";
-    else if (t->samples < 1 || t->samples > most) bad = "number of samples";
-    else if (t->inputs < 1 || t->inputs > most) bad = "number of inputs";
-    else if (t->outputs < 1 || t->outputs > most) bad = "number of outputs";
-    else if (t->width < 1 || t->width > most) bad = "width";
+    else if ((bad = bad_size(t->samples, t->inputs, t->outputs, t->width, most))) return out_of_range(bad);
     else if (t->masks < 1 || (t->by_masks && t->masks > most_steps)) bad = "number of masks";
     else if (t->batch < 0 || (t->by_masks && t->batch > most) || (!t->replace && t->batch > t->samples)) {
         bad = "batch size";
@@ -29,11 +26,16 @@ static int check_path_task(const simdrop_path_task *t) {
     else if (!are_steps(t->first_step, t->steps, t->by_masks ? most_steps / (draws * t->masks) : most_steps)) {
         bad = "number of steps";
     } else if (is_beyond_memory(path_vectors_of(t))) bad = "product of sizes";
-    if (bad) PyErr_Format(PyExc_ValueError, "%s: out of range", bad);
-    return bad ? -1 : 0;
+    return bad ? out_of_range(bad) : 0;
 }
 
-#define PATH_ARRAYS 10
+/* What paths take, in this order; the first three as training does. */
+enum { PATH_LR = THETA + 1, PATH_KEEP_PROB, PATH_MEMBER, NUMBERS, PATH_DIVERGED, SIZES, STAGES, PATH_ARRAYS };
+static const array_rule FOLLOWING[PATH_ARRAYS] = {
+    {"x", 'r', 0, 2},         {"y", 'r', 0, 2},      {"theta", 'r', 1, 2},   {"lr", 'd', 0, 1},
+    {"keep_prob", 'd', 0, 1}, {"member", 'u', 0, 1}, {"numbers", 'd', 0, 2}, {"diverged", 'i', 1, 1},
+    {"sizes", 'd', 0, 1},     {"stages", 'd', 0, 2},
+};
 
 PyDoc_STRVAR(follow_doc,
              "follow(isa, config, x, y, theta, lr, keep_prob, member, numbers, diverged, sizes, stages, first_step)\n\n"
@@ -59,54 +61,40 @@ static PyObject *follow(PyObject *module, PyObject *args) {
     const simdrop_kernels *kernels = find_kernels(isa);
     const char kind = kernels ? real_kind(arrays[2], "theta") : 0;
     if (!kind) return NULL;
-    const array_rule rules[PATH_ARRAYS] = {
-        {"x", kind, 0, 2, {-1, -1, -1}},      {"y", kind, 0, 2, {-1, -1, -1}},      {"theta", kind, 1, 2, {-1, -1, -1}},
-        {"lr", 'd', 0, 1, {-1, -1, -1}},      {"keep_prob", 'd', 0, 1, {-1, -1, -1}}, {"member", 'u', 0, 1, {-1, -1, -1}},
-        {"numbers", 'd', 0, 2, {-1, -1, -1}}, {"diverged", 'i', 1, 1, {-1, -1, -1}}, {"sizes", 'd', 0, 1, {-1, -1, -1}},
-        {"stages", 'd', 0, 2, {-1, -1, -1}},
-    };
     Py_buffer views[PATH_ARRAYS];
-    if (take_arrays(arrays, rules, PATH_ARRAYS, views)) return NULL;
-    t.samples = views[0].shape[0];
-    t.inputs = views[0].shape[1];
-    t.outputs = views[1].shape[1];
-    t.members = views[2].shape[0];
-    t.width = t.inputs + t.outputs > 0 ? views[2].shape[1] / (t.inputs + t.outputs) : 0;
+    if (take_arrays(arrays, FOLLOWING, PATH_ARRAYS, kind, views)) return NULL;
+    TAKE_SIZES(t, views);
     t.masks = masks;
     t.batch = batch;
     t.seed = seed;
     t.first_step = first_step;
-    t.steps = views[8].shape[0];
-    t.stage_count = views[9].shape[0];
+    t.steps = views[SIZES].shape[0];
+    t.stage_count = views[STAGES].shape[0];
     const int64_t lengths[PATH_ARRAYS][3] = {
-        {t.samples, t.inputs, 0}, {t.samples, t.outputs, 0}, {t.members, t.width * (t.inputs + t.outputs), 0},
-        {t.members, 0, 0},        {t.members, 0, 0},         {t.members, 0, 0},
-        {t.members, FACTORS, 0},  {t.members, 0, 0},         {t.steps, 0, 0},
-        {t.stage_count, STAGE_FIELDS, 0},
+        {t.samples, t.inputs}, {t.samples, t.outputs}, {t.members, t.width * (t.inputs + t.outputs)},
+        {t.members},           {t.members},            {t.members},
+        {t.members, FACTORS},  {t.members},            {t.steps},
+        {t.stage_count, STAGE_FIELDS},
     };
-    int failed = check_path_task(&t) || check_lengths(views, rules, lengths, PATH_ARRAYS);
+    int failed = check_path_task(&t) || check_lengths(views, FOLLOWING, lengths, PATH_ARRAYS);
     if (!failed) {
-        t.x = views[0].buf;
-        t.y = views[1].buf;
-        t.theta = views[2].buf;
-        t.lr = views[3].buf;
-        t.keep_prob = views[4].buf;
-        t.member = views[5].buf;
-        t.numbers = views[6].buf;
-        t.diverged = views[7].buf;
-        t.sizes = views[8].buf;
-        t.stages = views[9].buf;
+        t.x = views[X].buf;
+        t.y = views[Y].buf;
+        t.theta = views[THETA].buf;
+        t.lr = views[PATH_LR].buf;
+        t.keep_prob = views[PATH_KEEP_PROB].buf;
+        t.member = views[PATH_MEMBER].buf;
+        t.numbers = views[NUMBERS].buf;
+        t.diverged = views[PATH_DIVERGED].buf;
+        t.sizes = views[SIZES].buf;
+        t.stages = views[STAGES].buf;
         Py_BEGIN_ALLOW_THREADS
         failed = kernels->follow[kind == 'd'](&t);
         Py_END_ALLOW_THREADS
         if (failed) PyErr_NoMemory();
     }
-    release_arrays(views, PATH_ARRAYS);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return release_arrays(views, PATH_ARRAYS, failed);
 }
-
-#define NOISY_ARRAYS 8
 
 PyDoc_STRVAR(train_noisy_doc,
              "train_noisy(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps)\n\n"
@@ -119,7 +107,7 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     simdrop_path_task t;
     memset(&t, 0, sizeof t);
     const char *isa;
-    PyObject *arrays[NOISY_ARRAYS];
+    PyObject *arrays[TRAINING_ARRAYS];
     long long masks, batch, first_step, steps;
     unsigned long long seed;
     if (!PyArg_ParseTuple(args, "s(iiiippLLdddiddiddddK)OOOOOOOOLL:train_noisy", &isa, &t.activation, &t.mask, &t.train,
@@ -132,18 +120,9 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     const simdrop_kernels *kernels = find_kernels(isa);
     const char kind = kernels ? real_kind(arrays[2], "theta") : 0;
     if (!kind) return NULL;
-    const array_rule rules[NOISY_ARRAYS] = {
-        {"x", kind, 0, 2, {-1, -1, -1}},       {"y", kind, 0, 2, {-1, -1, -1}}, {"theta", kind, 1, 2, {-1, -1, -1}},
-        {"moments", kind, 1, 3, {-1, -1, -1}}, {"lr", 'd', 0, 2, {-1, -1, -1}}, {"keep_prob", 'd', 0, 1, {-1, -1, -1}},
-        {"member", 'u', 0, 1, {-1, -1, -1}},   {"diverged", 'i', 1, 1, {-1, -1, -1}},
-    };
-    Py_buffer views[NOISY_ARRAYS];
-    if (take_arrays(arrays, rules, NOISY_ARRAYS, views)) return NULL;
-    t.samples = views[0].shape[0];
-    t.inputs = views[0].shape[1];
-    t.outputs = views[1].shape[1];
-    t.members = views[2].shape[0];
-    t.width = t.inputs + t.outputs > 0 ? views[2].shape[1] / (t.inputs + t.outputs) : 0;
+    Py_buffer views[TRAINING_ARRAYS];
+    if (take_arrays(arrays, TRAINING, TRAINING_ARRAYS, kind, views)) return NULL;
+    TAKE_SIZES(t, views);
     t.order = 1;
     t.by_masks = 1;
     t.masks = masks;
@@ -151,33 +130,17 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     t.seed = seed;
     t.first_step = first_step;
     t.steps = steps;
-    const int64_t params = t.width * (t.inputs + t.outputs);
-    const int64_t moments = t.optimizer == OPTIMIZER_ADAM ? 2 : t.optimizer != OPTIMIZER_SGD ? 1 : 0;
-    const int64_t lengths[NOISY_ARRAYS][3] = {
-        {t.samples, t.inputs, 0}, {t.samples, t.outputs, 0}, {t.members, params, 0}, {t.members, moments, params},
-        {t.members, 1, 0},        {t.members, 0, 0},         {t.members, 0, 0},      {t.members, 0, 0},
-    };
     int failed = check_path_task(&t);
     if (!failed && (t.optimizer < 0 || t.optimizer >= OPTIMIZERS || t.draws < 1)) {
-        failed = -1;
-        PyErr_SetString(PyExc_ValueError, "optimizer or draws: out of range");
+        failed = out_of_range("optimizer or draws");
     }
-    failed = failed || check_lengths(views, rules, lengths, NOISY_ARRAYS);
+    failed = failed || CHECK_TRAINING(t, 1, views);
     if (!failed) {
-        t.x = views[0].buf;
-        t.y = views[1].buf;
-        t.theta = views[2].buf;
-        t.moments = views[3].buf;
-        t.lr = views[4].buf;
-        t.keep_prob = views[5].buf;
-        t.member = views[6].buf;
-        t.diverged = views[7].buf;
+        TAKE_TRAINING(t, views);
         Py_BEGIN_ALLOW_THREADS
         failed = kernels->train_noisy[kind == 'd'](&t);
         Py_END_ALLOW_THREADS
         if (failed) PyErr_NoMemory();
     }
-    release_arrays(views, NOISY_ARRAYS);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    return release_arrays(views, TRAINING_ARRAYS, failed);
 }

@@ -38,6 +38,11 @@ enum { SIMDROP_PLACES(PLACE) PLACES };
 #undef LOSS
 #undef PLACE
 
+/* Vectors that an optimizer carries from step to step. */
+static inline int moments_of(int optimizer) {
+    return optimizer == OPTIMIZER_ADAM ? 2 : optimizer != OPTIMIZER_SGD ? 1 : 0;
+}
+
 /* n samples, D inputs, c outputs, m neurons, P = m (c + D); arrays in the dtype of the kernel, C-contiguous.
    The same field names as in contract/step.py, where each is explained. */
 typedef struct {
