@@ -56,7 +56,12 @@ def draw(outcome: Outcome) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12.4, 3.8), layout="constrained")
         for axis, (name, (keep_prob, _, title)) in zip(figure.subplots(1, 3), ARMS.items(), strict=True):
-            scatter(axis, outcome.data.sel(arm=name), color=COLORS[int(keep_prob == 1)], title=title)
+            scatter(
+                axis,
+                outcome.data.sel(arm=name),
+                color=COLORS[int(keep_prob == 1)],
+                title=title.replace("p = 0.9", "$p = 0.9$"),
+            )
     return figure
 
 

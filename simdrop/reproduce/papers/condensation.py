@@ -78,12 +78,12 @@ def draw(outcome: Outcome) -> Figure:
         axes = figure.subplots(2, 2).ravel()
         panels = (("step", 0.9), ("sample", 0.9), ("step", 1.0))
         for axis, (mask, arm) in zip(axes, panels, strict=False):
-            title = "no dropout" if arm == 1 else f"p = {arm:g}, one mask per {mask}"
+            title = "no dropout" if arm == 1 else f"$p = {arm:g}$, one mask per {mask}"
             scatter(axis, data.sel(mask=mask, arm=arm), color=COLORS[ARMS.index(arm)], title=title)
         axes[0].legend(loc="upper center")
         last = axes[3]
         for (mask, arm), style in zip(panels, ("-", "--", "-"), strict=True):
-            label = "no dropout" if arm == 1 else f"p = {arm:g}, {mask} masks"
+            label = "no dropout" if arm == 1 else f"$p = {arm:g}$, {mask} masks"
             for k, row in enumerate(data.sel(mask=mask, arm=arm)["holding"].transpose("seed", "time").values):
                 color = COLORS[ARMS.index(arm)]
                 last.plot(data["step"][1:], row[1:], style, color=color, lw=1.2, alpha=0.8, label=None if k else label)

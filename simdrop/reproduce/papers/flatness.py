@@ -26,6 +26,8 @@ STEPS = {
 WIDTH, DIRECTIONS = 1000, 10
 #: radius of the balls in which the loss is maximised: |δ / |theta|| <= RADIUS
 RADIUS = 0.1
+#: the least R_S that the figure shows
+LOWEST = 1e-7
 OBJECTIVES = ("risk", "risk+r1")
 #: what is measured at the end of training -> how the table calls it
 MEASURES = {
@@ -101,22 +103,24 @@ def _rows(name: str, numbers: Array, ends: Array) -> list[Row]:
 def draw(outcome: Outcome) -> Figure:
     """Loss along random directions for each problem, and the ratios of all measures."""
     import matplotlib
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(12.4, 4.4), layout="constrained")
         *left, right = figure.subplots(1, 3)
         for axis, case in zip(left, CASES, strict=True):
             for k in (1, 0):
                 band(axis, data["alpha"].values, data["loss"].sel(case=case).values[:, k], COLORS[k], NAMES[k])
             axis.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
-            axis.set_title(f"{case} ({CASES[case]}): median, 10-90 %")
-            axis.legend()
+            axis.set_title(f"{case} ({CASES[case]}): median and 10-90 %")
+            axis.set_ylim(bottom=max(axis.get_ylim()[0], LOWEST))
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         labels = [
-            r"Tr $H$",
+            r"$\mathrm{Tr}\,H$",
             r"$\lambda_{\max}(H)$",
             "sharpness, $R_S$",
             "sharpness, $R_S+R_1$",
@@ -135,7 +139,10 @@ def draw(outcome: Outcome) -> Figure:
         right.set(
             xscale="log", xlabel="with dropout / without; small: single seeds", title="Below 1: flatter with dropout"
         )
-        right.legend(loc="center right")
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        right.xaxis.set_minor_formatter(NullFormatter())
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     return figure
 
 

@@ -166,23 +166,26 @@ def draw(outcome: Outcome) -> Figure:
 
     data = outcome.data
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 4.2), layout="constrained")
+        figure = Figure(figsize=(12.4, 4.6), layout="constrained")
         first, second, third = figure.subplots(1, 3)
         steps = data["step"].values
         for mask, color in zip(MASKS, ("#0072B2", "#CC79A7"), strict=True):
             here = data.sel(mask=mask)
             for seed, values in enumerate(here["alignment"].transpose("seed", "time").values):
                 first.plot(steps, values, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
+            for seed, (before, after) in enumerate(here["rest"].transpose("seed", "at").values):
+                label = None if seed else "without the largest" if mask == MASKS[-1] else None
+                first.plot(steps[[0, -1]], [before, after], "^", color=color, mfc="none", ms=5, label=label)
         mean, std = (data[name].mean(("mask", "seed")).values for name in ("null_mean", "null_std"))
         first.fill_between(steps, np.maximum(mean - 3 * std, 0), mean + 3 * std, color="#BBBBBB", lw=0)
         first.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: random axes")
         first.axhline(float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise")
         first.set_xscale("symlog", linthresh=1, linscale=0.4)
-        first.set(xlabel="step", ylabel=r"Tr$(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$", ylim=(0, 1.05), title="Alignment")
-        first.set_xlim(0, steps[-1])
-        first.legend(
-            loc="lower right", bbox_to_anchor=(1, 0.12), frameon=True, framealpha=0.85, edgecolor="none", ncols=2
+        first.set(
+            xlabel="step", ylabel=r"$\mathrm{Tr}(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$", ylim=(0, 1.05), title="Alignment"
         )
+        first.set_xlim(0, steps[-1])
+        first.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         _panels(second, third, data.sel(mask="step"))
     return figure
 
@@ -198,14 +201,14 @@ def _panels(second: Any, third: Any, data: Any) -> None:
     second.axhline(float(data["chance"].mean()), color="#222222", lw=1, ls="--", label="chance")
     top = float(data["curvature"].max())
     second.set(xscale="log", yscale="log", xlim=(1e-9 * top, 2 * top), xlabel=r"curvature $v^T H v$")
-    second.set(ylabel=r"variance $v^T\Sigma v$", title="Axes of H, at the end, step masks")
-    second.legend(title="source of Σ: exponent", loc="upper left")
+    second.set(ylabel=r"variance $v^T\Sigma v$", title="Axes of $H$, at the end, step masks")
+    second.legend(title=r"source of $\Sigma$: exponent", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     x, y = data["own_width"].values.ravel(), data["own_variance"].values.ravel()
     third.plot(x, y, ".", color=COLORS["exact"], ms=3.5, alpha=0.6)
     fit = data["own_width_exponent"].values
     third.set(xscale="log", yscale="log", xlabel=r"width of $R_S<e\,R_S(\theta)$ along $v$")
     third.set(ylabel=r"variance $v^T\Sigma v$", ylim=(1e-11 * y.max(), 5 * y.max()))
-    third.set_title(f"Axes of Σ: exponent {fit.mean():.2f}")
+    third.set_title(rf"Axes of $\Sigma$: exponent {fit.mean():.2f}")
 
 
 EXPERIMENT = Experiment(

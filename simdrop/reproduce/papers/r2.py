@@ -142,7 +142,10 @@ def draw(outcome: Outcome) -> Figure:
             axis.set_xticks(data["lr"].values, [f"{lr:g}" for lr in data["lr"].values])
         figure.axes[0].set_ylabel(f"change from learning rate {SMALL:g}, %")
         figure.axes[2].set_ylabel("change, percentage points")
-        figure.axes[0].legend(title="means of paired differences,\n± standard error over seeds")
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+            title="means of paired differences ± standard error over seeds",
+        )  # fmt: skip
     return figure
 
 

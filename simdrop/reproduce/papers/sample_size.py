@@ -126,7 +126,7 @@ def draw(outcome: Outcome) -> Figure:
                 known = np.arange(len(PUBLISHED)) + 1
                 axis.plot(known, PUBLISHED, "s:", color=INK, mfc="none", ms=5, lw=1, label="published, with dropout")
             axis.axhline(RECOVERED, color=INK, lw=0.8, ls=":")
-            axis.text(n[-1], 0.9 * RECOVERED, "recovered", va="top", ha="right")
+            axis.text(n[0], 0.9 * RECOVERED, "recovered", va="top")
             axis.set(yscale="log", xlabel="training samples $n$", title=f"Teacher of two {activation} neurons")
             axis.set_xticks([1, *range(2, 15, 2)])
             axis.tick_params(labelleft=True)
