@@ -18,11 +18,13 @@ from ..settings.fields import (
     POINTS,
     RISK_LIMIT,
     SEED,
+    STEPS,
     THREADS,
     in_comparison,
     in_example,
     in_machine,
     in_output,
+    lr_of,
     replace_default,
     risk_limit_of,
 )
@@ -42,7 +44,16 @@ class OrderSettings(ProblemSettings):
     lrs: tuple[str, ...] = in_comparison(
         (), "learning rate of the ladder, at least three [default: 0.2, halved down to 0.00625]"
     )
-    time: float = in_comparison(1.0, "time lr x step at which means are compared", bounds={"above": 0})
+    time: float | None = in_comparison(
+        None, "time lr x step at which means are compared [default: 1]", bounds={"above": 0}
+    )
+    lr: float | str | None = in_comparison(
+        None, "a learning rate that changes, in place of lrs and time: {0: 0.2, 3: 0.05}"
+    )
+    steps: int | None = in_comparison(None, "steps of lr", bounds=STEPS)
+    refine: tuple[str, ...] = in_comparison(
+        (), "what lr is divided by, for as many steps in the place of one [default: 1, 2, 4, 8, 16, 32]"
+    )
     members: int = in_comparison(400_000, "networks of the ensemble at each learning rate", bounds=MEMBERS)
     sme_members: int = in_comparison(
         80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=MEMBERS
@@ -85,35 +96,43 @@ def order(context: click.Context, /, **given: Any) -> None:
     theta0 = start_of(problem, settings)
     from ..output.folder import FILES, Folder
     from ..study.convergence.heatmap import HeatMap, heat_map
-    from ..study.convergence.ladder import LRS, Order, check_cases
+    from ..study.convergence.ladder import Order, check_cases
     from ..study.convergence.ladder import order as measure
+    from ..study.convergence.rungs import TIME, check_rungs
     from ..study.predictions import check_kinds
 
     kinds = check_kinds(settings.kinds) or None
-    common: dict[str, Any] = {"time": settings.time, "grid": settings.grid, "seed": settings.seed}
+    common: dict[str, Any] = {"grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
     common |= {"risk_limit": risk_limit_of(settings.risk_limit)}
-    ladder = {"lrs": _learning_rates(settings.lrs) or LRS, "members": settings.members, "paths": settings.paths}
+    if settings.heat_map and settings.lr is not None:
+        raise InvalidInput("heat-map is over learning rates that do not change: leave it or lr out")
+    rungs: dict[str, Any] = {
+        "lrs": _numbers("lrs", settings.lrs, float), "time": settings.time, "steps": settings.steps,
+        "lr": None if settings.lr is None else lr_of(settings.lr), "refine": _numbers("refine", settings.refine, int),
+    }  # fmt: skip
+    ladder = {"members": settings.members, "paths": settings.paths}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
-    check_cases(problem, theta0, **ladder, **common)  # before a folder is made
+    check_cases(problem, theta0, rungs=check_rungs(**rungs), **ladder, **common)  # before a folder is made
     mapped = ("heat-map.json", "heat-map.zarr", "heat-map.png", "heat-map.pdf") if settings.heat_map else ()
     names = ("settings.toml", *FILES["order"], *mapped)
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
         with keeping_partial(Order, lambda partial: partial.write(folder)):
-            found = measure(problem, theta0, kinds=kinds, progress=bars, **ladder, **common)
+            found = measure(problem, theta0, kinds=kinds, progress=bars, **rungs, **ladder, **common)
         found.write(folder)
         if settings.heat_map:
             with keeping_partial(HeatMap, lambda partial: partial.write(folder)):
-                heat_map(problem, theta0, progress=bars, **common).write(folder)
+                time = TIME if settings.time is None else settings.time
+                heat_map(problem, theta0, time=time, progress=bars, **common).write(folder)
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = "".join(f", {name}" for name in mapped)
         click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png and .pdf{mapped_too}")
 
 
-def _learning_rates(texts: Sequence[str]) -> list[float]:
+def _numbers(name: str, texts: Sequence[str], kind: type) -> list[Any] | None:
     try:
-        return [float(text) for text in texts]
+        return [kind(text) for text in texts] or None
     except ValueError:
-        raise InvalidInput(f"lrs must be numbers, got {', '.join(map(shown, texts))}") from None
+        raise InvalidInput(f"{name} must be numbers, got {', '.join(map(shown, texts))}") from None

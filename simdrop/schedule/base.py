@@ -98,6 +98,31 @@ class Schedule:
             raise InvalidInput(f"steps must be a list of increasing numbers of steps, got {shown(steps)}")
         return self._times(wanted)
 
+    def refined(self, parts: int) -> Schedule:
+        """The same learning rate over time, by smaller steps.
+
+        Parameters
+        ----------
+        parts : int
+            Steps in the place of each, whose rates are divided by as many.
+
+        Returns
+        -------
+        Schedule
+            One of the same kind.
+
+        Raises
+        ------
+        InvalidInput
+            `parts` is no whole number of at least 1.
+
+        Examples
+        --------
+        >>> simdrop.schedule.piecewise({0: 0.2, 3: 0.1}).refined(2)
+        piecewise({0: 0.1, 6: 0.05})
+        """
+        return self._refined(check_count("parts", parts))
+
     def check(self, steps: int) -> None:
         """Check that a run can have these learning rates.
 
@@ -150,6 +175,9 @@ class Schedule:
 
     def _rates(self, first: int, stop: int, rows: slice) -> Array:
         raise NotImplementedError
+
+    def _refined(self, parts: int) -> Schedule:
+        raise InvalidInput(f"{type(self).__name__} has no method _refined, which smaller steps need")
 
     def _kinks(self, steps: int) -> tuple[int, ...]:
         return ()

@@ -71,6 +71,9 @@ class piecewise(Schedule):
     def _ends(self, steps: int) -> tuple[int, ...]:
         return (*self._kinks(steps), steps - 1)
 
+    def _refined(self, parts: int) -> Schedule:
+        return piecewise({first * parts: value / parts for first, value in zip(self.firsts, self.values, strict=True)})
+
     def _times(self, wanted: NDArray[np.int64]) -> Array:
         ends = [*self.firsts[1:], None]
         found = np.zeros(len(wanted))
@@ -154,6 +157,9 @@ class warmup(Schedule):
         after = (self.steps, *(self.steps + kink for kink in self.then.kinks(max(steps - self.steps, 0))))
         return tuple(kink for kink in after if kink < steps)
 
+    def _refined(self, parts: int) -> Schedule:
+        return warmup(self.then.refined(parts), steps=self.steps * parts, start=self.start)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class of_steps(Schedule):
@@ -203,6 +209,9 @@ class of_steps(Schedule):
         rates = np.atleast_2d(self.values)[:, : min(steps, self._length())]
         jumps = (np.abs(np.diff(rates, axis=1)) > _JUMP * rates[:, :-1]).any(axis=0)
         return tuple((np.flatnonzero(jumps) + 1).tolist())
+
+    def _refined(self, parts: int) -> Schedule:
+        return of_steps(np.repeat(self.values / parts, parts, axis=-1))
 
 
 def as_schedule(name: str, value: Any) -> Schedule:

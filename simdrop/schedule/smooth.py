@@ -54,6 +54,9 @@ class power(Schedule):
         with np.errstate(over="ignore", under="ignore"):  # `check` judges them
             return np.asarray(lr * (1 + t / scale) ** -exponent)
 
+    def _refined(self, parts: int) -> Schedule:
+        return power(self.lr / parts, exponent=self.exponent, scale=self.scale * parts)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class exponential(Schedule):
@@ -87,6 +90,9 @@ class exponential(Schedule):
         with np.errstate(over="ignore", under="ignore"):  # `check` judges them
             powers = column(self.factor, rows) ** np.arange(first, stop, dtype=np.float64)
             return np.asarray(column(self.lr, rows) * powers)
+
+    def _refined(self, parts: int) -> Schedule:
+        return exponential(self.lr / parts, factor=self.factor ** (1 / parts))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -131,6 +137,9 @@ class cosine(Schedule):
         lr, final = column(self.lr, rows), column(self.final, rows)
         fall = np.where(t < self.steps, (1 + np.cos(np.pi * t / self.steps)) / 2, 0.0)
         return np.asarray(final + (lr - final) * fall)
+
+    def _refined(self, parts: int) -> Schedule:
+        return cosine(self.lr / parts, steps=self.steps * parts, final=self.final / parts)
 
     def _kinks(self, steps: int) -> tuple[int, ...]:
         return (self.steps,) if self.steps < steps else ()

@@ -101,6 +101,11 @@ class Case:
         return self.lr * self.steps
 
     @property
+    def first_rate(self) -> float:
+        """The learning rate of the first step."""
+        return float(self.lr.rates(0, 1)[0, 0]) if isinstance(self.lr, Schedule) else self.lr
+
+    @property
     def rates(self) -> float | Array:
         """The learning rate at the times at which predictions are wanted: a number, or (T,) where it changes."""
         if not isinstance(self.lr, Schedule):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,3 +261,63 @@ def test_the_heat_map_agrees_with_order_and_marks_what_diverged(problem: simdrop
 def test_bad_input_is_refused(problem: simdrop.Problem, changed: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         order(problem, **changed)
+
+
+@pytest.mark.parametrize("lr", [{0: 0.2, 3: 0.05}, simdrop.schedule.cosine(0.2, steps=8)], ids=str)
+def test_the_order_under_learning_rates_that_change(lr: Any) -> None:
+    """Without dropout nothing is random: gradient flow is off by O(lr), the modified flow, which knows ε(t), by less."""
+    x = np.linspace(-1, 1, 4)
+    problem = simdrop.Problem(x, np.sin(3 * x), width=3, keep_prob=1.0)
+    known: dict[str, Any] = {"steps": 6, "refine": (1, 2, 4, 8), "members": 3, "paths": 3, "groups": 3, "seed": 0}
+    theta0 = problem.init(seed=3)
+    found = simdrop.study.order(problem, theta0, lr=lr, kinds=["gradient", "modified"], **known, backend="numpy")
+    assert found.summary["settings"]["lrs"] == [0.2, 0.1, 0.05, 0.025]
+    distance = found.errors["distance"].sel(quantity="parameters").values
+    slopes = np.log2(distance[:, -2] / distance[:, -1])  # of the finest two, where higher terms are small
+    assert abs(slopes[0] - 1) < 0.15
+    assert abs(slopes[1] - 2) < 0.3
+    assert "divided; lr is that of the first step" in found.table()
+    path = problem.init(seed=3)
+    schedule = simdrop.schedule.piecewise(lr) if isinstance(lr, dict) else lr
+    for rate in schedule.refined(2).rates(0, 12)[0]:
+        path = path - rate * simdrop.theory.gradient(problem, path, objective="risk")
+    flow = simdrop.flow(problem, theta0, lr=lr, times=schedule.refined(2).times(np.array([12])), kind="gradient")
+    np.testing.assert_allclose(distance[0, 1], np.linalg.norm(path - flow["theta"].values[-1]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lr": 0.1, "steps": 3}, "lr must change here"),
+        ({"lr": {0: 0.1, 2: 0.2}}, "steps is missing"),
+        ({"lr": {0: 0.1, 2: 0.2}, "steps": 3, "time": 1.0}, "time goes with learning rates that do not change"),
+        ({"lr": {0: 0.1, 2: 0.2}, "steps": 3, "refine": (1, 2)}, "refine must be at least 3"),
+        ({"lr": {0: 0.1, 2: 0.2}, "steps": 3, "refine": (1, 2, 2.5)}, "refine must be whole numbers"),
+        ({"lr": {0: 0.1, 2: 0.2}, "steps": 3, "kinds": ["manifold"]}, "the same at all steps"),
+        ({"steps": 3}, "steps goes with lr"),
+    ],
+)
+def test_ladders_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
+    problem = simdrop.Problem([0.0, 1.0], [0.0, 1.0], width=3)
+    with pytest.raises(InvalidInput, match=message):
+        simdrop.study.order(problem, members=3, paths=3, groups=3, sme_members=3, **given)
+
+
+@pytest.mark.parametrize(
+    "lr",
+    [
+        simdrop.schedule.power(np.array([0.2, 0.1]), exponent=0.7, scale=5),
+        simdrop.schedule.exponential(0.2, factor=0.9),
+        simdrop.schedule.warmup(simdrop.schedule.cosine(0.2, steps=20, final=0.01), steps=6),
+        simdrop.schedule.of_steps(np.linspace(0.1, 0.2, 30)),
+        simdrop.schedule.piecewise({0: 0.2, 7: 0.1}),
+    ],
+    ids=str,
+)
+def test_refined_schedules_are_the_same_over_time(lr: simdrop.schedule.Schedule) -> None:
+    fine = 4 * lr.refined(4).rates(0, 120)
+    np.testing.assert_allclose(fine[:, ::4], lr.rates(0, 30), rtol=1e-12)
+    coarse = lr.rates(0, 30)
+    low, high = np.minimum(coarse[:, :-1], coarse[:, 1:]), np.maximum(coarse[:, :-1], coarse[:, 1:])
+    between = fine[:, :116].reshape(len(fine), 29, 4)
+    assert ((between > low[..., None] * (1 - 1e-12)) & (between < high[..., None] * (1 + 1e-12))).all()

@@ -50,15 +50,15 @@ def controlled(simulated: Means, case: Case) -> Means:
 def _first_order(case: Case) -> dict[str, Array]:
     """J times the mean of ξ over each group, for every quantity: (groups, K)."""
     problem, lr = case.problem, case.lr
-    assert not isinstance(lr, Schedule)  # `check_ladder` has refused it
+    rates = lr.rates(0, case.steps)[0] if isinstance(lr, Schedule) else np.full(case.steps, lr)
     path = np.empty((case.steps + 1, problem.n_params))
     path[0] = case.theta0
     for step, theta in enumerate(path[:-1]):
-        path[step + 1] = theta - lr * theory.mean_gradient(problem, theta)
+        path[step + 1] = theta - rates[step] * theory.mean_gradient(problem, theta)
     noise = _noise(case, path[:-1])
     xi = np.zeros((case.groups, problem.n_params))
     for step, theta in enumerate(path[:-1]):
-        xi -= lr * (theory.hessian_product(problem, theta, xi) + noise[:, step])
+        xi -= rates[step] * (theory.hessian_product(problem, theta, xi) + noise[:, step])
     points = problem.augment(case.points)
     net = ForwardPass.at(
         points, np.zeros((len(points), problem.n_outputs)), path[-1], problem.activation, problem.scale, 1

@@ -19,22 +19,20 @@ constant error that is small beside the distances: a claimed order is tested by 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simdrop_kernels.mathematics.rng import MAX_STEPS
-
 from ... import theory
-from ...checks.numbers import check_count, check_finite, check_number, check_seed, check_threads
+from ...checks.numbers import check_count, check_seed, check_threads
 from ...checks.words import shown
 from ...errors import Diverged, InvalidInput
 from ...output.progress import Progress, telling
 from ...problem import Problem
-from ...schedule.given import refuse_changing
+from ...schedule.base import Schedule
 from ...settings.defaults import BACKEND, RISK_LIMIT
 from ...simulation.carry_out import Output
 from ...simulation.interrupt import raising
@@ -42,13 +40,14 @@ from ...simulation.plan import TrainingPlan
 from ...simulation.run import lost_steps
 from ...simulation.simulate import train
 from ...theory._input import check_squared
+from ...theory.flows.scheduled import refuse_other_rates
 from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
 from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
-from .fit import WINDOW
+from .rungs import TIME, Rungs, check_rungs
 from .scheme import SchemeErrors
 from .summary import MEASURED, distances_of, summary_of
 from .table import table
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
 
     from ..predictions import PredictionKind
 
-#: on the problem of `simdrop order` the finest show the asymptotic slopes, the largest how far those reach
-LRS = (0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625)
 #: the most parameters whose covariance is compared
 MOST_CROSSED = 64
 #: SME 1, whose error is the larger one, has this many times fewer paths than SME 2
@@ -109,8 +106,11 @@ def order(
     problem: Problem,
     theta0: ArrayLike | None = None,
     *,
-    lrs: Sequence[float] = LRS,
-    time: float = 1.0,
+    lrs: Sequence[float] | None = None,
+    time: float | None = None,
+    lr: Mapping[int, float] | Schedule | None = None,
+    steps: int | None = None,
+    refine: Sequence[int] | None = None,
     members: int = 400_000,
     sme_members: int = 80_000,
     paths: int = 24,
@@ -132,10 +132,18 @@ def order(
         Data, network and dropout.
     theta0 : array_like, shape (P,), optional
         Start of all members; by default a draw of `problem.init()`.
-    lrs : sequence of float
-        Learning rates, at least three; each must divide `time` into whole steps.
-    time : float
-        Time lr · step at which means are compared.
+    lrs : sequence of float, optional
+        Learning rates, at least three; each must divide `time` into whole steps. By default 0.2, halved down to
+        0.00625.
+    time : float, optional
+        Time lr · step at which means are compared, 1 by default.
+    lr : mapping or Schedule, optional
+        A learning rate that changes, in place of `lrs` and `time`: that of the coarsest ensemble, which takes `steps`
+        steps. The others have the same learning rate over time, divided by the numbers of `refine`.
+    steps : int, optional
+        Steps of the coarsest ensemble, with `lr`.
+    refine : sequence of int, optional
+        Steps of each ensemble in the place of one, with `lr`; 1, 2, 4, 8, 16 and 32 by default.
     members : int
         Networks of the ensemble at every learning rate.
     sme_members : int
@@ -178,18 +186,21 @@ def order(
     >>> bool(distance.sel(kind="averaged") < distance.sel(kind="gradient"))
     True
     """
-    kinds = renamed(kinds, theories)
-    ladder = _Ladder(
-        problem, check_kinds(ANYWHERE if kinds is None else kinds), paths,
-        check_cases(
-            problem, theta0, lrs=lrs, time=time, members=members, sme_members=sme_members, paths=paths, seed=seed,
-            grid=grid, groups=groups, risk_limit=risk_limit, backend=backend, threads=threads,
-        ),
-        {
-            "time": time, "members": members, "sme_members": sme_members, "paths": paths, "groups": groups,
-            "risk_limit": risk_limit, "seed": seed,
-        },
+    kinds = check_kinds(ANYWHERE if (given := renamed(kinds, theories)) is None else given)
+    cases = check_cases(
+        problem, theta0, rungs=check_rungs(lrs, time, lr=lr, steps=steps, refine=refine), members=members,
+        sme_members=sme_members, paths=paths, seed=seed, grid=grid, groups=groups, risk_limit=risk_limit,
+        backend=backend, threads=threads,
     )  # fmt: skip
+    if isinstance(cases[0].lr, Schedule):
+        refuse_other_rates(kinds, cases[0].lr)
+        over: dict[str, Any] = {"time": cases[-1].time, "lr": str(cases[0].lr)}
+    else:
+        over = {"time": TIME if time is None else time}
+    ladder = _Ladder(problem, kinds, paths, cases, {
+        **over, "members": members, "sme_members": sme_members,
+        "paths": paths, "groups": groups, "risk_limit": risk_limit, "seed": seed,
+    })  # fmt: skip
     check_start_of(ladder.kinds, problem, ladder.cases[0].theta0)
     with raising(), telling(progress) as tell:
         return ladder.climb(tell)
@@ -205,7 +216,7 @@ class _Ladder:
         self.started = clock.perf_counter()
         steps = [case.steps for case in cases]
         controlled = [affordable(problem, count) for count in steps]
-        self.settings = settings | {"lrs": [case.lr for case in cases], "control_variate": controlled}
+        self.settings = settings | {"lrs": [case.first_rate for case in cases], "control_variate": controlled}
         self.distances = np.full((len(kinds), len(MEASURED), len(cases), 3), np.nan)
         self.schemes = {name: SchemeErrors() for name in kinds if PREDICTIONS[name].equation}
         self.lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
@@ -244,8 +255,7 @@ def check_cases(
     problem: Problem,
     theta0: ArrayLike | None,
     *,
-    lrs: ArrayLike,
-    time: float,
+    rungs: Rungs,
     members: int,
     sme_members: int,
     paths: int,
@@ -256,13 +266,12 @@ def check_cases(
     backend: BackendName,
     threads: int | None,
 ) -> list[Case]:
-    """The rungs of the ladder, from the largest learning rate down; arguments as in `order`.
+    """The cases of the ladder, from the largest learning rate down; rungs: from `check_rungs`, else as in `order`.
 
     Raises InvalidInput and BackendError.
     """
     theta0 = check_start(problem, theta0)
     check_squared(problem, "the order of a theory's error")
-    steps = check_ladder(lrs, time)
     members = check_count("members", members, least=3, most=1 << 32)
     groups = check_count("groups", groups, least=3)
     paths = check_count("paths", paths, least=3)
@@ -276,7 +285,7 @@ def check_cases(
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
              seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
              risk_limit=risk_limit, covariance=problem.n_params <= MOST_CROSSED)
-        for number, (lr, count) in enumerate(steps.items())
+        for number, (lr, count) in enumerate(rungs)
     ]  # fmt: skip
     for case in cases:
         _training(case, paths)
@@ -290,26 +299,6 @@ def _training(case: Case, paths: int) -> TrainingPlan:
         record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
         threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)), covariance=case.covariance,
     )  # fmt: skip
-
-
-def check_ladder(lrs: ArrayLike, time: float) -> dict[float, int]:
-    """The learning rates and the steps that each takes to `time`, from the largest down; raises InvalidInput."""
-    refuse_changing("lrs", lrs, "the order is that in one learning rate, the same at every step")
-    given = check_finite("lrs", lrs)
-    values = np.unique(given)[::-1]
-    if given.ndim != 1 or values.size < WINDOW:
-        raise InvalidInput(f"lrs must be at least {WINDOW} different learning rates, got {shown(lrs)}")
-    time = check_number("time", time)
-    if values[-1] <= 0 or time <= 0:
-        raise InvalidInput(f"lrs and time must be positive, got {shown(lrs)} and {time!r}")
-    with np.errstate(over="ignore"):
-        steps = np.rint(time / values)
-        off = np.abs(steps * values - time) > 1e-9 * time
-    if steps[-1] > MAX_STEPS:
-        raise InvalidInput(f"lrs must reach time {time:g} in at most 2**32 steps, {values[-1]:g} takes {steps[-1]:.3g}")
-    if off.any() or (steps < 1).any():
-        raise InvalidInput(f"every lr must divide time {time:g} into whole steps, {values[off][0]:g} does not")
-    return {float(lr): int(count) for lr, count in zip(values, steps, strict=True)}
 
 
 def _rung(
@@ -326,7 +315,7 @@ def _rung(
         runs = train(_training(case, paths), Output())
         simulated = controlled(group_means(runs, -1, slice(None)), case)
     except Diverged as error:
-        failures.append(f"lr {case.lr:g}: {error}")
+        failures.append(f"lr {case.first_rate:g}: {error}")
         for _ in range(1 + len(kinds)):
             advance(case)
         return found, case.members
@@ -347,7 +336,7 @@ def _rung(
                 both = [quantity for quantity in simulated.values if quantity in prediction.values]
                 estimates = {quantity: distance(simulated, prediction, quantity) for quantity in both}
         except FAILURES as error:
-            failures.append(f"{name} at lr {case.lr:g}: {error}")
+            failures.append(f"{name} at lr {case.first_rate:g}: {error}")
             continue
         for quantity, estimate in estimates.items():
             value, sampling = (float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))

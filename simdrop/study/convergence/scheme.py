@@ -41,10 +41,11 @@ class SchemeErrors:
 
     def at(self, name: str, case: Case, paths: Means) -> dict[str, float]:
         """For each quantity the error of the scheme of equation `name`, whose means are `paths`. Raises Diverged."""
-        lr = case.lr
-        assert not isinstance(lr, Schedule)  # `check_ladder` has refused it
+        lr = largest = case.first_rate
+        if isinstance(case.lr, Schedule):
+            largest = float(case.lr.rates(0, case.steps).max())
         if not self.done:
-            steps = default_substeps(case.problem, case.theta0, lr, case.scheme)
+            steps = default_substeps(case.problem, case.theta0, largest, case.scheme)
             finer = predict(name, replace(case, substeps=2 * steps, seed=(case.seed + ANOTHER_SEED) % SEEDS))
             for quantity in paths.values:
                 square = distance(paths, finer, quantity)

@@ -33,6 +33,8 @@ def table(summary: dict[str, Any]) -> str:
     """The summary of an order study as text: a block for each quantity, a column for each prediction."""
     settings, kinds = summary["settings"], summary["kinds"]
     lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}"]
+    if "lr" in settings:
+        lines.append(f"learning rate {settings['lr']} over time, divided; lr is that of the first step")
     if summary.get("interrupted"):
         lines.append(f"interrupted: {len(summary['measured_lrs'])} of {len(settings['lrs'])} learning rates were done")
     for quantity, title in _TITLES.items():
