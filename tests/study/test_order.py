@@ -265,7 +265,7 @@ def test_bad_input_is_refused(problem: simdrop.Problem, changed: dict[str, objec
 
 @pytest.mark.parametrize("lr", [{0: 0.2, 3: 0.05}, simdrop.schedule.cosine(0.2, steps=8)], ids=str)
 def test_the_order_under_learning_rates_that_change(lr: Any) -> None:
-    """Without dropout nothing is random: gradient flow is off by O(lr), the modified flow, which knows ε(t), by less."""
+    """Without dropout nothing is random: gradient flow has order 1, the modified flow, which knows ε(t), order 2."""
     x = np.linspace(-1, 1, 4)
     problem = simdrop.Problem(x, np.sin(3 * x), width=3, keep_prob=1.0)
     known: dict[str, Any] = {"steps": 6, "refine": (1, 2, 4, 8), "members": 3, "paths": 3, "groups": 3, "seed": 0}
