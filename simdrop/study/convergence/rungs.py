@@ -39,8 +39,8 @@ def check_rungs(
                 raise InvalidInput(f"{name} goes with lr, a learning rate that changes, got {shown(value)} without one")
         ladder = check_ladder(LRS if lrs is None else lrs, TIME if time is None else time)
         return list(ladder.items())
-    for name, value in {"lrs": lrs, "time": time}.items():
-        if value is not None:
+    for name, other in {"lrs": lrs, "time": time}.items():
+        if other is not None:
             raise InvalidInput(f"{name} goes with learning rates that do not change: leave it or lr out")
     schedule = check_rate(lr)
     if not isinstance(schedule, Schedule):
