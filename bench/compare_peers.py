@@ -271,16 +271,25 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="which groups of cases")
     parser.add_argument("--rounds", type=int, default=None, help="timings of every contender (5; quick: 3)")
     parser.add_argument("--only", default="", help="contenders whose name contains this, beside simdrop's")
+    parser.add_argument(
+        "--backends", nargs="+", default=None, help="simdrop's backends (all; numpy verifies the others)"
+    )
     given = parser.parse_args()
     threads = common.cores()
     info = common.machine()
-    rows = [r for r in contenders(threads) if given.only in r.name or r.module == "simdrop_"]
+    backends = None if given.backends is None else {"numpy", *given.backends}
+    rows = [
+        row
+        for row in contenders(threads)
+        if (row.module != "simdrop_" and given.only in row.name)
+        or (row.module == "simdrop_" and (backends is None or row.options["backend"] in backends))
+    ]
     results = []
     chosen = [case for name in given.cases for case in CASES[name]]
     for case in [replace(case, steps=96) for case in CASES["thin"]] if given.quick else chosen:
         results.append(compare(case, rows, given.rounds or (3 if given.quick else 5), threads))
         print(markdown(results[-1:], info), flush=True)
-    common.save(common.stem(info, "peers"), {"machine": info, "results": results}, markdown(results, info))
+        common.save(common.stem(info, "peers"), {"machine": info, "results": results}, markdown(results, info))
     wrong = [
         (r["name"], name, c)
         for r in results

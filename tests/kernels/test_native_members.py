@@ -109,6 +109,53 @@ def test_a_member_that_diverges_leaves_its_neighbours_alone(inside: Any, optimiz
     np.testing.assert_array_equal(ours.theta[:, ~gone], quiet.theta[:, ~gone])
 
 
+#: what a step may have besides dropout, by what it is: options of the problem, of simulate
+FURTHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "schedule": ({}, {"lr": {0: 0.05, 7: 0.02, 20: 0.002}}),
+    "rates of members": ({"mask": "sample"}, {"lr": np.linspace(0.01, 0.05, MEMBERS), "optimizer": "nesterov"}),
+    "cosine": ({"activation": "erf"}, {"lr": simdrop.schedule.cosine(0.05, steps=30), "batch_size": 3}),
+    "decay": ({"weight_decay": 0.1}, {"lr": 0.05}),
+    "decay, momentum": ({"weight_decay": 0.1, "mask": "sample"}, {"lr": 0.02, "optimizer": "momentum"}),
+    "AdamW": ({"weight_decay": 0.1}, {"lr": 0.01, "optimizer": "adam", "optimizer_options": {"decoupled": True}}),
+    "logistic": ({"loss": "logistic", "weight_decay": 0.01}, {"lr": 0.1}),
+    "softmax": ({"loss": "softmax", "mask": "sample"}, {"lr": 0.1, "batch_size": 2}),
+    "squared-softmax": ({"loss": "squared-softmax"}, {"lr": {0: 0.1, 9: 0.02}, "optimizer": "momentum"}),
+    "decay, svag": ({"weight_decay": 0.1}, {"lr": {0: 0.02, 11: 0.01}, "svag": 3}),
+    "AdamW, gaussian": (
+        {"weight_decay": 0.1, "train": "input"},
+        {
+            "lr": simdrop.schedule.cosine(0.02, steps=30),
+            "noise": simdrop.Noise(law="gaussian"),
+            "optimizer": "adam",
+            "optimizer_options": {"decoupled": True},
+        },
+    ),
+    "decay, drift": ({"weight_decay": 0.1}, {"lr": {0: 0.02, 11: 0.01}, "noise": simdrop.Noise(part="drift")}),
+    "decay, noise": ({"weight_decay": 0.1}, {"lr": {0: 0.02, 11: 0.01}, "noise": simdrop.Noise(part="noise")}),
+}
+
+
+@pytest.mark.parametrize("what", FURTHER)
+def test_what_changes_a_step_besides_dropout_is_numpys(inside: Any, what: str) -> None:
+    """Members that are no whole vectors, in calls that end within a schedule."""
+    options, known = FURTHER[what]
+    x = np.linspace(-1, 1, 6)
+    classes = np.arange(6) % 3
+    y = {"logistic": (classes > 0) * 1.0}.get(options.get("loss", ""), np.sin(3 * x))
+    if "softmax" in options.get("loss", ""):
+        y = np.eye(3)[classes]
+    problem = simdrop.Problem(x, y, width=5, keep_prob=0.6, **options)
+    theta0 = problem.init(seed=4, members=MEMBERS)
+    found = {
+        name: simdrop.simulate(
+            problem, theta0, steps=30, members=MEMBERS, backend=name, keep_theta=True, record=[0, 5, 13, 30], **known
+        ).theta
+        for name in ("native", "numpy")
+    }
+    assert abs(found["native"] - found["numpy"]).max() < 1e-12 * abs(found["numpy"]).max()
+    assert abs(found["numpy"][-1] - found["numpy"][0]).max() > 1e-4
+
+
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
 def test_small_networks_and_no_others_are_trained_by_members(
@@ -119,6 +166,9 @@ def test_small_networks_and_no_others_are_trained_by_members(
         assert layouts.chosen(Step(), Sizes(samples, width, 2, 1), isa, dtype) == "members", (samples, width)
     for samples, width, inputs in ((32, 1000, 2), (256, 128, 2), (32, 64, 100)):
         assert layouts.chosen(Step(), Sizes(samples, width, inputs, 1), isa, dtype) == "neurons", (samples, width)
+    decayed = steps.make(weight_decay=0.1, loss="logistic", scheduled=True, optimizer="nesterov")
+    assert layouts.chosen(decayed, Sizes(4, 5, 2, 1), isa, dtype) == "members"
+    assert layouts.chosen(steps.make(place="update"), Sizes(4, 5, 2, 1), isa, dtype) == "neurons"
     shuffled, drawn = (steps.make(batch_size=1000, replace=replace) for replace in (False, True))
     assert layouts.chosen(shuffled, Sizes(1000, 5, 2, 1), isa, dtype) == "neurons"
     assert layouts.chosen(drawn, Sizes(1000, 5, 2, 1), isa, dtype) == "members"

@@ -13,6 +13,7 @@
 #include "group_space.h"
 #include "group_draws.h"
 #include "group_forward.h"
+#include "group_loss.h"
 #include "group_backward.h"
 #include "group_train.h"
 #include "entry.h"

@@ -12,11 +12,21 @@ INLINE vec N(descend_lanes)(const N(group) * g, int64_t at, vec grad, vec size) 
 }
 
 static vec N(update_lanes)(const simdrop_task *t, const N(group) * g, int64_t at, vec grad, vec size) {
-    if (t->optimizer == OPTIMIZER_SGD) return N(descend_lanes)(g, at, grad, size);
-    vec u = N(load)(g->moment[0] + at), change;
-    if (t->optimizer == OPTIMIZER_MOMENTUM) {
+    if (g->plain) return N(descend_lanes)(g, at, grad, size);
+    vec start = N(load)(g->theta + at), u = N(splat)(0), change;
+    if (t->weight_decay != 0) {
+        if (t->decoupled) start -= g->lr * (REAL)t->weight_decay * start;
+        else grad += (REAL)t->weight_decay * start;
+    }
+    if (g->kept_moments > 0) u = N(load)(g->moment[0] + at);
+    if (t->optimizer == OPTIMIZER_SGD) {
+        change = g->lr * grad;
+    } else if (t->optimizer == OPTIMIZER_MOMENTUM) {
         u = (REAL)t->momentum * u + grad;
         change = g->lr * u;
+    } else if (t->optimizer == OPTIMIZER_NESTEROV) {
+        u = (REAL)t->momentum * u + grad;
+        change = g->lr * (grad + (REAL)t->momentum * u);
     } else {
         u = (REAL)t->beta1 * u + (REAL)(1 - t->beta1) * grad;
         const vec v = (REAL)t->beta2 * N(load)(g->moment[1] + at) + (REAL)(1 - t->beta2) * grad * grad;
@@ -24,8 +34,8 @@ static vec N(update_lanes)(const simdrop_task *t, const N(group) * g, int64_t at
         change = g->lr * (u * g->unbias[0]) / (N(root)(v * g->unbias[1]) + (REAL)t->epsilon);
         size += v;
     }
-    N(store)(g->moment[0] + at, u);
-    const vec theta = N(load)(g->theta + at) - change;
+    if (g->kept_moments > 0) N(store)(g->moment[0] + at, u);
+    const vec theta = start - change;
     N(store)(g->theta + at, theta);
     return size + theta * theta;
 }
@@ -72,7 +82,7 @@ INLINE vec N(backward_few)(const int count, const int activation, const int inpu
         for (int k = 0; k <= inputs; k++) {
             const int64_t at = ((j + q) * (inputs + 1) + k) * VL;
             const vec grad = k ? by[q][k] * a[q] : by[q][0];
-            if (t->optimizer == OPTIMIZER_SGD) size = N(descend_lanes)(g, at, grad, size);
+            if (g->plain) size = N(descend_lanes)(g, at, grad, size);
             else size = N(update_lanes)(t, g, at, grad, size);
         }
     }

@@ -35,10 +35,12 @@ typedef struct {
     int draws;      /* whether any neuron can be dropped */
     int by_sample;  /* one mask for each sample */
     int shared;     /* whether all members see the same samples */
+    int plain;      /* whether a step is theta -= lr g and nothing else */
     int kept_moments;
     int64_t at[VL]; /* the members of the lanes, by their places in the task */
     uint32_t alive; /* bits of the lanes that have a member */
     vec lr, gain, scale, r1; /* gain: what multiplies the outputs' sums; scale: what multiplies residuals */
+    vec share;               /* the same, of losses other than the squared one: see group_loss.h */
     vec unbias[2];           /* Adam's corrections at this step */
     u64v member[2], key0[PHILOX_ROUNDS][2];
     uint64_t key1[PHILOX_ROUNDS];
@@ -53,6 +55,8 @@ typedef struct {
     REAL *e;                 /* (n, c) vectors */
     REAL *x_lanes, *y_lanes; /* (n, D) and (n, c) vectors of a minibatch */
     const REAL *x, *y;       /* the samples of a step: those, or the task's */
+    const REAL *targets;     /* y, where another loss than the squared one has zeros in its place */
+    REAL *zeros;
     N(kept) *kept;           /* (masks, 4 blocks) */
     u64v *other, *held;      /* (n, HALVES) of the shuffles that minibatches are drawn by */
     void *memory;
@@ -72,6 +76,7 @@ static size_t N(lay_out_group)(N(group) * g, const simdrop_task *t, char *base) 
     CARVE(e, g->n * g->outputs * VL);
     CARVE(x_lanes, drawn * g->inputs * VL);
     CARVE(y_lanes, drawn * g->outputs * VL);
+    CARVE(zeros, t->loss == LOSS_SQUARED ? 0 : g->n * g->outputs * (g->shared ? 1 : VL));
     CARVE(kept, masks * 4 * g->blocks);
     CARVE(other, drawn * N(HALVES));
     CARVE(held, drawn * N(HALVES));
@@ -92,14 +97,16 @@ static int N(open_group)(N(group) * g, const simdrop_task *t) {
     g->bias = N(has_bias)(t);
     g->by_sample = t->objective == OBJECTIVE_DROPOUT && t->mask == MASK_SAMPLE;
     g->shared = !t->minibatch;
-    g->kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer == OPTIMIZER_MOMENTUM ? 1 : 0;
+    g->plain = t->optimizer == OPTIMIZER_SGD && t->weight_decay == 0;
+    g->kept_moments = t->optimizer == OPTIMIZER_ADAM ? 2 : t->optimizer != OPTIMIZER_SGD ? 1 : 0;
     const size_t size = N(lay_out_group)(g, t, NULL);
     g->memory = malloc(size + 64);
     if (g->memory == NULL) return -1;
     memset(g->memory, 0, size + 64);
     N(lay_out_group)(g, t, (char *)(((uintptr_t)g->memory + 63) / 64 * 64));
     g->x = g->shared ? t->x : g->x_lanes;
-    g->y = g->shared ? t->y : g->y_lanes;
+    g->targets = g->shared ? t->y : g->y_lanes;
+    g->y = t->loss == LOSS_SQUARED ? g->targets : g->zeros;
     return 0;
 }
 
@@ -153,7 +160,8 @@ static void N(enter_lane)(const simdrop_task *t, N(group) * g, int l, int64_t nu
     g->alive |= UINT32_C(1) << l;
     g->lr[l] = one.lr;
     g->gain[l] = gain;
-    g->scale[l] = gain / (REAL)g->n;
+    g->share[l] = gain / (REAL)g->n;
+    g->scale[l] = t->loss == LOSS_SQUARED ? g->share[l] : 1;
     g->r1[l] = N(r1_of)(t, &one, g->n);
     g->threshold[l] = one.threshold;
     g->draws |= one.draws;

@@ -38,8 +38,16 @@ INLINE int N(any_overflow)(vec size) {
     return N(any_negative)((ivec)N(splat)(largest) - (ivec)N(magnitude)(size));
 }
 
+/* The members' learning rates at this step, where they change. */
+static void N(take_rates)(const simdrop_task *t, N(group) * g, int64_t step) {
+    for (int l = 0; l < VL; l++) {
+        if (g->alive >> l & 1) g->lr[l] = (REAL)t->lr[g->at[l] * t->rates + step - t->first_step];
+    }
+}
+
 /* One step of all members of the group, under step masks that are drawn already. */
 INLINE void N(step_group)(const simdrop_task *t, N(group) * g, int64_t step, const N(kept) * kept) {
+    if (t->rates > 1) N(take_rates)(t, g, step);
     if (!g->shared) N(take_batches)(t, g, step);
     if (g->by_sample && g->draws) N(draw_group_masks)(g, step, 1);
     if (t->optimizer == OPTIMIZER_ADAM) {
@@ -47,6 +55,7 @@ INLINE void N(step_group)(const simdrop_task *t, N(group) * g, int64_t step, con
         g->unbias[1] = N(splat)((REAL)(1 / (1 - pow(t->beta2, (double)(step + 1)))));
     }
     N(forward_group)(t->activation, g, kept);
+    if (t->loss != LOSS_SQUARED) N(residuals_of_group)(t->loss, g);
     const vec size = N(backward_group)(t, g, kept);
     if (__builtin_expect(N(any_overflow)(size), 0)) N(retire)(t, g, step);
 }

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..contract.step import Sizes, Step
 
+#: what "members" has besides dropout and minibatches: names of `Step.further`
+_FURTHER = ("weight_decay", "schedule of lr")
 #: instruction set -> bytes of its vectors
 _VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
 #: (instruction set, bytes of a number) -> the width up to which members in lanes are faster where samples are many
@@ -43,10 +45,9 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
     keep_prob 0.9, 0.5 and 0.2, both masks, all optimizers, minibatches, 17 sizes of 1 to 128 samples and 5 to 128
     neurons. Where "members" is taken it is 1.1 to 11 times as fast, mostly 1.4 times and more.
 
-    Other losses than the squared one, masks on the update alone, Nesterov's momentum, weight decay, epochs and learning
-    rates that change are written for "neurons".
+    Masks on the update alone and epochs are written for "neurons".
     """
-    if step.network.loss != "squared" or step.further or step.optimizer.name == "nesterov":
+    if any(name not in _FURTHER for name in step.further):
         return "neurons"
     if forced := os.environ.get("SIMDROP_LAYOUT"):
         return forced

@@ -125,8 +125,7 @@ static PyObject *advance(PyObject *module, PyObject *args) {
     t.steps = steps;
     t.rates = views[LR].shape[1] == 1 ? 1 : steps;
     int failed = check_sizes(&t);
-    const int unwritten = t.loss != LOSS_SQUARED || t.place != PLACE_BOTH || t.optimizer == OPTIMIZER_NESTEROV ||
-                          t.epochs || t.weight_decay != 0 || t.rates > 1; /* for members in lanes: see layouts.py */
+    const int unwritten = t.place != PLACE_BOTH || t.epochs; /* for members in lanes: see layouts.py */
     if (!failed && (layout < 0 || layout >= LAYOUTS || (layout == LAYOUT_MEMBERS && unwritten))) {
         failed = out_of_range("layout");
     }

@@ -14,6 +14,27 @@ static void N(move_moments)(N(paths) * s, int64_t first, int kept, int in) {
     }
 }
 
+/* The learning rates of this step, where they change. */
+static void N(take_path_rates)(N(paths) * s, int64_t first, int64_t step) {
+    const simdrop_path_task *t = s->t;
+    for (int l = 0; l < VL; l++) {
+        const int64_t path = first + l < t->members ? first + l : t->members - 1;
+        N(put_lane)(&s->half_lr, l, (REAL)(t->lr[path * t->rates + step - t->first_step] / 2));
+    }
+}
+
+/* Weight decay of the weights that are trained: λ theta into N, or taken off theta in the lanes that are alive. */
+static void N(decay_paths)(N(paths) * s) {
+    const simdrop_path_task *t = s->t;
+    const REAL decay = (REAL)t->weight_decay;
+    const int64_t cut = s->c * s->m, end = t->train == TRAIN_OUTPUT ? cut : s->params;
+    const vec shrink = (s->half_lr + s->half_lr) * decay;
+    for (int64_t p = t->train == TRAIN_INPUT ? cut : 0; p < end; p++) {
+        if (t->decoupled) s->state[p] = N(select)(s->alive, s->state[p] - shrink * s->state[p], s->state[p]);
+        else s->noise[p] += decay * s->state[p];
+    }
+}
+
 /* N: the gradient that a step takes. */
 static void N(noisy_gradient)(N(paths) * s, uint32_t step) {
     const simdrop_path_task *t = s->t;
@@ -69,7 +90,9 @@ static int N(train_noisy)(const simdrop_path_task *t) {
         N(load_paths)(&s, first);
         N(move_moments)(&s, first, kept, 1);
         for (int64_t step = t->first_step; step < t->first_step + t->steps && N(any_negative)(s.alive); step++) {
+            if (t->rates > 1) N(take_path_rates)(&s, first, step);
             N(noisy_gradient)(&s, (uint32_t)step);
+            if (t->weight_decay != 0 && t->part != PART_NOISE) N(decay_paths)(&s);
             const ivec within = N(noisy_update)(&s, step);
             N(mark_lost)(&s, within, first, step);
         }

@@ -7,8 +7,10 @@ from typing import Any
 from ..contract.equation import PART, TRAIN
 from ..contract.step import Sizes, Step, svag_weights
 
-#: what the kernel has besides dropout and minibatches: names of `Step.further`
+#: what this kernel alone has besides dropout and minibatches: names of `Step.further`
 FURTHER = ("law", "masks", "label", "parameter", "part", "svag", "train")
+#: what it has too
+_ALSO = ("weight_decay", "schedule of lr")
 #: neuron·sample updates of a step, each weighted by its inputs and outputs, up to which members in the lanes of vectors
 #: are faster than Numba's neurons: an Intel Xeon with AVX-512, 2.4 to 6.5 times for noises of training at 16 x 100 of
 #: two inputs, 0.3 to 1.2 times at 32 x 1000; 1.3 to 2.8 times for stochastic equations at 15 x 50
@@ -24,7 +26,7 @@ def needed(step: Step) -> bool:
 
 def refuses(step: Step) -> str | None:
     """Why the kernel does not run such a step, or None."""
-    further = [name for name in step.further if name not in FURTHER]
+    further = [name for name in step.further if name not in FURTHER + _ALSO]
     further += ["loss"] * (step.network.loss != "squared")
     if further:
         beside = next(name for name in step.further if name in FURTHER)
@@ -48,5 +50,5 @@ def config(step: Step, numbers: dict[str, int], options: tuple[float, ...], seed
     return (
         numbers["activation"], numbers["mask"], TRAIN[network.train], PART[noise.part], noise.gaussian, noise.replace,
         noise.masks, noise.batch_size or 0, network.output_scale, noise.label, noise.parameter, *weights,
-        numbers["optimizer"], *options, seed,
+        numbers["optimizer"], *options, network.weight_decay, step.shrink != 0, seed,
     )  # fmt: skip

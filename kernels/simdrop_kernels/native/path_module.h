@@ -67,6 +67,7 @@ static PyObject *follow(PyObject *module, PyObject *args) {
     t.masks = masks;
     t.batch = batch;
     t.seed = seed;
+    t.rates = 1;
     t.first_step = first_step;
     t.steps = views[SIZES].shape[0];
     t.stage_count = views[STAGES].shape[0];
@@ -97,7 +98,8 @@ static PyObject *follow(PyObject *module, PyObject *args) {
 }
 
 PyDoc_STRVAR(train_noisy_doc,
-             "train_noisy(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps)\n\n"
+             "train_noisy(isa, config, x, y, theta, moments, lr, keep_prob, member, diverged, first_step, steps,\n"
+             "            weight_decay=0.0, decoupled=False)\n\n"
              "Train all members in place under more noise than dropout. config is (activation, mask, train, part,\n"
              "gaussian, replace, masks, batch or 0, output_scale, label, parameter, draws, weight, weight, optimizer,\n"
              "momentum, beta1, beta2, epsilon, seed); see path_task.h.");
@@ -110,11 +112,11 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     PyObject *arrays[TRAINING_ARRAYS];
     long long masks, batch, first_step, steps;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "s(iiiippLLdddiddiddddK)OOOOOOOOLL:train_noisy", &isa, &t.activation, &t.mask, &t.train,
+    if (!PyArg_ParseTuple(args, "s(iiiippLLdddiddiddddK)OOOOOOOOLL|dp:train_noisy", &isa, &t.activation, &t.mask, &t.train,
                           &t.part, &t.gaussian, &t.replace, &masks, &batch, &t.output_scale, &t.label, &t.parameter,
                           &t.draws, &t.weights[0], &t.weights[1], &t.optimizer, &t.momentum, &t.beta1, &t.beta2,
                           &t.epsilon, &seed, &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
-                          &arrays[6], &arrays[7], &first_step, &steps)) {
+                          &arrays[6], &arrays[7], &first_step, &steps, &t.weight_decay, &t.decoupled)) {
         return NULL;
     }
     const simdrop_kernels *kernels = find_kernels(isa);
@@ -130,12 +132,13 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     t.seed = seed;
     t.first_step = first_step;
     t.steps = steps;
+    t.rates = views[LR].shape[1] == 1 ? 1 : steps;
     int failed = check_path_task(&t);
     if (!failed && (t.optimizer < 0 || t.optimizer >= OPTIMIZERS || t.draws < 1)) {
         failed = out_of_range("optimizer or draws");
     }
-    failed = failed || CHECK_TRAINING(t, 1, views);
-    if (!failed) {
+    failed = failed || CHECK_TRAINING(t, t.rates, views);
+    if (!failed && t.steps > 0) { /* else there may be no learning rates either */
         TAKE_TRAINING(t, views);
         Py_BEGIN_ALLOW_THREADS
         failed = kernels->train_noisy[kind == 'd'](&t);

@@ -120,7 +120,7 @@ static void N(load_paths)(N(paths) * s, int64_t first) {
             N(put_lane)(&s->factor[k], l, (REAL)t->numbers[path * FACTORS + k]);
         }
         if (t->numbers == NULL) N(put_lane)(&s->factor[FACTOR_VARIANCE], l, (REAL)((1 - keep) / keep));
-        N(put_lane)(&s->half_lr, l, (REAL)(t->lr[path] / 2));
+        N(put_lane)(&s->half_lr, l, (REAL)(t->lr[path * t->rates] / 2));
         N(put_lane)(&s->inverse_keep, l, (REAL)(1 / keep));
         N(put_lane)(&s->deviation, l, (REAL)sqrt((1 - keep) / keep));
         s->alive[l] = t->diverged[path] < 0 ? -1 : 0;

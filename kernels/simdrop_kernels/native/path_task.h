@@ -27,7 +27,7 @@ typedef struct {
     int64_t first_step, steps, stage_count;
     const void *x, *y;       /* (n, D), (n, c) */
     void *theta;             /* (M, P) */
-    const double *lr;        /* (M,) */
+    const double *lr;        /* (M, rates) */
     const double *keep_prob; /* (M,) */
     const uint64_t *member;  /* (M,) by which numbers are drawn */
     const double *numbers;   /* (M, FACTORS) */
@@ -35,6 +35,9 @@ typedef struct {
     const double *sizes;     /* (steps,) */
     const double *stages;    /* (stage_count, STAGE_FIELDS) */
     /* of training under noise, which has no numbers, sizes and stages */
+    int64_t rates;           /* learning rates of a path: 1, or steps where they change */
+    double weight_decay;
+    int decoupled;           /* whether weight decay multiplies theta, apart from the gradient */
     int optimizer, draws;    /* draws of all noise that a step takes, */
     double weights[2];       /* and what multiplies their gradients */
     double momentum, beta1, beta2, epsilon;

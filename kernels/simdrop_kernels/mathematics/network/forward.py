@@ -16,6 +16,17 @@ from ..losses.table import find as find_loss
 Array = NDArray[Any]  # of theta's dtype throughout
 
 
+def _squares(rows: Array) -> Array:
+    """Σ over the last axis but one, which stays: (..., 1, m)."""
+    squares: Array = np.square(rows).sum(axis=-2, keepdims=True)
+    return squares
+
+
+def _none(v: Array | float) -> bool:
+    """Whether a variance is the number 0: what it multiplies is not computed then, which saves half of a small network."""
+    return isinstance(v, float) and v == 0
+
+
 @dataclass(slots=True)
 class ForwardPass:
     """The forward values at theta (..., P): shapes in the legend, each behind the leading axes; bb is (..., 1, m)."""
@@ -23,12 +34,12 @@ class ForwardPass:
     x: Array
     e: Array
     b: Array
-    bb: Array
     h: Array
     h1: Array
     h2: Array
     h3: Array
     scale: np.floating
+    _bb: Array | None = None
 
     @classmethod
     def at(
@@ -52,7 +63,14 @@ class ForwardPass:
             found = tuple(factor * derivative for derivative in found)
         h, h1, h2, h3 = found + (np.empty(0, dtype=theta.dtype),) * (3 - order)
         b = scale * a
-        return cls(x, h @ b.swapaxes(-1, -2) - y, b, np.square(b).sum(axis=-2, keepdims=True), h, h1, h2, h3, scale)
+        return cls(x, h @ b.swapaxes(-1, -2) - y, b, h, h1, h2, h3, scale)
+
+    @property
+    def bb(self) -> Array:
+        """Σ_o b_o² of each neuron."""
+        if self._bb is None:
+            self._bb = _squares(self.b)
+        return self._bb
 
     def column(self, value: ArrayLike) -> Array:
         """A number for each member, () or (...), as (..., 1, 1) in theta's dtype."""
@@ -60,14 +78,15 @@ class ForwardPass:
 
     def by_h(self, e: Array, v: Array | float) -> Array:
         """The derivative n ∂(R_S + R_1)/∂h_ij, (..., n, m), for residuals e."""
-        by_h: Array = e @ self.b + (v * self.bb) * self.h
-        return by_h
+        by_h: Array = e @ self.b
+        return by_h if _none(v) else by_h + (v * self.bb) * self.h
 
     def mean_gradient(self, e: Array, v: Array | float) -> Array:
         """ḡ = ∇(R_S + R_1), (..., P), for residuals e; zeros in their place leave ∇R_1, and v = 0 leaves ∇R_S."""
         samples = self.e.shape[-2]
-        size = np.square(self.h).sum(axis=-2, keepdims=True)
-        through_a = e.swapaxes(-1, -2) @ self.h + v * self.b * size
+        through_a = e.swapaxes(-1, -2) @ self.h
+        if not _none(v):
+            through_a = through_a + v * self.b * _squares(self.h)
         through_w = (self.by_h(e, v) * self.h1).swapaxes(-1, -2) @ self.x
         return join(self.scale / samples * through_a, through_w / samples)
 
@@ -78,11 +97,13 @@ class ForwardPass:
         dz = self.x @ dw.swapaxes(-1, -2)
         dh = self.h1 * dz
         de = dh @ self.b.swapaxes(-1, -2) + self.h @ db.swapaxes(-1, -2)
-        size = np.square(self.h).sum(axis=-2, keepdims=True)
-        dsize = 2 * (self.h * dh).sum(axis=-2, keepdims=True)
-        by_a = de.swapaxes(-1, -2) @ self.h + self.e.swapaxes(-1, -2) @ dh + v * (db * size + self.b * dsize)
-        dbb = 2 * (self.b * db).sum(axis=-2, keepdims=True)
-        by_h = de @ self.b + self.e @ db + v * (dbb * self.h + self.bb * dh)
+        by_a = de.swapaxes(-1, -2) @ self.h + self.e.swapaxes(-1, -2) @ dh
+        by_h = de @ self.b + self.e @ db
+        if not _none(v):
+            dsize = 2 * (self.h * dh).sum(axis=-2, keepdims=True)
+            dbb = 2 * (self.b * db).sum(axis=-2, keepdims=True)
+            by_a = by_a + v * (db * _squares(self.h) + self.b * dsize)
+            by_h = by_h + v * (dbb * self.h + self.bb * dh)
         by_z = by_h * self.h1 + self.by_h(self.e, v) * self.h2 * dz
         return join(self.scale * by_a, by_z.swapaxes(-1, -2) @ self.x) / self.e.shape[-2]
 
