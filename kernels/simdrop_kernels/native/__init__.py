@@ -148,11 +148,12 @@ def advance(
     numbers = {what: WRITTEN[what].index(value) for what, value in _asked(step).items()}
     isa, dtype, options = instruction_set(), ensemble.theta.dtype, _options(step.optimizer)
     group: int = layouts.lanes(isa, dtype)
-    end: tuple[int, ...] = ()
+    end: tuple[float, ...] = ()
     config: tuple[Any, ...]
     run: Callable[..., Any] = _native.advance
     if noisy.needed(step):
         run, config = _native.train_noisy, noisy.config(step, numbers, options, seed)
+        end = (network.weight_decay, step.shrink != 0) if network.weight_decay else ()
     else:
         config = (
             *numbers.values(), noise.batch_size or 0, noise.replace, network.output_scale, *options, seed,

@@ -50,5 +50,5 @@ def config(step: Step, numbers: dict[str, int], options: tuple[float, ...], seed
     return (
         numbers["activation"], numbers["mask"], TRAIN[network.train], PART[noise.part], noise.gaussian, noise.replace,
         noise.masks, noise.batch_size or 0, network.output_scale, noise.label, noise.parameter, *weights,
-        numbers["optimizer"], *options, network.weight_decay, step.shrink != 0, seed,
+        numbers["optimizer"], *options, seed,
     )  # fmt: skip
