@@ -23,7 +23,7 @@ def _squares(rows: Array) -> Array:
 
 
 def _none(v: Array | float) -> bool:
-    """Whether a variance is the number 0: what it multiplies is not computed then, which saves half of a small network."""
+    """Whether a variance is the number 0: what it multiplies is not computed then, half of a small network."""
     return isinstance(v, float) and v == 0
 
 
