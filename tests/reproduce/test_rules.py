@@ -110,6 +110,9 @@ def test_barriers() -> None:
     far = [1.0, 20.0, 20.0, 20.0, 20.0, 5.0]
     assert barriers.PAIRS[0] == ("L1", "L3")
     assert failed(barriers.rows(_barriers(published, far))) == ""
+    high = [0.0, *[1.3] * 5]
+    verdicts = [row.verdict for row in barriers.rows(_barriers(high, far)) if row.quantity.startswith("barrier: least")]
+    assert verdicts == ["does not reproduce"]
     assert "R_S: largest" in failed(barriers.rows(_barriers(published, far, 0.7)))  # untrained, or stopped early
     same = failed(barriers.rows(_barriers([0.0] * 6, [0.0] * 6)))  # p = 1: all losses are R_S
     assert "barrier: L1 to L3" in same
