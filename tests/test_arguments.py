@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import simdrop
-from simdrop import activations, data, reproduce, scale, study, theory
+from simdrop import activations, data, reproduce, scale, schedule, study, theory
 from simdrop.errors import Diverged, FlowFailed, InvalidInput
 from simdrop.output import storage
 from simdrop.study.landscape import alignment, condensation, flatness
@@ -28,6 +28,7 @@ from simdrop_kernels import BackendError
 
 X = np.linspace(-1, 1, 5)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.8)
+TWO = simdrop.Problem([-1.0, 1.0], [0.3, -0.2], width=3, keep_prob=0.8)
 LINEAR = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.8, train="output")
 THETA = PROBLEM.init(seed=1)
 P = PROBLEM.n_params
@@ -284,6 +285,44 @@ DOORS = {
         {"problem": LINEAR, "theta0": THETA, "lr": 0.1, "steps": 2},
         "object: problem noise; array: theta0 steps covariance0; positive: lr",
     ),
+    "limit_point": Door(
+        theory.limit_point,
+        {"problem": TWO, "theta0": TWO.init(seed=0)},
+        "object: problem; array: theta0; positive: rtol longest; number: atol",
+    ),
+    "linear_optimum": Door(
+        theory.linear_optimum,
+        {"problem": simdrop.Problem(X, X, width=3, keep_prob=0.8, activation="linear")},
+        "object: problem",
+    ),
+    "manifold_paths": Door(
+        theory.manifold_paths,
+        lambda folder: {
+            "problem": TWO, "theta0": theory.limit_point(TWO, TWO.init(seed=0)), "lr": 0.01, "times": [0.01],
+            "members": 2, "steps": 2,
+        },
+        "object: problem noise; array: theta0 times; positive: lr; count: members steps; seed: seed; flag: antithetic",
+    ),
+    "stationary_moments": Door(
+        theory.stationary_moments,
+        {"problem": LINEAR, "theta": THETA, "lr": 0.01},
+        "object: problem noise; array: theta; positive: lr",
+    ),
+    "stability_threshold": Door(
+        theory.stability_threshold,
+        {"problem": LINEAR, "theta": THETA},
+        "object: problem noise; array: theta; number: flat; count: masks; seed: seed",
+        {"seed": "seed|masks"},
+    ),
+    "schedule.piecewise": Door(schedule.piecewise, {"values": {0: 0.1}}, "object: values", {"values": "lr"}),
+    "schedule.power": Door(schedule.power, {"lr": 0.1, "exponent": 1.0}, "array: lr exponent scale"),
+    "schedule.cosine": Door(schedule.cosine, {"lr": 0.1, "steps": 3}, "array: lr final; count: steps"),
+    "schedule.exponential": Door(schedule.exponential, {"lr": 0.1, "factor": 0.9}, "array: lr factor"),
+    "schedule.warmup": Door(
+        schedule.warmup, {"then": 0.1, "steps": 3}, "array: then start; count: steps", {"then": "then|lr"}
+    ),
+    "schedule.of_steps": Door(schedule.of_steps, {"values": [0.1]}, "array: values"),
+    "schedule.parse": Door(schedule.parse, {"text": "0.1"}, "name: text; any: name", {"text": "lr"}),
     "Quadratic": Door(theory.Quadratic, {"lr": 0.1}, "positive: lr; number: x0"),
     "Quadratic.sgd": Door(theory.Quadratic(lr=0.1).sgd, {"steps": 3}, "array: steps"),
     "Quadratic.sme": Door(theory.Quadratic(lr=0.1).sme, {"times": 1.0, "order": 1}, "array: times; name: order"),
@@ -468,6 +507,16 @@ def test_the_call_works_and_every_argument_has_a_kind(
     one.function(**one.arguments(tmp_path))
     if "," not in door:
         assert set(kinds_of(one.kinds)) == set(inspect.signature(one.function).parameters)
+
+
+def test_every_public_function_is_a_door() -> None:
+    doors = {door.function.__name__ for door in DOORS.values()}
+    for module in (simdrop, theory, study, data, scale, schedule, activations):
+        for name in module.__all__:
+            found = getattr(module, name)
+            function = inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, schedule.Schedule))
+            if function and found is not schedule.Schedule and inspect.signature(found).parameters:
+                assert found.__name__ in doors, f"{module.__name__}.{name}"
 
 
 @pytest.mark.parametrize(("door", "argument"), CASES)
