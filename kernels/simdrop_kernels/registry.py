@@ -79,13 +79,13 @@ class Session(Protocol):
     """
 
     def advance(self, *, first_step: int, steps: int) -> None:
-        """Train all members; may return before they have got there."""
+        """Train all members; may return before the work is done, see `wait`."""
 
     def wait(self) -> None:
-        """Return when they have."""
+        """Return when all steps that were begun are done."""
 
     def observe(self, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Any]] | None:
-        """The members where they lie, or None where that is, or will be after `fetch`, in the ensemble's arrays.
+        """The members as they lie on a device; None where they are read from the ensemble's arrays, after `fetch`.
 
         They come in parts, each with the number of its first member and as `cuda.train.observe.Seen`; `points` (k, D)
         are those at which outputs are wanted. The ensemble's `diverged` is current then.

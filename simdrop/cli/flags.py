@@ -14,16 +14,25 @@ from ..errors import RenamedWarning
 from ..settings import fields as config
 from .common import say
 
-#: flags whose names the help has in a sentence, with what Tab offers; "file" and "dir" stand for those of the shell
-WORDS = {
-    "backend": ("auto", "cuda", "native", "numba", "numpy"),
-    "backends": ("cuda", "native", "numba", "numpy"),
-    "data": ("condensation", "relu-fit", "sin", "diabetes", "digits", "file"),
-    "mnist": ("dir",),
-    "out": ("dir",),
-    "output_scale": ("1", "1/sqrt(m)", "1/m"),
-    "test": ("file",),
-}
+#: flags of files and folders, which the shell completes
+PATHS = {"mnist": "dir", "out": "dir", "test": "file"}
+
+
+def words(flag: str) -> tuple[str, ...]:
+    """What Tab offers after a flag whose help has no list of choices; "file" and "dir" stand for those of the shell."""
+    if flag in {"backend", "backends"}:
+        from simdrop_kernels import registry
+
+        return (*(("auto",) if flag == "backend" else ()), *registry.names())
+    if flag == "data":
+        from ..data import NAMES
+
+        return (*NAMES, "file")
+    if flag == "output_scale":
+        from ..problem.problem import OUTPUT_SCALES
+
+        return tuple(OUTPUT_SCALES)
+    return (PATHS[flag],) if flag in PATHS else ()
 
 
 def complete(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
@@ -48,7 +57,7 @@ class Flag(click.Option):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """What the shell offers when Tab is pressed after the flag: the names it may take, or files."""
-        return complete(config.choices_of(self.field) or WORDS.get(self.field.name, ()), incomplete)
+        return complete(config.choices_of(self.field) or words(self.field.name), incomplete)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The line of the help, with choices (which may import NumPy) and default."""

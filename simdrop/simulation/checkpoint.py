@@ -105,7 +105,7 @@ class Checkpoint:
         self._open.close()
 
     def _read(self) -> None:
-        """Read the state that the run is to go on from, if it is to and there is one."""
+        """Read the state to resume from, where `resume` is set and there is a file."""
         there = [place for place in _places(self.path) if place.exists()]
         for place in there:
             if not _is_ours(place):

@@ -157,7 +157,7 @@ class PreviousRun:
 
 
 def _schedule(text: str) -> Any:
-    """The schedule that results tell of; None where it has arrays, which a text does not hold."""
+    """The schedule that a text in results stands for; None where it has arrays, which a text does not hold."""
     try:
         return parse(text)
     except InvalidInput:
@@ -185,7 +185,7 @@ def of_step(settings: Settings, step: Step) -> dict[str, Any]:
 
 
 def _flat(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of arguments: those of options and of the noise by their own."""
+    """Settings by argument, the options of the optimizer and the fields of the noise on the same level."""
     inner = {name: value for part in stored.values() if isinstance(part, Mapping) for name, value in part.items()}
     return {name: value for name, value in stored.items() if not isinstance(value, Mapping)} | inner
 

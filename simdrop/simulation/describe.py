@@ -143,7 +143,7 @@ _INCIDENTAL = (
 
 
 def _seed(seeds: NDArray[np.uint64]) -> str:
-    """As text, as 2**64 - 1 is more than a signed integer holds."""
+    """The seed as text: 2**64 - 1 is more than a signed integer holds."""
     return str(seeds[0]) if (seeds == seeds[0]).all() else f"{PER_MEMBER}: {seeds.min()} ... {seeds.max()}"
 
 
@@ -193,7 +193,7 @@ def _with_coordinates(settings: Settings, previous: PreviousRun | None, data: xr
 
 
 def _with_rates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
-    """The results with the learning rates that the step of each record time has, the last one's those of the end."""
+    """The results with the coordinate lr over time: the rate of the step at each record time, at the end of the last."""
     steps, schedule = np.minimum(data["step"].values, settings.steps - 1), settings.schedule
     each = "lr" in settings.per_member
     if schedule is None:

@@ -159,7 +159,7 @@ class Observations:
                 self.values[one.name][time, first + rows] = one(given)
 
     def part(self, times: slice) -> Observations:
-        """Those of some times, views."""
+        """The same of some record times, as views."""
         found = Observations((), 0, 0)
         found.observers, found.values = self.observers, {name: values[times] for name, values in self.values.items()}
         return found

@@ -131,7 +131,7 @@ def backend_name(
 
 
 def sizes_of(problem: Problem, members: int | None = None) -> Sizes:
-    """What `registry.choose_follower` goes by: a drift is that of all samples, whatever the minibatch."""
+    """The sizes by which `registry.choose_follower` chooses; the drift takes all samples, whatever the minibatch."""
     return Sizes(problem.n_samples, problem.width, problem.n_inputs, problem.n_outputs, members)
 
 

@@ -240,7 +240,7 @@ class Moments:
         seen.add(what, rows, alive, self.count[time], self.mean[time], self.m2[time])
 
     def part(self, times: slice) -> Moments:
-        """Those of some times, views."""
+        """The same of some record times, as views."""
         return _part(self, times)
 
     def means(self) -> Array:
@@ -267,7 +267,7 @@ class Products:
         accumulate_products(self.count[time], self.mean[time], self.sums[time], values, alive)
 
     def part(self, times: slice) -> Products:
-        """Those of some times, views."""
+        """The same of some record times, as views."""
         return _part(self, times)
 
     def covariances(self) -> Array:
@@ -278,7 +278,7 @@ class Products:
 
 
 class Recorder:
-    """Observes blocks of members at the record steps and turns into a dataset at any moment."""
+    """Records blocks of members at the record steps; `dataset` has what was recorded so far."""
 
     def __init__(self, wanted: Wanted, *, members: int, params: int, outputs: int, dtype: np.dtype) -> None:
         self.wanted = wanted

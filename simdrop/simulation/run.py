@@ -236,12 +236,12 @@ def look_here(mover: Mover, ensemble: Ensemble, points: Array | None) -> Iterato
 
 
 def _scores(mover: Mover, theta: Array) -> Scores:
-    """Those of the networks theta (B, P) on the data of the run."""
+    """Scores of the networks theta (B, P) on the data of the run."""
     return _scored(mover.loss, mover.evaluate(mover.x, theta), mover.y)
 
 
 def _scored(loss: Loss, f: Array, y: Array) -> Scores:
-    """Those of outputs f (B, k, c) against targets y (k, c)."""
+    """Scores of outputs f (B, k, c) against targets y (k, c)."""
     right = np.zeros((0, 1)) if loss.probabilities is None else loss.right(f, y)
     return Scores(risks(loss, f, y), right.mean(axis=1))
 
@@ -255,7 +255,7 @@ def risks(loss: Loss, f: Array, y: Array) -> NDArray[np.float64]:
 
 
 def _scores_at(mover: Mover, theta: Array, x: Array, y: Array) -> Scores:
-    """Those of the networks theta (B, P) on other samples x (k, D), y (k, c), few members at a time."""
+    """Scores of the networks theta (B, P) on other samples x (k, D), y (k, c), few members at a time."""
     with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
         some = max(1, TEST_NUMBERS // (len(x) * (theta.shape[1] // (x.shape[1] + y.shape[1]) + y.shape[1])))
         parts = (theta[start : start + some] for start in range(0, len(theta), some))
@@ -282,7 +282,7 @@ def block_members(members: int, *, state: int, work: float, memory: int, given: 
 
 
 def keep(data: xr.Dataset, out: Folder | None, error: BaseException | None) -> None:
-    """Write what was recorded, of a run that `error` stopped too; the data are the `partial` of an error in writing."""
+    """Write what was recorded, also where `error` stopped the run; an error while writing has the data as `partial`."""
     if out is None:
         return
     from ..output.storage import save

@@ -1,4 +1,4 @@
-"""The members of a block at a record step, as what records them sees them: here, or on a device."""
+"""What the recorder asks of the members of a block at a record step, in memory of the host or on a device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ What = Literal["theta", "values"]
 
 
 class Seen(Protocol):
-    """Members of a block at a record step, wherever their parameters lie: here, or on a device."""
+    """Members of a block at a record step, whether their parameters lie in memory of the host or on a device."""
 
     @property
     def members(self) -> int:
@@ -75,7 +75,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Here:
-    """Members whose parameters lie here: theta (B, P), their scores, outputs at the grid (B, k, c) or None.
+    """Members whose parameters lie in memory of the host: theta (B, P), their scores, outputs at the grid (B, k, c) or None.
 
     scores_of: those of parameters (B, P) on samples x (k, D), y (k, c)
     """

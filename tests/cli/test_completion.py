@@ -8,7 +8,6 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from simdrop import activations, cli, study
-from simdrop.cli.flags import WORDS
 from simdrop.data import NAMES
 from simdrop.problem.problem import OUTPUT_SCALES
 from simdrop.reproduce import experiments
@@ -59,9 +58,8 @@ def test_literals_and_offers_name_what_there_is() -> None:
     """The types that editors complete from, and the words of flags, against the tables that programs read."""
     assert set(typing.get_args(FlowKind)) == set(flows())
     assert set(typing.get_args(PredictionKind)) == set(PREDICTIONS) == set(study.PREDICTIONS)
-    assert set(typing.get_args(registry.BackendName)) == {"auto", *registry.names()} == set(WORDS["backend"])
-    assert set(WORDS["backends"]) == set(registry.names())
+    assert set(typing.get_args(registry.BackendName)) == {"auto", *registry.names()}
     assert set(typing.get_args(activations.ActivationName)) <= set(activations.names())
     assert set(typing.get_args(activations.ActivationName)) >= {"tanh", "relu", "erf"}
-    assert set(WORDS["data"]) == {*NAMES, "file"}
-    assert set(WORDS["output_scale"]) == set(OUTPUT_SCALES)
+    assert set(offered("compare", "--output-scale")) == set(OUTPUT_SCALES)
+    assert set(offered("compare", "--backend")) == {"auto", *registry.names()}

@@ -1,7 +1,6 @@
 /* Everything of one dtype, in order of dependence. */
 #include "lanes.h"
 #include "activation.h"
-#include "curvature.h"
 #include "space.h"
 #include "panels.h"
 #include "gemm.h"

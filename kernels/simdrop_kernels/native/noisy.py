@@ -44,7 +44,7 @@ def outrun(sizes: Sizes) -> tuple[str, str] | None:
 
 
 def config(step: Step, numbers: dict[str, int], options: tuple[float, ...], seed: int) -> tuple[Any, ...]:
-    """What `_native.train_noisy` takes by this name; numbers of names as C has them, options of the optimizer."""
+    """The argument `config` of `_native.train_noisy`; numbers: those of names in C; options: of the optimizer."""
     network, noise = step.network, step.noise
     weights = (2, *svag_weights(step.svag)) if step.svag else (1, 1.0, 0.0)
     return (
