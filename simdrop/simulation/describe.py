@@ -193,7 +193,7 @@ def _with_coordinates(settings: Settings, previous: PreviousRun | None, data: xr
 
 
 def _with_rates(settings: Settings, data: xr.Dataset) -> xr.Dataset:
-    """The results with the coordinate lr over time: the rate of the step at each record time, at the end of the last."""
+    """The results with lr as a coordinate over time: the rate of the step at each record time, at the end the last."""
     steps, schedule = np.minimum(data["step"].values, settings.steps - 1), settings.schedule
     each = "lr" in settings.per_member
     if schedule is None:

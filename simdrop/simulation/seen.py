@@ -75,7 +75,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Here:
-    """Members whose parameters lie in memory of the host: theta (B, P), their scores, outputs at the grid (B, k, c) or None.
+    """Members in memory of the host: theta (B, P), their scores, and outputs at the grid (B, k, c) or None.
 
     scores_of: those of parameters (B, P) on samples x (k, D), y (k, c)
     """
