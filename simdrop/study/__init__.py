@@ -30,6 +30,7 @@ _HOMES = {
     "order": "convergence.ladder",
 }
 _MODULES = ("alignment", "condensation", "flatness")
+_ROOMS = ("comparison", "convergence", "landscape", "predictions", "throughput")
 
 __all__ = [
     "PREDICTIONS",
@@ -55,6 +56,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     if name in _MODULES:
         return importlib.import_module(f".landscape.{name}", __name__)
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

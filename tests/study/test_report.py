@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,8 @@ def test_one_of_a_kind_is_told_in_the_singular() -> None:
     assert table.startswith("4 networks of 1 tanh neuron with dropout")
     assert "1 step of learning rate 0.1 on 1 sample, against one prediction of their mean\n" in table
     assert "over 1 point." in table
+
+
+def test_rooms_of_studies_are_attributes_before_anything_else_loads_them() -> None:
+    code = "import simdrop; simdrop.study.comparison.Comparison, simdrop.study.predictions.PREDICTIONS"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
