@@ -154,6 +154,8 @@ def draw(outcome: Outcome) -> Figure:
             axis.set(xlabel="keep probability $p$", ylabel=label)
             axis.set_xticks(data["keep_prob"].values)
             if what != "accuracy":
+                axis.set_yscale("log")
+                axis.margins(y=0.15)  # so that there are ticks beyond the data
                 log_axis(axis)
         figure.axes[0].set_ylim(0, 100)
         figure.axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.55))
