@@ -23,6 +23,7 @@ from .common import BAD_INPUT, FAILED, SIGNALLED, fail, message_of, notes_as_lin
 from .compare import compare
 from .info import info
 from .order import order
+from .report import report
 from .reproduce import reproduce
 from .sweep import show, sweep
 
@@ -112,5 +113,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (compare, order, reproduce, sweep, show, bench, info):
+for command in (compare, order, reproduce, sweep, show, report, bench, info):
     cli.add_command(command)

@@ -34,7 +34,7 @@ def bench(context: click.Context, /, **given: Any) -> None:
 
     Throughput is in neuron-sample updates per second: members x width x samples x steps / time. The roofline is the
     rate of fused multiply-adds that the processor reaches in the same run. Prints the medians with their spread, and
-    writes summary.json and figure.png and .pdf to --out.
+    writes summary.json, figure.png and .pdf, and report.html to --out.
 
     \b
     simdrop bench
@@ -63,4 +63,4 @@ def bench(context: click.Context, /, **given: Any) -> None:
         found.write(folder)
     if not given["quiet"]:
         click.echo(found.table())
-        click.echo(f"\nwritten to {folder}: summary.json, figure.png and .pdf")
+        click.echo(f"\nwritten to {folder}: summary.json, figure.png and .pdf, report.html")

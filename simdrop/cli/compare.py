@@ -19,6 +19,7 @@ from ..settings.fields import (
     SEED,
     STEPS,
     THREADS,
+    as_toml,
     in_comparison,
     in_example,
     in_machine,
@@ -99,7 +100,7 @@ def compare(context: click.Context, /, **given: Any) -> int:
     neurons with keep_prob 0.5 and outputs divided by sqrt(m). They start from the same parameters and differ in their
     dropout masks alone. Their mean is held against gradient flow on the risk R_S, on R_S + R_1 (which adds the mean
     effect of dropout) and on R_S + R_1 + R_2 (which adds that of a finite learning rate), or against what --kinds
-    names. Prints a table, and writes summary.json, the results (Zarr) and figure.png and .pdf to --out.
+    names. Prints a table, and writes summary.json, the results (Zarr), figure.png and .pdf, and report.html to --out.
 
     \b
     simdrop compare
@@ -126,10 +127,13 @@ def compare(context: click.Context, /, **given: Any) -> int:
         comparison.summary["data"] = {"name": data.name, "inputs": data.inputs, "targets": data.targets}
         comparison.summary["data"]["notes"] = data.notes
         bars("save", 0, 1)
-        comparison.write(folder)
+        comparison.write(folder, settings=as_toml(settings))
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), comparison.table(), ""]))
-        click.echo(f"written to {folder}: summary.json, figure.png and .pdf, results.zarr, flows.zarr, distances.zarr")
+        click.echo(
+            f"written to {folder}: summary.json, figure.png and .pdf, report.html, results.zarr, flows.zarr,"
+            " distances.zarr"
+        )
     return FAILED if comparison.summary["diverged"]["members"] else 0
 
 

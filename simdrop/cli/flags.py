@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
@@ -42,6 +42,11 @@ def complete(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
         for word in words
         if word in {"file", "dir"} or word.startswith(incomplete)
     ]
+
+
+def of_shell(kind: str) -> Callable[..., list[CompletionItem]]:
+    """Completion of an argument by the shell's own files or folders."""
+    return lambda context, parameter, incomplete: complete([kind], incomplete)
 
 
 class Flag(click.Option):
@@ -109,7 +114,7 @@ def _common() -> list[click.Parameter]:
         click.Option(
             ["--config"],
             metavar="FILE.toml",
-            shell_complete=lambda context, parameter, incomplete: complete(["file"], incomplete),
+            shell_complete=of_shell("file"),
             help="read settings from a file; its keys are named like the flags: keep_prob = 0.5",
         ),
         click.Option(

@@ -20,6 +20,7 @@ from ..settings.fields import (
     SEED,
     STEPS,
     THREADS,
+    as_toml,
     in_comparison,
     in_example,
     in_machine,
@@ -83,7 +84,7 @@ def order(context: click.Context, /, **given: Any) -> None:
 
     Over a ladder of learning rates an ensemble is trained for the same time, and its mean parameters, functions and
     risk are held against every prediction. Prints distances with standard errors, slopes with 95 % intervals and the
-    order that they support; writes summary.json, errors.zarr and figure.png and .pdf to --out.
+    order that they support; writes summary.json, errors.zarr, figure.png and .pdf, and report.html to --out.
 
     \b
     simdrop order
@@ -114,13 +115,13 @@ def order(context: click.Context, /, **given: Any) -> None:
     ladder = {"members": settings.members, "paths": settings.paths}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
     check_cases(problem, theta0, rungs=check_rungs(**rungs), **ladder, **common)  # before a folder is made
-    mapped = ("heat-map.json", "heat-map.zarr", "heat-map.png", "heat-map.pdf") if settings.heat_map else ()
+    mapped = tuple(f"heat-map.{form}" for form in ("json", "zarr", "png", "pdf", "html")) if settings.heat_map else ()
     names = ("settings.toml", *FILES["order"], *mapped)
     folder = Folder(settings.out, "order", names, overwrite=settings.overwrite)
     with folder, Bars(quiet=given["quiet"]) as bars, keeping(folder, "errors.zarr"), with_settings(folder, settings):
         with keeping_partial(Order, lambda partial: partial.write(folder)):
             found = measure(problem, theta0, kinds=kinds, progress=bars, **rungs, **ladder, **common)
-        found.write(folder)
+        found.write(folder, settings=as_toml(settings))
         if settings.heat_map:
             with keeping_partial(HeatMap, lambda partial: partial.write(folder)):
                 time = TIME if settings.time is None else settings.time
@@ -128,7 +129,7 @@ def order(context: click.Context, /, **given: Any) -> None:
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = "".join(f", {name}" for name in mapped)
-        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png and .pdf{mapped_too}")
+        click.echo(f"\nwritten to {folder}: summary.json, errors.zarr, figure.png and .pdf, report.html{mapped_too}")
 
 
 def _numbers(name: str, texts: Sequence[str], kind: type) -> list[Any] | None:

@@ -56,7 +56,7 @@ def reproduce(context: click.Context, /, names: Sequence[str], every: bool, list
 
     Each runs by default at a size that takes minutes on two cores, with --full at the published one. Prints a table:
     what was published, what came out here with its standard error over seeds, and whether the stated rule
-    holds; writes NAME/summary.json, NAME/results.zarr and NAME/figure.png and .pdf to --out.
+    holds; writes NAME/summary.json, NAME/results.zarr, NAME/figure.png and .pdf, and NAME/report.html to --out.
 
     \b
     simdrop reproduce --list
@@ -129,5 +129,5 @@ def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
         settings.progress.close()
     if not given["quiet"]:
         click.echo(found.table())
-        click.echo(f"\nwritten to {folder}: summary.json, results.zarr, figure.png and .pdf\n")
+        click.echo(f"\nwritten to {folder}: summary.json, results.zarr, figure.png and .pdf, report.html\n")
     return outcome.passed

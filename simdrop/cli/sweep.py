@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..checks.words import check_path, counted
 from ..errors import InvalidInput
 from ..output.progress import Bars
 from .common import warnings_as_lines
-from .flags import complete
+from .flags import of_shell
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,17 +26,12 @@ EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg"
 LINES = 40
 
 
-def _of_shell(kind: str) -> Callable[..., list[CompletionItem]]:
-    """Completion by the shell's own files or folders."""
-    return lambda context, parameter, incomplete: complete([kind], incomplete)
-
-
 @click.command()
-@click.argument("file", metavar="FILE.toml", shell_complete=_of_shell("file"))
+@click.argument("file", metavar="FILE.toml", shell_complete=of_shell("file"))
 @click.option(
     "--out",
     metavar="DIR",
-    shell_complete=_of_shell("dir"),
+    shell_complete=of_shell("dir"),
     help="folder for the results [default: the name of the file]",
 )
 @click.option("--resume", is_flag=True, help="continue the sweep that is in the folder")
@@ -111,7 +105,7 @@ def _plan_text(plan: Plan) -> str:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", shell_complete=_of_shell("dir"))
+@click.argument("folder", metavar="DIR", shell_complete=of_shell("dir"))
 @click.option(
     "--variable",
     default="risk_mean",
@@ -123,39 +117,58 @@ def _plan_text(plan: Plan) -> str:
 @click.option("--overwrite", is_flag=True, help="replace FILE.png and FILE where they are there")
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
 def show(folder: str, variable: str, figure: str | None, export: str | None, overwrite: bool, debug: bool) -> None:
-    """Print and draw the results of a sweep, finished or not; or, with --export, print and write them.
+    """Print the results of a folder, and draw those of a sweep, finished or not; or, with --export, write its numbers.
 
-    DIR/figure.png is replaced if simdrop drew it. Other files that are there are replaced with --overwrite alone.
+    DIR is what --out or out= named, of any command or function. What a sweep's --variable and --figure say is drawn
+    anew; DIR/figure.png is replaced if simdrop drew it. Other files that are there are replaced with --overwrite alone.
+    --export writes all results of a sweep, or of another folder the numbers behind its table, with their attributes.
     """
+    from ..output.folder import check_target
+    from .folders import Held
+
+    exported = None if export is None else check_target("--export", export, EXPORTS, overwrite=overwrite)
+    held = Held.open(folder)
+    if held.kind == "sweep":
+        _show_sweep(Path(folder), variable, figure, exported, overwrite=overwrite)
+        return
+    if figure is not None or variable != "risk_mean":
+        raise InvalidInput(f"--variable and --figure are for sweeps: the figure of this {held.kind} is in {folder}")
+    click.echo(held.table())
+    if exported is not None:
+        _export(held.data(), exported, as_table=lambda found: found.to_dataframe().reset_index())
+        click.echo(f"written to {exported}")
+
+
+def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path | None, *, overwrite: bool) -> None:
+    """Print, draw and export a sweep; raises InvalidInput."""
     from .. import scale
     from ..output import style
     from ..output.folder import check_own, check_target, write_beside
     from ..scale.figure import drawable, picture
 
-    exported = None if export is None else check_target("--export", export, EXPORTS, overwrite=overwrite)
     named = None if figure is None else check_target("--figure", figure, FIGURES, overwrite=overwrite)
     found = scale.load(folder)
     drawing = named is not None or (exported is None and drawable(found))
     drawn = picture(found, variable) if drawing else None
     if drawn is not None and named is None:
-        check_own(Path(folder), "figure.png")
+        check_own(folder, "figure.png")
     fields = [str(name) for name in found["diverged"].dims if name != "point"]
     done = int((found["diverged"] >= 0).sum())
     click.echo(f"{done} of {found['diverged'].size} points done; swept: {', '.join(fields) or 'points'}")
-    click.echo(_ends(found))
+    click.echo(ends(found))
     if exported is not None:
         _export(found, exported)
         click.echo(f"written to {exported}")
     if drawn is None:
         return
     if named is None:
-        write_beside(Path(folder), "figure.png", partial(style.save, drawn))
+        write_beside(folder, "figure.png", partial(style.save, drawn))
     else:
         style.save(drawn, named)
-    click.echo(f"written to {named or Path(folder) / 'figure.png'}")
+    click.echo(f"written to {named or folder / 'figure.png'}")
 
 
-def _ends(found: xr.Dataset) -> str:
+def ends(found: xr.Dataset) -> str:
     """A line for each point that is done, as it is at the end; of many, the first and the last."""
     from ..scale import table
 
@@ -167,7 +180,7 @@ def _ends(found: xr.Dataset) -> str:
     return str(ends[shown].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))
 
 
-def _export(found: xr.Dataset, path: Path) -> None:
+def _export(found: xr.Dataset, path: Path, as_table: Callable[[xr.Dataset], Any] | None = None) -> None:
     """Write all, with attributes; as Parquet a table with a row for each point and record time. Raises InvalidInput."""
     from ..output.folder import remove
     from ..output.storage import plain_attribute, save
@@ -176,7 +189,7 @@ def _export(found: xr.Dataset, path: Path) -> None:
     if path.suffix != ".parquet":
         save(found, path)
         return
-    rows, fresh = table(found), path.with_name(f".{path.name}.new")
+    rows, fresh = (as_table or table)(found), path.with_name(f".{path.name}.new")
     rows.attrs = {str(name): plain_attribute(value) for name, value in found.attrs.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -28,14 +28,16 @@ from ..version import __version__
 MARK, LOCK = "simdrop.json", ".simdrop.lock"
 #: of the mark; one of another format is not read
 FORMAT = 1
+#: of every study
+DRAWN = ("figure.png", "figure.pdf", "report.html")
 #: what writes results -> the files that it may write
 FILES = {
     "simulate": ("results.zarr",),
     "sme": ("results.zarr",),
-    "compare": ("summary.json", "results.zarr", "flows.zarr", "distances.zarr", "figure.png", "figure.pdf"),
-    "order": ("summary.json", "errors.zarr", "figure.png", "figure.pdf"),
-    "reproduce": ("summary.json", "results.zarr", "figure.png", "figure.pdf"),
-    "bench": ("summary.json", "figure.png", "figure.pdf"),
+    "compare": ("summary.json", "results.zarr", "flows.zarr", "distances.zarr", *DRAWN),
+    "order": ("summary.json", "errors.zarr", *DRAWN),
+    "reproduce": ("summary.json", "results.zarr", *DRAWN),
+    "bench": ("summary.json", *DRAWN),
     "sweep": ("sweep.json", "results.zarr", "launches", "checkpoints"),
 }
 ABOUT = (

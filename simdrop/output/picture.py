@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from matplotlib import figure
+from matplotlib import figure, rc_context
+
+from .style import STYLE
 
 
 class Figure(figure.Figure):
@@ -19,5 +21,6 @@ class Figure(figure.Figure):
 def picture(drawn: figure.Figure, kind: str, **options: Any) -> bytes:
     """A figure as the bytes of a file of the kind png, svg or pdf."""
     held = io.BytesIO()
-    drawn.savefig(held, format=kind, **options)
+    with rc_context(STYLE):
+        drawn.savefig(held, format=kind, **options)
     return held.getvalue()

@@ -62,16 +62,22 @@ class Result(ABC):
 
     def files(self) -> tuple[str, ...]:
         """The names of all files that `write` writes."""
-        figures = (f"{self.drawn}.{form}" for form in style.FORMATS)
+        figures = (*(f"{self.drawn}.{form}" for form in style.FORMATS), self._report_file)
         return (f"{self.described}.json", *(f"{name}.zarr" for name in self.datasets()), *figures)
 
-    def write(self, folder: Folder) -> None:
-        """Write the summary, the stores and the figure into an open folder.
+    @property
+    def _report_file(self) -> str:
+        return "report.html" if self.described == "summary" else f"{self.described}.html"
+
+    def write(self, folder: Folder, *, settings: str = "") -> None:
+        """Write the summary, the stores, the figure and the report into an open folder.
 
         Parameters
         ----------
         folder : Folder
             An open folder, as `simdrop.output.folder.opened` gives it.
+        settings : str
+            The settings of a command, as TOML, for the report.
         """
         folder.write(f"{self.described}.json", partial(write_json, self.summary))
         for name, dataset in self.datasets().items():
@@ -79,9 +85,18 @@ class Result(ABC):
         figure = self.figure()
         for form in style.FORMATS:
             folder.write(f"{self.drawn}.{form}", partial(style.save, figure))
+        page = self._page(figure, settings)
+        folder.write(self._report_file, lambda path: path.write_text(page, encoding="utf-8"))
+
+    def _page(self, figure: Figure, settings: str) -> str:
+        from ..output.report import as_svg
+        from .reporting import report_of
+
+        pictures = {self.drawn: as_svg(figure, self.drawn)}
+        return report_of(self.study, self.summary, self.table(), pictures, settings, self.described).page()
 
     def save(self, out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write summary, Zarr stores and figure to a folder.
+        """Write summary, Zarr stores, figure and report to a folder.
 
         Parameters
         ----------

@@ -79,7 +79,7 @@ def test_compare_prints_a_table_and_leaves_everything(tmp_path: Path, capsys: py
         assert word in printed.out
     assert printed.err == ""
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
-    stores = ["distances.zarr", "figure.pdf", "figure.png", "flows.zarr", "results.zarr"]
+    stores = ["distances.zarr", "figure.pdf", "figure.png", "flows.zarr", "report.html", "results.zarr"]
     assert found == [*stores, "settings.toml", "simdrop.json", "summary.json"]
     assert max(len(line) for line in printed.out.splitlines()[:20]) <= 110
 

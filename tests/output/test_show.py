@@ -62,9 +62,11 @@ def test_show_replaces_its_own_figure_alone(swept: Any, capsys: pytest.CaptureFi
 
 def test_show_says_what_a_folder_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     simulate(out=tmp_path / "a")
-    assert run("show", tmp_path / "a") == 2
-    assert "no sweep at" in (told := capsys.readouterr().err)
-    assert "it holds results of simdrop.simulate, results.zarr" in told
+    assert run("show", tmp_path / "a", "--variable", "distance") == 2
+    assert "--variable and --figure are for sweeps" in capsys.readouterr().err
+    (tmp_path / "b").mkdir()
+    assert run("show", tmp_path / "b") == 2
+    assert "no results of simdrop at" in capsys.readouterr().err
     assert run("show", tmp_path / "none") == 2
     assert "there is no such folder" in capsys.readouterr().err
 

@@ -68,6 +68,7 @@ def test_files_and_status_of_one_that_passes(
         "results.zarr",
         "figure.png",
         "figure.pdf",
+        "report.html",
         "simdrop.json",
     }
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 2
