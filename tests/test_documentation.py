@@ -10,7 +10,17 @@ import pytest
 from test_architecture import FLOORS, KERNEL_FLOORS
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md", "docs/releasing.md", "docs/completion.md")
+SITE = tuple(
+    f"docs/{name}.md" for name in ("index", "quickstart", "which-theory", "how-to", "derivations", "data-format")
+)
+PAGES = (
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/extending.md",
+    "docs/releasing.md",
+    "docs/completion.md",
+    *SITE,
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -45,6 +55,23 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     assert len(blocks) > 1
     accuracy = float(capsys.readouterr().out.splitlines()[-1].split()[0])
     assert accuracy > 0.5  # of ten classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["quickstart", "how-to"])
+def test_the_python_of_the_site_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simdrop_kernels.mathematics.activations import table
+
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    try:
+        for block in blocks:
+            exec(block, names)
+    finally:
+        table.ACTIVATIONS.pop("cube", None)  # which a page registers
+    assert len(blocks) > 1
 
 
 def test_every_room_is_explained_on_its_floor() -> None:

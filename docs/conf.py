@@ -1,0 +1,62 @@
+"""Sphinx's settings for the site: `python -m sphinx -W docs site` builds it from the checkout, without a network."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SOURCE = f"{PROJECT['urls']['Source']}/blob/main/"
+
+project = "simdrop"
+author = "The simdrop authors"
+copyright = author  # Sphinx's name
+release = version = PROJECT["version"]
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_copybutton",
+    "sphinx-mathjax-offline",
+]
+myst_enable_extensions = ["amsmath", "dollarmath", "deflist"]
+myst_heading_anchors = 3
+myst_dmath_allow_space = False
+exclude_patterns = ["_build"]
+math_number_all = False
+math_numfig = True
+numfig = True
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections have them
+autodoc_member_order = "groupwise"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+copybutton_exclude = ".linenos, .gp, .go"
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"simdrop {version}"
+html_theme_options = {
+    "github_url": PROJECT["urls"]["Source"],
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_show_sourcelink = False
+
+
+def outside(app, name, source):
+    """Links to files of the repository that are no page of the site lead to the repository."""
+    source[0] = re.sub(r"\]\(\.\./([^)]+)\)", rf"]({SOURCE}\1)", source[0])
+
+
+def setup(app):
+    """Diagrams in Mermaid, which GitHub draws, are shown as text."""
+    from pygments.lexers.special import TextLexer
+
+    app.add_lexer("mermaid", TextLexer)
+    app.connect("source-read", outside)
