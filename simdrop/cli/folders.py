@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,7 @@ class Held:
         if kind in {"simulate", "sme"}:
             held.summary = dict(held.data().attrs)
         elif kind != "sweep":
-            held.summary = _read(path / "summary.json")
+            held.summary = _read(path / "summary.json", missing=math.nan if kind == "compare" else None)
         return held
 
     def data(self, name: str | None = None) -> xr.Dataset:
@@ -150,12 +151,21 @@ class Held:
         return report_of(self.kind, summary, self.table(), self.pictures(), text)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, missing: float | None) -> dict[str, Any]:
+    """A summary, with `missing` for null, which stands for NaN too. Raises InvalidInput."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [filled(one) for one in value]
+        return missing if value is None else value
+
     with damage_as_invalid(f"cannot read {path}"):
         found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise InvalidInput(f"cannot read {path}: it is no summary")
-    return found
+    return dict(filled(found))
 
 
 def _number(value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: formats of results and figures
 EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg", ".webp")
+#: rows of a table that is exported
+MOST_ROWS = 10_000_000
 #: lines of a table of points
 LINES = 40
 
@@ -135,8 +138,16 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, ove
         raise InvalidInput(f"--variable and --figure are for sweeps: the figure of this {held.kind} is in {folder}")
     click.echo(held.table())
     if exported is not None:
-        _export(held.data(), exported, as_table=lambda found: found.to_dataframe().reset_index())
+        _export(held.data(), exported, as_table=_rows)
         click.echo(f"written to {exported}")
+
+
+def _rows(found: xr.Dataset) -> Any:
+    """A table with a row for each combination of the coordinates; raises InvalidInput where that would be too many."""
+    rows = math.prod(found.sizes.values())
+    if rows > MOST_ROWS:
+        raise InvalidInput(f"a table of these results would have {rows} rows: export them as .nc or .zarr")
+    return found.to_dataframe().reset_index()
 
 
 def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path | None, *, overwrite: bool) -> None:

@@ -118,6 +118,8 @@ def _repeat(study: str, summary: Summary, settings: str) -> list[str]:
         return [f"simdrop reproduce {summary['experiment']}{full}{seeds} --out again"]
     if study == "bench":
         return [f"simdrop bench{' --full' if summary['settings']['full'] else ''} --out again"]
+    if study == "sweep":
+        return ["simdrop sweep FILE.toml, with the tables that are in sweep.json of the folder"]
     if settings:
         return [f"simdrop {study} --config settings.toml --out again", settings]
     seed = summary.get("simulation", summary.get("settings", {})).get("seed", 0)
