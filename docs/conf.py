@@ -54,9 +54,15 @@ def outside(app, name, source):
     source[0] = re.sub(r"\]\(\.\./([^)]+)\)", rf"]({SOURCE}\1)", source[0])
 
 
+def norms(app, what, name, obj, options, lines):
+    """In docstrings |x| is a norm; reStructuredText would take it for a substitution."""
+    lines[:] = [line if line.lstrip().startswith((">>>", "...")) else line.replace("|", r"\|") for line in lines]
+
+
 def setup(app):
     """Diagrams in Mermaid, which GitHub draws, are shown as text."""
     from pygments.lexers.special import TextLexer
 
     app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", outside)
+    app.connect("autodoc-process-docstring", norms, priority=900)  # after numpydoc
