@@ -22,11 +22,13 @@ def report_of(
     """
     heat_map = name == "heat-map"
     kinds = _of_heat_map if heat_map else _VERDICTS.get(study, lambda summary: summary.get("verdict", ()))
+    verdict = list(kinds(summary))
+    lines = [line for line in table.splitlines() if line.removeprefix("- ") not in verdict]  # said once
     return Report(
         title=_title(study, summary) if not heat_map else "simdrop order: errors over learning rate and keep_prob",
         created=str(summary.get("created", "")),
-        verdict=list(kinds(summary)),
-        table=table,
+        verdict=verdict,
+        table="\n".join(lines).rstrip(),
         pictures=pictures,
         tables=tables_of(summary),
         repeat=_repeat(study, summary, settings),
