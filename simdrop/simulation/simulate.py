@@ -217,7 +217,7 @@ def simulate(
         theta (time, member or kept, param)
             With `keep_theta`: parameters of members, over kept where only some are.
         theta_cov (time, param_i, param_j)
-            With `covariance`: covariance over members, with `groups` that of each in group_theta_cov.
+            With `covariance`: covariance over members.
         accuracy (time, member), accuracy_mean, accuracy_std (time), accuracy_quantile (time, quantile)
             With a loss that has classes: share of the samples that a member classifies right.
         test_accuracy (time, member), test_accuracy_mean, test_accuracy_std (time)
@@ -238,6 +238,8 @@ def simulate(
             With `groups`: means over the members of each group, and their number.
         group_f_mean (time, group, point, output)
             With `groups` and `grid`.
+        group_theta_cov (time, group, param_i, param_j)
+            With `groups` and `covariance`: covariance over the members of each group.
         state_theta (member, param), state_moment (member, moment, param)
             With `keep_state`: parameters, and moments of an optimizer that has some, after the last step, in `dtype`.
         state_risk_limit, state_number (member)
