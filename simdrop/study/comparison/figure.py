@@ -75,7 +75,8 @@ def _title(found: Data) -> str:
     return (
         (f"{data}: " if data else "")
         + f"{run['members']} networks of {counted(problem['width'], problem['activation'] + ' neuron')}, dropout with"
-        + f" keep_prob = {problem['keep_prob']:g} (one mask per {problem['mask']}), learning rate {short(run['lr'])},"
+        + rf" keep probability $p = {problem['keep_prob']:g}$ (one mask per {problem['mask']}),"
+        + f" learning rate {short(run['lr'])},"
         + f" {counted(problem['n_samples'], 'sample')}"
     )
 
@@ -118,14 +119,14 @@ def fit(axis: Axes, found: Data) -> None:
         axis.plot(found.problem.x[:, 0], found.problem.y[:, 0], "o", label="data", **DATA)
         axis.legend(handles=axis.lines[-1:], loc="upper left")
         axis.set(xlabel="input $x$", ylabel="output $f(x)$")
-        axis.set_title(f"Functions at t = {t:g}")
+        axis.set_title(f"Functions at $t = {t:g}$")
         return
     for one in _shown(found):
         away = (found.flows["f"].sel(kind=one.name).isel(end).values - mean).ravel()
         axis.plot(mean.ravel(), away, ".", ms=4, color=one.look.color, alpha=0.7, rasterized=True)
     axis.axhline(0, color=INK, lw=1)
     axis.set(xlabel=r"mean output of the networks, $\mathbb{E} f$", ylabel=r"flow minus mean, $f_\varphi-\mathbb{E} f$")
-    axis.set_title(f"Outputs at t = {t:g}, one dot per data point")
+    axis.set_title(f"Outputs at $t = {t:g}$, one dot per data point")
 
 
 def distance(axis: Axes, found: Data, quantity: str, symbol: str) -> None:
@@ -219,4 +220,4 @@ def shares(axis: Axes, found: Data) -> None:
     left, right = axis.get_xlim()
     axis.set_xlim(max(min(left, 0), -100), max(right, 118))
     axis.set_xlabel("% of the distance of plain gradient flow")
-    axis.set_title(f"Dropout's effect explained at t = {found.summary['time']['final']:g}")
+    axis.set_title(f"Dropout's effect explained at $t = {found.summary['time']['final']:g}$")

@@ -21,7 +21,7 @@ LABELS = {
     "samples": "samples n",
     "inputs": "inputs d",
     "members": "members",
-    "keep_prob": "keep_prob p",
+    "keep_prob": "keep probability $p$",
     "threads": "threads",
     "mask": "mask",
     "dtype": "dtype",
