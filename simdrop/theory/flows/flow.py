@@ -95,7 +95,7 @@ def flow(
     covariance_order : {1, 2}, optional
         Of "mean-covariance": order in lr, relative to its size, of the covariance. 2, at a cost of two evaluations of Σ
         for each direction of spread, is exact where networks are linear in their trained weights, for others only
-        closer than 1; it needs the covariance as a matrix. By default 2 with train="output" and up to 64 output
+        closer than 1; these need the covariance as a matrix. By default 2 with train="output" and up to 64 output
         weights, else 1.
     seed, member : int, optional
         Of "pathwise" and "pathwise-plain": the simulated member whose masks are replayed, both 0 by default.

@@ -91,7 +91,7 @@ class Frozen:
     def at(cls, problem: Problem, theta: Array, lr: float) -> Frozen:
         """At m = theta (P,)."""
         curvature, noise = Curvature.at(problem, theta), NoiseOperator.at(problem, theta)
-        return cls(problem, lr, curvature, noise, curvature.blocks(), lr * _own_noise(problem, noise))
+        return cls(problem, lr, curvature, noise, curvature.blocks(), lr * own_noise_of(problem, noise))
 
     def source(self, blocks: Array, vectors: Array) -> Array:
         """-(K D + D K) + ε Σ_X times vectors (k, P), for D = blocks."""
@@ -106,8 +106,7 @@ class Frozen:
         turned = [_turned(axes, part, back=True) for part in (start.blocks, self.own_noise)]
         halfway, blocks = (_turned(axes, _relaxed(rates, t, *turned)) for t in (h / 2, h))
         basis = self._basis(start, halfway, rank, random)
-        f, n = basis @ self.curvature.features.T, self.problem.n_samples
-        rates, turn = np.linalg.eigh(f @ f.T / n + basis @ apply_blocks(self.problem, self.own, basis).T)
+        rates, turn = np.linalg.eigh(self.along(basis))
         basis = turn.T @ basis
         source = self.source(halfway, basis) @ basis.T
         known = start.rows @ basis.T
@@ -117,6 +116,11 @@ class Frozen:
         keep, drop = order[:rank], order[rank:]
         end = Covariance(self.problem, blocks, turn[:, keep].T @ basis, weights[keep])
         return end, float(np.linalg.norm(weights[drop])) + h * self._outside(basis, halfway, random)
+
+    def along(self, basis: Array) -> Array:
+        """H in an orthonormal basis (k, P): (k, k)."""
+        f, n = basis @ self.curvature.features.T, self.problem.n_samples
+        return np.asarray(f @ f.T / n + basis @ apply_blocks(self.problem, self.own, basis).T)
 
     def _basis(self, start: Covariance, blocks: Array, rank: int, random: np.random.Generator) -> Array:
         """Orthonormal rows (k, P) that X may lie in during the step."""
@@ -155,6 +159,7 @@ def follow(
     method: str,
     rtol: float,
     atol: float,
+    frozen: type[Frozen] = Frozen,
 ) -> Path:
     """The flow at `times` from the covariance `start`: a variance, (P,) variances or (P, P)."""
     check_choice("method", method, METHODS)
@@ -171,6 +176,7 @@ def follow(
         spread=spread,
         lost=cut,
         duration=times[-1],
+        kind=frozen,
     )
     theta, std, risk, blocks, lost = [], [], [], [], []
     for time in times:
@@ -216,12 +222,13 @@ class _Walk:
     mean: Array
     spread: Covariance
     duration: float
+    kind: type[Frozen]
     time: float = 0.0
     lost: float = 0.0
     work: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("nfev", "njev", "steps", "rejected"), 0))
 
     def __post_init__(self) -> None:
-        self.frozen = Frozen.at(self.problem, self.mean, self.lr)
+        self.frozen = self.kind.at(self.problem, self.mean, self.lr)
         self.random = np.random.default_rng(0)
         self.length = 1e-3 * self.duration
         # the spread is what becomes infinite; a step is many times as long as an evaluation
@@ -259,7 +266,7 @@ class _Walk:
             mean = self._move(half, h)
         except FlowFailed:  # with C frozen for so long
             return np.inf
-        ahead = Frozen.at(self.problem, mean, self.lr)
+        ahead = self.kind.at(self.problem, mean, self.lr)
         end, second = ahead.evolve(half, h / 2, self.rank, self.random)
         f = self.frozen.curvature.features
         seen = [(c.own(), c.product(f)) for c in (self.spread, half, end)]
@@ -295,7 +302,7 @@ class _Walk:
         return end
 
 
-def _own_noise(problem: Problem, noise: NoiseOperator) -> Array:
+def own_noise_of(problem: Problem, noise: NoiseOperator) -> Array:
     """Σ_D (m, b, b)."""
     v, n = problem.variance, problem.n_samples
     g = by_neuron(problem, problem.freeze(features(noise.net)))

@@ -28,8 +28,8 @@ The closure holds while the spread stays small compared with the scale on which 
 curvature, at large learning rates and for long times, it can become infinite where the ensemble does not: FlowFailed
 says when.
 
-C is dense for small P, (P, P); `lowrank` holds it in blocks and a low rank for large P, to first order: where the
-second order would be gained, with frozen input weights, `theory.linear_moments` has C exactly.
+C is dense for small P, (P, P); `lowrank` holds it in blocks and a low rank for large P, `lowrank_second` to second
+order with frozen input weights, where that is gained.
 """
 
 from __future__ import annotations
@@ -107,7 +107,14 @@ def follow(
     check_memory(
         {f"rank={rank} for {problem.n_params} parameters": 16.0 * min(rank, problem.n_params) * problem.n_params}
     )
-    return lowrank.follow(problem, theta0, times, start, lr=lr, rank=rank, method=method, rtol=rtol, atol=atol)
+    from .lowrank_second import SecondOrder
+
+    path = lowrank.follow(
+        problem, theta0, times, start, lr=lr, rank=rank, method=method, rtol=rtol, atol=atol,
+        frozen=SecondOrder if order == 2 else lowrank.Frozen,
+    )  # fmt: skip
+    path.attrs["covariance_order"] = order
+    return path
 
 
 def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
@@ -116,9 +123,10 @@ def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
     if given is None:
         return 2 if dense and problem.train == "output" and problem.width * problem.n_outputs <= LITTLE else 1
     order = check_count("covariance_order", given, most=2)
-    if order == 2 and not dense:
+    if order == 2 and not dense and problem.train != "output":
         raise InvalidInput(
-            f"covariance_order=2 needs the covariance as a matrix: no rank, and at most {DENSE} parameters"
+            f"covariance_order=2 needs the covariance as a matrix, without a rank and with at most {DENSE} parameters,"
+            " or train='output'"
         )
     return order
 
