@@ -166,9 +166,8 @@ TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numba": {"objective": _OBJECTIVES},
     "native": {"objective": _OBJECTIVES, "noise": tuple(name for name in NOISES if _in_c(NOISES[name]))},
     "cuda": {
-        "objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,), "loss": ("squared",),
-        "lr": ("number", "members"), "batch": tuple(name for name in BATCHES if name != "epochs"),
-        "weight_decay": (0.0,), "optimizer": tuple(name for name in OPTIMIZERS if name != "adamw"),
+        "objective": _OBJECTIVES, "noise": ("none",), "train": ("both",), "svag": (None,),
+        "batch": tuple(name for name in BATCHES if name != "epochs"),
     },
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from simdrop_kernels.cuda.train import backend as cuda
 from simdrop_kernels.cuda.train.plan import TeamShape, WideShape
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
+from simdrop_kernels.mathematics.losses.table import LOSSES
 from simdrop_kernels.mathematics.optimizers.table import OPTIMIZERS
 from simdrop_kernels.reference import train as reference
 
@@ -37,7 +38,7 @@ SOME = (5, 9, 4, 3)
 
 #: the simulator has warps of 2 lanes: a member within one, over two, over four
 TEAMS = [TeamShape(1, 16, 1, 2), TeamShape(2, 8, 4, 2), TeamShape(4, 4, 2, 1), TeamShape(8, 4, 1, 1)]
-WIDE = WideShape(lanes=4, samples=2, depth=3)
+WIDE = WideShape(lanes=8, across=4, neurons=4, samples=2, inputs=2, depth=4, held=4)
 
 
 @pytest.fixture(
@@ -62,10 +63,17 @@ def call(request: pytest.FixtureRequest) -> Iterator[simulator.Call]:
         yield simulator.on_device
 
 
-def _data(shape: tuple[int, int, int, int], dtype: str = "float64", ones: bool = False) -> tuple[NDArray, NDArray]:
+def _data(
+    shape: tuple[int, int, int, int], dtype: str = "float64", ones: bool = False, targets: str = "numbers"
+) -> tuple[NDArray, NDArray]:
     samples, width, inputs, outputs = shape
     random = np.random.default_rng(width)
-    x, y = random.standard_normal((samples, inputs)), random.standard_normal((samples, outputs))
+    x: NDArray = random.standard_normal((samples, inputs))
+    y: NDArray = random.standard_normal((samples, outputs))
+    if targets == "binary":
+        y = 1.0 * (y > 0)
+    elif targets == "classes":
+        y = np.eye(outputs)[y.argmax(axis=1)]
     if ones:
         x[:, -1] = 1
     return x.astype(dtype), y.astype(dtype)
@@ -84,8 +92,10 @@ def _ensemble(
 def _agree(
     call: simulator.Call, step: Step, problem: Any, *, dtype: str = "float64", ones: bool = False, **options: Any
 ) -> None:
-    x, y = _data(problem, dtype, ones)
+    x, y = _data(problem, dtype, ones, LOSSES[step.network.loss].targets)
     start, theirs = _ensemble(step, problem, dtype), _ensemble(step, problem, dtype)
+    if step.scheduled:
+        start.rates = theirs.rates = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.2, 0.4]])
     ours = call(simulator.train, step, x, y, copy.deepcopy(start), seed=SEED, first_step=FIRST, **options)
     reference.advance(step, x, y, theirs, seed=SEED, first_step=FIRST, steps=options.get("steps", 3))
     assert np.abs(theirs.theta - start.theta).max() > 1e-2, "nothing moved: the comparison would be empty"
@@ -121,6 +131,17 @@ COVER = [
     (steps.make(activation="sigmoid", objective="risk+r1", batch_size=3), SOME, {"shape": WIDE}),
     (Step(), THIN, {}),
     (Step(), (3, 4, 40, 2), {}),
+    (steps.make(loss="softmax", weight_decay=0.1, scheduled=True), SOME, {"shape": WIDE}),
+    (
+        steps.make(loss="squared-softmax", weight_decay=0.1, optimizer="adam", decoupled=True, epsilon=1e-2),
+        SOME,
+        {"shape": TEAMS[1], "dtype": "float32"},
+    ),
+    (
+        steps.make(loss="logistic", weight_decay=0.1, mask="sample", optimizer="nesterov", scheduled=True),
+        THIN,
+        {"shape": TEAMS[1]},
+    ),
 ]
 
 

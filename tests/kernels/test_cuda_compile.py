@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import TOLERANCE
-from oracles import compiled, ptx, simulator, steps
+from oracles import compiled, ptx, sass, simulator, steps
 
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.cuda.train import plan
@@ -34,6 +34,7 @@ class Compiled(NamedTuple):
     ptx: str
     registers: int
     spilled: int
+    cubin: bytes
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,15 @@ def _compile(cuda: Any, function: Any, signature: tuple[Any, ...], limit: int | 
     try:
         nvjitlink.add_data(link, nvjitlink.InputType.PTX, code, len(code), "kernel")
         nvjitlink.complete(link)
+        cubin = bytearray(nvjitlink.get_linked_cubin_size(link))
+        nvjitlink.get_linked_cubin(link, cubin)
         log = bytearray(nvjitlink.get_info_log_size(link))
         nvjitlink.get_info_log(link, log)
     finally:
         nvjitlink.destroy(link)
     text = log.decode()
     spilled = sum(int(count) for count in re.findall(r"(\d+) bytes spill", text))
-    return Compiled(ptx, int(re.findall(r"[Uu]sed (\d+) registers", text)[-1]), spilled)
+    return Compiled(ptx, int(re.findall(r"[Uu]sed (\d+) registers", text)[-1]), spilled, bytes(cubin))
 
 
 def _arguments(cuda: Any, dtype: str, work: bool) -> tuple[Any, ...]:
@@ -69,19 +72,20 @@ def _arguments(cuda: Any, dtype: str, work: bool) -> tuple[Any, ...]:
 
     types = cuda.types
     real, i64, u64 = getattr(types, dtype)[::1], types.int64, types.uint64
-    run = types.NamedTuple((*[i64] * 8, u64, u64, real.dtype), Run)
-    state = (real, real, i64[::1], real, u64[::1], real, real, real, types.int32[::1])
+    run = types.NamedTuple((*[i64] * 10, u64, u64, real.dtype, real.dtype), Run)
+    state = (real, real, i64[::1], real, u64[::1], real, real, real, real, types.int32[::1])
     return (*state, *([real] if work else []), run)
 
 
 def _team(
     cuda: Any, size: plan.Size, shape: plan.TeamShape, *, dtype: str = "float32", activation: str = "tanh",
     sample_masks: bool = False, optimizer: str = "sgd", minibatch: bool = False, ones: bool = True, r1: bool = False,
+    **further: Any,
 ) -> Compiled:  # fmt: skip
     from simdrop_kernels.cuda.train import in_registers
 
     kind = in_registers.Kind(
-        activation, sample_masks, r1, optimizer, minibatch, REALS[dtype], size.outputs, size.inputs, ones
+        activation, sample_masks, r1, optimizer, minibatch, REALS[dtype], size.outputs, size.inputs, ones, **further
     )
     limit = plan.register_limit(shape)
     return _compile(cuda, in_registers.build(kind, shape, limit).py_func, _arguments(cuda, dtype, False), limit)
@@ -105,22 +109,80 @@ def test_the_headline_kernel_stays_in_registers_and_in_single_precision(cuda: An
     assert len(re.findall(r"shfl\.sync", result.ptx)) == shape.samples * (shape.lanes.bit_length() - 1)
 
 
-def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
+def _wide(cuda: Any, dtype: str, **further: Any) -> tuple[Compiled, plan.WideShape]:
+    """The kernel for 1000 neurons, 784 inputs and a bias, 10 outputs at 256 samples, and its shape."""
     from simdrop_kernels.cuda.train import in_memory
 
-    shape = plan.wide_shape(10, 4)
-    assert shape is not None
-    kind = in_memory.Kind("tanh", True, False, "adam", False, np.float32)
-    result = _compile(cuda, in_memory.build(kind, shape).py_func, _arguments(cuda, "float32", True))
-    assert ".f64" not in result.ptx
-    assert result.spilled == 0
-    minibatch = _compile(
-        cuda, in_memory.build(kind._replace(minibatch=True), shape).py_func, _arguments(cuda, "float32", True)
-    )
-    assert ".f64" not in minibatch.ptx
+    shape = plan.wide_shape(_size(1000, 785, 10, "sgd", 1, dtype), 256)
+    given = {"activation": "tanh", "sample_masks": False, "r1": False, "optimizer": "sgd", "minibatch": False}
+    kind = in_memory.Kind(**given | further, real=REALS[dtype])
+    function = in_memory.build(kind, shape).py_func
+    return _compile(cuda, function, _arguments(cuda, dtype, True), in_memory.REGISTERS), shape
+
+
+@pytest.mark.parametrize(
+    ("dtype", "further", "most"),
+    [
+        ("float32", {}, 2.0),
+        ("float32", {"sample_masks": True, "optimizer": "adam", "minibatch": True, "loss": "softmax"}, 2.2),
+        # each takes the place of two: a multiprocessor has half as many units for them
+        ("float64", {"scheduled": True, "decays": "coupled"}, 3.0),
+    ],
+    ids=["float32", "minibatch", "float64"],
+)
+def test_wide_products_take_two_instructions_a_multiply_add(
+    cuda: Any, dtype: str, further: dict[str, Any], most: float
+) -> None:
+    """Loads to shared memory, and from there to registers, are counted too; 16 to 17 without tiles of registers."""
+    result, shape = _wide(cuda, dtype, **further)
+    assert dtype == "float64" or ".f64" not in result.ptx
+    assert ".local" not in result.ptx
+    assert result.registers <= 168, "three blocks find room on a multiprocessor"
+    found = sass.loops(result.cubin)
+    products = [loop for loop in found if loop.fused == shape.neurons * shape.samples and loop.size < 2 * loop.fused]
+    assert len(products) == 2, "activations times samples, and errors times inputs"
+    for inner in products:
+        assert inner.stack == 0
+        piece = sass.around(inner, found)
+        instructions = piece.size + (shape.depth - 1) * inner.size
+        assert instructions / (shape.depth * inner.fused) < most
+
+
+def test_outputs_of_networks_compile(cuda: Any) -> None:
+    from simdrop_kernels.cuda.train import outputs
+
     real, i64 = cuda.types.float64[::1], cuda.types.int64
     run = cuda.types.Tuple((i64, i64, i64, real.dtype))
-    _compile(cuda, in_memory.build_outputs("gelu", 3, np.float64).py_func, (real, real, real, run))
+    _compile(cuda, outputs.build("gelu", 3, np.float64).py_func, (real, real, real, run))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"),
+    # with the division of the compiler there are 93 in double precision
+    [("float32", 28), ("float64", 62)],
+)
+def test_instructions_of_an_update(cuda: Any, dtype: str, most: float) -> None:
+    """Of the headline's: 128 neurons of one input and a bias, tanh, step masks, 32 samples."""
+    size = _size(128, 2, 1, "sgd", 1, dtype)
+    shape = plan.team_shape(size, 100_000, 132, 32)
+    assert shape is not None
+    result = _team(cuda, size, shape, dtype=dtype)
+    assert ".local" not in result.ptx
+    assert result.spilled == 0
+    passes = max(sass.loops(result.cubin), key=lambda loop: loop.fused / loop.size)
+    assert passes.fused > 10 * shape.neurons * shape.samples, "the loop over passes"
+    assert passes.size / (shape.neurons * shape.samples) <= most
+
+
+def test_losses_decay_and_schedules_stay_in_registers(cuda: Any) -> None:
+    size = _size(50, 4, 3, "adam", 1, "float32")
+    shape = plan.team_shape(size, 100_000, 132, 32)
+    assert shape is not None
+    further = {"optimizer": "adam", "loss": "softmax", "decays": "decoupled", "scheduled": True}
+    result = _team(cuda, size, shape, ones=False, **further)
+    assert ".local" not in result.ptx
+    assert ".f64" not in result.ptx
+    assert result.spilled == 0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +190,11 @@ def test_the_wide_kernel_and_evaluation_compile(cuda: Any) -> None:
     [
         (steps.make(mask="sample", optimizer="adam", batch_size=5), plan.TeamShape(64, 4, 2, 1), "float64"),
         (Step(), plan.TeamShape(4, 4, 2, 8), "float32"),
-        (steps.make(optimizer="momentum", batch_size=3, replace=True), plan.WideShape(64, 2, 8), "float64"),
+        (
+            steps.make(optimizer="momentum", batch_size=3, replace=True),
+            plan.WideShape(lanes=64, across=8, neurons=4, samples=2, inputs=2, depth=8, held=8),
+            "float64",
+        ),
     ],
 )
 def test_compiled_kernels_agree_with_numpy_and_have_no_races(cuda: Any, step: Step, shape: Any, dtype: str) -> None:

@@ -46,7 +46,7 @@ def compile_ptx(cuda: Any, function: Any, signature: tuple[Any, ...]) -> str:
 def device() -> Iterator[Any]:
     """The function (job, *arguments) -> what job returns where this device is the only one."""
     with target() as cuda, ExitStack() as stack:
-        from simdrop_kernels.cuda import machine
+        from simdrop_kernels.cuda import devices, machine
         from simdrop_kernels.cuda.train import program, session
 
         def replace(owner: Any, name: str, value: Any) -> None:
@@ -54,12 +54,12 @@ def device() -> Iterator[Any]:
 
         replace(cuda, "to_device", _Array.of)
         replace(cuda, "device_array", lambda size, dtype: _Array.of(np.full(size, 99, dtype)))
-        replace(cuda, "gpus", [None])
         replace(cuda, "synchronize", lambda: None)
         replace(machine, "launch", lambda *launch: _Launch(cuda, *launch))
         replace(program, "processors", lambda: 1)
         replace(session, "memory_free", lambda: float("inf"))
-        replace(session, "on", lambda number: nullcontext())
+        replace(devices, "capabilities", lambda: [TARGET])
+        replace(devices, "on", lambda number: nullcontext())
         yield lambda job, *arguments, **options: job(*arguments, **options)
 
 

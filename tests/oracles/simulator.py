@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
+from oracles import turns
 
 from simdrop_kernels import registry
-from simdrop_kernels.contract.step import Ensemble, Step
+from simdrop_kernels.contract.step import BackendError, Ensemble, Step
 from simdrop_kernels.cuda.train import backend as cuda
 
 Call = Callable[..., Any]
@@ -43,7 +44,7 @@ def simulator() -> Iterator[Call]:
 
 
 def _start() -> None:
-    sys.setswitchinterval(1e-5)  # the simulator's threads wait for each other all the time
+    turns.take_turns()
     np.seterr(all="ignore")
 
 
@@ -63,7 +64,7 @@ def train(
     from simdrop_kernels.cuda.train.session import Session
 
     program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=seed, shape=_whole_warps(shape))
-    session = Session(program, ensemble, devices=devices, limit=limit)
+    session = Session(program, ensemble, on=devices, limit=limit)
     done = 0
     while done < steps:
         count = min(chunk or steps, steps - done)
@@ -91,7 +92,8 @@ def _whole_warps(shape: Any) -> Any:
 
     if isinstance(shape, plan.TeamShape):
         return shape._replace(members=max(shape.members, machine.WARP // shape.lanes))
-    return shape._replace(lanes=max(shape.lanes, 2 * machine.WARP)) if shape else None
+    lanes = max(shape.lanes, 2 * machine.WARP) if shape else 0
+    return shape._replace(lanes=lanes, across=min(8, lanes // 2)) if shape else None
 
 
 def advance(step: Step, x: NDArray, y: NDArray, ensemble: Ensemble, **options: Any) -> Ensemble:
@@ -224,7 +226,7 @@ def observed(
     from simdrop_kernels.cuda.train.session import Session
 
     program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=5)
-    session = Session(program, ensemble, devices=devices)
+    session = Session(program, ensemble, on=devices)
     session.advance(first_step=0, steps=2)
     sizes = {"theta": ensemble.theta.shape[1], "values": len(points) * y.shape[1]}
     sums = {what: (np.zeros(1, np.int64), np.zeros(size), np.zeros(size)) for what, size in sizes.items()}
@@ -249,3 +251,68 @@ def observed(
 def auto_choice() -> str:
     """What "auto" takes, and why."""
     return registry.choose("auto", Step(), np.dtype("float64"))[1]
+
+
+def on_devices(
+    capabilities: list[tuple[int, int]], named: str | None, **options: Any
+) -> tuple[NDArray, list[int]] | str:
+    """The last theta of a run of `simdrop.simulate` on devices of these capabilities, and the order of their launches.
+
+    Or what it says where it refuses. A launch takes one step.
+    """
+    import simdrop
+    from simdrop_kernels.cuda import devices
+    from simdrop_kernels.cuda.train import program, session
+
+    launched: list[int] = []
+    advance = session.Block.advance
+
+    def note(self: Any, *arguments: Any) -> None:
+        launched.append(self.device)
+        advance(self, *arguments)
+
+    there = {} if named is None else {devices.VARIABLE: named}
+    with (
+        mock.patch.dict(os.environ, there),
+        mock.patch.object(devices, "capabilities", return_value=capabilities),
+        mock.patch.object(program, "LAUNCH_STEPS", 1),
+        mock.patch.object(session.Block, "advance", note),
+    ):
+        problem = simdrop.Problem(np.linspace(-1, 1, 4), np.ones(4), width=6, keep_prob=0.8)
+        try:
+            data = simdrop.simulate(
+                problem, problem.init(seed=1), lr=0.1, steps=4, members=5, record=[4], keep_theta=True, backend="cuda",
+                **options,
+            )  # fmt: skip
+        except BackendError as error:
+            return str(error)
+    return data["theta"].values[-1], launched
+
+
+def bytes_copied(members: int, width: int, records: list[int]) -> tuple[int, int, int]:
+    """Bytes that a run of `simdrop.simulate` copies to a device and from it, and those of all theta."""
+    from numba import cuda as numba_cuda
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+    import simdrop
+
+    counted = {"up": 0, "down": 0}
+    up, down = numba_cuda.to_device, FakeCUDAArray.copy_to_host
+
+    def count_up(array: NDArray, *arguments: Any) -> Any:
+        counted["up"] += array.nbytes
+        return up(array, *arguments)
+
+    def count_down(self: Any, *arguments: Any) -> Any:
+        counted["down"] += self.size * self.dtype.itemsize
+        return down(self, *arguments)
+
+    problem = simdrop.Problem(np.linspace(-1, 1, 4), np.ones(4), width=width, keep_prob=0.8)
+    with (
+        mock.patch.object(numba_cuda, "to_device", count_up),
+        mock.patch.object(FakeCUDAArray, "copy_to_host", count_down),
+    ):
+        simdrop.simulate(
+            problem, problem.init(seed=1), lr=0.1, steps=4, members=members, record=records, backend="cuda"
+        )
+    return counted["up"], counted["down"], members * problem.n_params * 8

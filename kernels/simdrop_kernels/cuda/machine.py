@@ -31,6 +31,8 @@ if not SIMULATED:
 #: lanes that run in step; few in the simulator, so that small blocks have several warps
 WARP = 2 if SIMULATED else 32
 MAX_BLOCK = 1024
+#: alignment in bytes of shared memory from which several numbers are read at a time; the simulator knows none
+ALIGNED = None if SIMULATED else 16
 TYPES: dict[Any, Any] = {np.float32: types.float32, np.float64: types.float64, np.int32: types.int32}
 _ALL = 0xFFFFFFFF
 

@@ -12,6 +12,7 @@ from ...contract.layout import width_of
 from ...contract.step import Ensemble
 from ...mathematics import rng
 from ...mathematics.activations.table import find
+from .. import devices
 from ..train import backend as cuda
 
 Array = NDArray[np.floating]
@@ -52,17 +53,13 @@ def advance(
     threads: int = 1,
 ) -> None:
     """Take all paths through steps of these sizes, in place; see `reference.train.advance`."""
-    from numba import cuda as devices
-
-    from ..train.session import on
-
-    gone = []
-    for device, part in enumerate(ensemble.parts(len(devices.gpus))):
+    gone, numbers = [], devices.chosen()
+    for device, part in zip(numbers, ensemble.parts(len(numbers)), strict=True):
         if len(part.theta):
-            with on(device):
+            with devices.on(device):
                 gone.append((device, part, _launch(equation, x, y, part, seed, first_step, sizes)))
     for device, part, (theta, diverged) in gone:
-        with on(device):
+        with devices.on(device):
             theta.copy_to_host(part.theta.reshape(-1))
             diverged.copy_to_host(part.diverged)
 
@@ -71,7 +68,8 @@ def _launch(
     equation: Equation, x: Array, y: Array, ensemble: Ensemble, seed: int, first_step: int, sizes: NDArray[np.float64]
 ) -> tuple[Any, Any]:
     """Start the steps of all paths on the current device; its arrays theta and diverged."""
-    from numba import cuda as devices
+    from numba.cuda import device_array
+    from numba.cuda import to_device as to
 
     from .. import machine
     from ..train.program import processors
@@ -100,11 +98,10 @@ def _launch(
     )
     scheme = np.array([(stage.ahead, stage.weight) for stage in stages])
     blocks = min(len(ensemble.theta), BLOCKS * processors())
-    to = devices.to_device
     theta, diverged = to(ensemble.theta.ravel()), to(ensemble.diverged)
     machine.launch(team.build(equation.network.activation, lanes, real), blocks, lanes)(
         theta, diverged, to(rates.ravel()), to(equation.drawn_by(ensemble.member)), to(x.ravel()), to(y.ravel()),
-        to(np.array(sizes)), to(scheme.ravel()), devices.device_array(blocks * at.end, real), tuple(at), tuple(shape),
+        to(np.array(sizes)), to(scheme.ravel()), device_array(blocks * at.end, real), tuple(at), tuple(shape),
         tuple(run),
         rng.split_seed(seed), real(equation.network.output_scale),
     )  # fmt: skip

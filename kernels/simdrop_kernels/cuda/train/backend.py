@@ -19,6 +19,7 @@ from ...contract.network import Network
 from ...contract.objectives import COMPILED
 from ...contract.step import Ensemble, Step
 from ...mathematics.activations.table import find
+from .. import devices
 
 if TYPE_CHECKING:
     from .session import Session
@@ -29,45 +30,27 @@ name = "cuda"
 
 #: how many times as fast as a processor a device is, about: blocks of members may be so much larger
 SPEED = 64
-#: compute capability that the kernels need
-NEEDED = (8, 0)
+#: what the kernels have besides dropout and minibatches: names of `Step.further`
+FURTHER = ("weight_decay", "schedule of lr")
 
 
 def unavailable() -> str | None:
     """Why this backend cannot run on this machine, or None."""
     if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed (pip install 'simdrop[cuda]')"
-    if _simulated():
-        return None
-    return _devices_lack() if _driver_found() else "no NVIDIA driver was found"
-
-
-def _devices_lack() -> str | None:
-    from numba import cuda
-
-    try:
-        devices = [device.compute_capability for device in cuda.gpus]
-    except Exception as error:  # drivers fail in many ways
-        return f"the NVIDIA driver does not answer ({str(error).strip().splitlines()[-1]})"
-    if not devices:
-        return "no NVIDIA device was found"
-    if min(devices) < NEEDED:
-        have, need = ("{}.{}".format(*numbers) for numbers in (min(devices), NEEDED))
-        return f"the device has compute capability {have}, {need} is needed"
-    return None
+    return devices.lack() if devices.simulated() or _driver_found() else "no NVIDIA driver was found"
 
 
 def only_by_name() -> str | None:
     """Why "auto" never takes this backend although it can run, or None."""
-    return "it is the simulator of CUDA, which is slow" if _simulated() else None
+    return "it is the simulator of CUDA, which is slow" if devices.simulated() else None
 
 
 def refuses(step: Step, dtype: np.dtype) -> str | None:
     """Why this backend does not run `step`, or None."""
-    if step.further:
-        return f"{', '.join(step.further)} other than the default is not written for it"
-    if step.network.loss != "squared":
-        return f"loss {step.network.loss!r} is not written for it"
+    unknown = [name for name in step.further if name not in FURTHER]
+    if unknown:
+        return f"{', '.join(unknown)} other than the default is not written for it"
     if step.objective not in COMPILED:
         what = "R_S + R_1 + R_2" if step.objective == "risk+r1+r2" else step.objective
         return f"it trains R_drop, R_S and R_S + R_1, not {what}"
@@ -95,11 +78,8 @@ def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads:
     """Outputs (M, n, c) of the whole networks (no dropout) theta (M, P) at x (n, D)."""
     from .program import evaluate
 
-    return evaluate(network, x, theta, outputs)
-
-
-def _simulated() -> bool:
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+    with devices.on(devices.chosen()[0]):
+        return evaluate(network, x, theta, outputs)
 
 
 def _driver_found() -> bool:

@@ -24,16 +24,20 @@ from ...contract.optimizer import CONSTANTS
 from ...contract.step import limits
 from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
-from ...mathematics.optimizers import table as optimizers
+from ...mathematics.optimizers.table import OPTIMIZERS
 from .. import machine
 from ..draws import LOW, make_draw_batch, make_fill, words_of
 from .plan import TeamShape
+from .rules import make_rate, make_residual, make_update
 
 ALWAYS = LOW  # the threshold that keeps all
 
 
 class Kind(NamedTuple):
-    """What a kernel is compiled for, besides its shape. `ones`: the last input is 1 in every sample."""
+    """What a kernel is compiled for, besides its shape. `ones`: the last input is 1 in every sample.
+
+    `decays`: "", or how weight decay acts ("coupled", "decoupled").
+    """
 
     activation: str
     sample_masks: bool
@@ -44,6 +48,9 @@ class Kind(NamedTuple):
     outputs: int
     inputs: int
     ones: bool
+    loss: str = "squared"
+    decays: str = ""
+    scheduled: bool = False
 
 
 def shared_bytes(kind: Kind, shape: TeamShape) -> int:
@@ -181,14 +188,13 @@ def _make_prepare(kind: Kind, shape: TeamShape) -> Any:
 
 
 def _make_apply(kind: Kind, shape: TeamShape) -> Any:
-    update = optimizers.update(kind.optimizer, machine.scalar, machine.over_root(kind.real))
-    moments, step_masks = optimizers.OPTIMIZERS[kind.optimizer].moments, not kind.sample_masks
-    real, zero = kind.real, kind.real(0)
+    update = make_update(kind)
+    moments, step_masks, real, zero = OPTIMIZERS[kind.optimizer].moments, not kind.sample_masks, kind.real, kind.real(0)
     outputs, numbers, neurons = kind.outputs, kind.outputs + kind.inputs, shape.neurons
     limit, largest = limits(kind.real)
 
     @machine.device
-    def apply(p, g, u, v, b, factors, lr, constants, t):
+    def apply(p, g, u, v, b, factors, lr, constants, t, decay):
         """One step of the optimizer; a neuron that a step mask drops has gradient 0, whatever h was.
 
         Returns whether the lane's neurons are within the limits of a member that has not diverged.
@@ -205,11 +211,11 @@ def _make_apply(kind: Kind, shape: TeamShape) -> Any:
                 slope = b[k] * slope
             slope = zero if step_masks and factors[k] == zero else slope
             if moments == 0:
-                p[q] = update(p[q], zero, zero, slope, lr, settings)[0]
+                p[q] = update(p[q], zero, zero, slope, lr, settings, decay)[0]
             elif moments == 1:
-                p[q], u[q], _ = update(p[q], u[q], zero, slope, lr, settings)
+                p[q], u[q], _ = update(p[q], u[q], zero, slope, lr, settings, decay)
             else:
-                p[q], u[q], v[q] = update(p[q], u[q], v[q], slope, lr, settings)
+                p[q], u[q], v[q] = update(p[q], u[q], v[q], slope, lr, settings, decay)
                 good = good and v[q] <= largest
             good = good and abs(p[q]) <= limit
         return good
@@ -246,11 +252,31 @@ def _make_copies(kind: Kind, shape: TeamShape) -> tuple[Any, Any]:
     return load, save
 
 
+def _make_residuals(kind: Kind) -> Any:
+    """The device function that makes residuals of the outputs f[first:] of one sample, whose targets are y[place:]."""
+    residual, outputs, real = make_residual(kind), kind.outputs, kind.real
+
+    def squared(f, first, y, place, scale):
+        for o in range(outputs):
+            f[first + o] = scale * f[first + o] - y[np.uint64(place + o)]
+
+    def any_loss(f, first, y, place, scale):
+        e, aim = cuda.local.array(outputs, real), cuda.local.array(outputs, real)
+        for o in range(outputs):
+            e[o], aim[o] = scale * f[first + o], y[np.uint64(place + o)]
+        residual(e, aim, e)
+        for o in range(outputs):
+            f[first + o] = e[o]
+
+    return machine.device(squared if kind.loss == "squared" else any_loss)
+
+
 def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
     act = scalars(kind.activation, machine.scalar, kind.real, machine.arithmetic(kind.real))
     keep_slope = kind.sample_masks or not act.from_value
     forward, backward = _make_forward(kind, shape, act, keep_slope), _make_backward(kind, shape, act, keep_slope)
     team_sum, fill = _make_sum(kind, shape), make_fill(shape.neurons, kind.sample_masks, kind.real)
+    residuals = _make_residuals(kind)
     outputs, inputs, samples, real, zero = kind.outputs, kind.inputs, shape.samples, kind.real, kind.real(0)
     held, sums = samples * shape.neurons, samples * outputs
     slopes = held if keep_slope else 1
@@ -272,9 +298,9 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
             team_sum(f, team, lane, turn)
             turn = 1 - turn
             for s in range(samples):
+                residuals(f, s * outputs, y, rows[s] * outputs, scale)
                 for o in range(outputs):
-                    e = scale * f[s * outputs + o] - y[np.uint64(rows[s] * outputs + o)]
-                    e = e if first + s < batch else zero
+                    e = f[s * outputs + o] if first + s < batch else zero
                     f[s * outputs + o] = share * e
                 backward(b, x, rows[s] * inputs, s, h, d, f, penalty if first + s < batch else zero, g)
 
@@ -283,22 +309,23 @@ def _make_gradient(kind: Kind, shape: TeamShape) -> Any:
 
 @cache
 def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any:
-    """The kernel train(theta, moments, diverged, rates, words, x, y, constants, store, run).
+    """The kernel train(theta, moments, diverged, rates, words, x, y, constants, lrs, store, run).
 
     theta (M · P,), moments (M · k · P,), diverged (M,): as in an `Ensemble`, changed in place. rates (M · 3,):
     lr, 1/p, v. words (M · 2,): threshold, number of the member. x (n · D,) and y (n · c,), with zeros up to whole
-    passes of S samples. constants (steps · CONSTANTS,). store (chosen_size,) int32: room for minibatches. run: a `Run`.
-    The grid covers the members, `shape.members` a block.
+    passes of S samples. constants (steps · CONSTANTS,). lrs (M · steps,) or (steps,): learning rates that change,
+    `run.pitch` from member to member. store (chosen_size,) int32: room for minibatches. run: a `Run`. The grid covers
+    the members, `shape.members` a block.
     """
     prepare, gradient, apply = _make_prepare(kind, shape), _make_gradient(kind, shape), _make_apply(kind, shape)
     (load, save), opaque, draw_batch = _make_copies(kind, shape), machine.opaque(), make_draw_batch(shape.lanes)
     lanes, neurons, samples, members = shape
-    real, zero, lost, minibatch = kind.real, kind.real(0), kind.real(np.nan), kind.minibatch
-    numbers, vectors = kind.outputs + kind.inputs, optimizers.OPTIMIZERS[kind.optimizer].moments
+    real, zero, lost, minibatch, lr_of = kind.real, kind.real(0), kind.real(np.nan), kind.minibatch, make_rate(kind)
+    numbers, vectors = kind.outputs + kind.inputs, OPTIMIZERS[kind.optimizer].moments
     held, seen = numbers * neurons, kind.outputs * neurons
     first_held, second_held = held if vectors > 0 else 1, held if vectors > 1 else 1
 
-    def train(theta, moments, diverged, rates, words, x, y, constants, store, run):
+    def train(theta, moments, diverged, rates, words, x, y, constants, lrs, store, run):
         first_step, width, batch, scale = run.first_step, run.width, run.batch, run.scale
         key1, in_all, replace = run.key1, run.samples, run.replace
         lane, team, params = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes, width * numbers
@@ -333,7 +360,8 @@ def build(kind: Kind, shape: TeamShape, max_registers: int | None = None) -> Any
             gradient(
                 p, b, g, factors, x, y, store, chosen, turn, team, lane, own_width, batch, scale, penalty, always, drawn
             )
-            if alive and not apply(p, g, u, v, b, factors, lr, constants, t):
+            here = lr_of(lrs, member * run.pitch + t, lr)
+            if alive and not apply(p, g, u, v, b, factors, here, constants, t, run.decay):
                 # the other lanes find out by the outputs of the next step, which are NaN then
                 alive = False
                 if diverged[member] < 0:

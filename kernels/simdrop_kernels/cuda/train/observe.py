@@ -14,8 +14,9 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
+from ...mathematics.losses.table import find
 from .. import machine
-from . import in_memory
+from .outputs import build as build_outputs
 
 if TYPE_CHECKING:
     from .program import Arrays, Program
@@ -35,13 +36,15 @@ class Seen:
         self._program, self._arrays, self._points = program, arrays, points
         self._params, self._outputs = program.params, program.sizes[2]
         self.members = members
-        self.risk = self._risks(arrays.x, arrays.y, len(program.y))
+        self._others: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}  # by the identity of the samples
+        self.risk, self.accuracy = self._scores(arrays.x, arrays.y, program.y)
         self._norm, finite = self._sizes()
         self.finite = np.isfinite(self.risk) & finite
 
     def norms(self) -> NDArray[np.float64]:
         """2-norms (M,) of the parameters."""
-        return self._norm
+        found: NDArray[np.float64] = self._norm.copy_to_host()
+        return found
 
     def add(
         self, what: str, rows: slice, alive: NDArray[np.bool_], count: NDArray[np.int64], mean: Array, m2: Array
@@ -80,8 +83,34 @@ class Seen:
 
     def risk_at(self, x: Array, y: Array) -> NDArray[np.float64]:
         """R_S (M,) on other samples x (k, D), y (k, c), of the parameters' type."""
-        there, targets = (cuda.to_device(np.ascontiguousarray(array).ravel()) for array in (x, y))
-        return self._risks(there, targets, len(x))
+        return self._at(x, y)[0]
+
+    def accuracy_at(self, x: Array, y: Array) -> NDArray[np.float64]:
+        """Share (M,) of other samples that are put into their classes."""
+        return self._at(x, y)[1]
+
+    def _at(self, x: Array, y: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if id(x) not in self._others:
+            there, targets = (cuda.to_device(np.ascontiguousarray(array).ravel()) for array in (x, y))
+            self._others[id(x)] = self._scores(there, targets, y)
+        return self._others[id(x)]
+
+    def _scores(self, x: Any, y: Any, targets: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """R_S (M,) and the share (M,) of right classes, empty without classes; x, y lie flat on the device.
+
+        Outputs come down for losses other than the squared one.
+        """
+        loss = find(self._program.step.network.loss)
+        if loss.name == "squared":
+            return self._risks(x, y, len(targets)), np.zeros(0)
+        risk, right, most = np.empty(self.members), np.empty(self.members), max(1, EVALUATED // targets.size)
+        for first in range(0, self.members, most):
+            part = slice(first, min(first + most, self.members))
+            f = self._evaluate(x, part.start, part.stop, len(targets)).copy_to_host().reshape(-1, *targets.shape)
+            with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
+                risk[part] = loss.value(f, targets).mean(axis=1, dtype=np.float64)
+            right[part] = loss.right(f, targets).mean(axis=1)
+        return risk, right if loss.probabilities is not None else np.zeros(0)
 
     def _risks(self, x: Any, y: Any, samples: int) -> NDArray[np.float64]:
         """R_S (M,) on samples whose inputs and targets lie flat on the device."""
@@ -96,13 +125,14 @@ class Seen:
             )
         return risk.copy_to_host()
 
-    def _sizes(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _sizes(self) -> tuple[Any, NDArray[np.bool_]]:
+        """Norms (M,), which stay on the device until they are wanted, and whether all parameters are finite (M,)."""
         norm, finite = cuda.device_array(self.members, np.float64), cuda.device_array(self.members, np.uint8)
         lanes = _lanes()
         machine.launch(_build_sizes(self._program.real), -(-self.members // lanes), lanes)(
             self._arrays.theta, self._params, norm, finite
         )
-        return norm.copy_to_host(), finite.copy_to_host().astype(np.bool_)
+        return norm, finite.copy_to_host().astype(np.bool_)
 
     def _evaluate(self, points: Any, first: int, last: int, samples: int | None = None) -> Any:
         """Outputs of members first, ..., last - 1 at `points`, flat, on the device."""
@@ -111,7 +141,7 @@ class Seen:
         samples = points.size // inputs if samples is None else samples
         f = cuda.device_array((last - first) * samples * outputs, program.real)
         lanes = _lanes()
-        kernel = in_memory.build_outputs(program.step.network.activation, outputs, program.real)
+        kernel = build_outputs(program.step.network.activation, outputs, program.real)
         machine.launch(kernel, -(-(last - first) * samples // lanes), lanes)(
             self._arrays.theta[first * self._params : last * self._params], points, f,
             (samples, width, inputs, program.real(program.step.network.output_scale)),

@@ -22,8 +22,8 @@ BLOCK = 128  # lanes of a block that holds several members
 UNROLLED_STATE, UNROLLED_VALUES, UNROLLED_PRODUCTS = 64, 32, 192
 #: independent chains of arithmetic with which a scheduler is busy half of the time
 CHAINS = 16
-#: shared memory of a block that needs no opting in
-SHARED_BYTES = 48 << 10
+#: numbers of a pass that a block of `in_memory` keeps in device memory, about
+HELD = 1 << 19
 
 
 class Size(NamedTuple):
@@ -47,11 +47,23 @@ class TeamShape(NamedTuple):
 
 
 class WideShape(NamedTuple):
-    """How `in_memory` cuts the work: lanes of a block, samples per pass, inputs per tile."""
+    """How `in_memory` cuts the work: its tiles of neurons and samples, and of neurons and inputs.
+
+    lanes: of a block, `across` of which lie along samples or inputs, the others along neurons
+    neurons, samples, inputs: of a lane's tile; depth: of a piece of the sums (`tiles`)
+    held: samples of a pass
+
+    All but `held`, a multiple of depth, are powers of 2. A tile has no more rows or columns than a block has lanes, and
+    lanes no more than its columns times depth.
+    """
 
     lanes: int
+    across: int
+    neurons: int
     samples: int
+    inputs: int
     depth: int
+    held: int
 
 
 def registers(size: Size, neurons: int, samples: int) -> int:
@@ -125,19 +137,31 @@ def _cost(size: Size, shape: TeamShape, members: int, processors: int) -> float:
     return issued * max(1.0, warps) * (1 + CHAINS / chains)
 
 
-def wide_shape(outputs: int, itemsize: int) -> WideShape | None:
-    """The shape of `in_memory`, or None for more outputs than shared memory holds. It depends on the problem alone."""
-    for samples in (8, 4, 2, 1):
-        shape = WideShape(lanes=128, samples=samples, depth=8)
-        if (shape.lanes * (shape.depth + 1) + samples * outputs) * itemsize <= SHARED_BYTES:
-            return shape
-    return None
+def wide_shape(size: Size, batch: int) -> WideShape:
+    """The shape of `in_memory` at `batch` samples a step. It depends on the problem alone.
+
+    In double precision a lane has half the columns: there would not be registers for more.
+    """
+    across, depth, most = 8, 16, 8 // size.words
+    samples, inputs = (min(most, _power(-(-count // across))) for count in (batch, size.inputs))
+    held = max(depth, min(_whole(batch, depth), HELD // (2 * size.width + size.outputs) // depth * depth))
+    return WideShape(128, across, 4 if size.width <= 64 else 8, samples, inputs, depth, held)
+
+
+def _power(count: int) -> int:
+    """The least power of 2 that is not below `count`."""
+    return 1 << (count - 1).bit_length()
+
+
+def _whole(count: int, part: int) -> int:
+    """The least multiple of `part` that is not below `count`."""
+    return -(-count // part) * part
 
 
 def simulated_shape(size: Size) -> TeamShape | WideShape:
     """A shape of few lanes, for the simulator: each is a thread of Python."""
     shapes = [shape for shape in team_shapes(size) if shape.samples <= 2]
     if not shapes:
-        return WideShape(lanes=4, samples=2, depth=3)
+        return WideShape(lanes=4, across=4, neurons=4, samples=1, inputs=1, depth=4, held=4)
     shape = min(shapes, key=lambda shape: (shape.lanes, -shape.samples))
     return shape._replace(members=max(1, 2 // shape.lanes))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...contract.network import Network
 from ...contract.objectives import draws_masks
+from ...contract.optimizer import CONSTANTS
 from ...contract.step import Ensemble, Step
 from ...mathematics import rng
 from ...mathematics.activations.table import scalars
@@ -19,6 +20,7 @@ from ...mathematics.optimizers import table as optimizers
 from .. import machine
 from . import in_memory, in_registers, plan
 from .arguments import Run
+from .outputs import build as build_outputs
 
 Array = NDArray[np.floating]
 
@@ -26,8 +28,8 @@ Array = NDArray[np.floating]
 #: longer launch would hold up a display, and Ctrl-C
 LAUNCH_STEPS = 4096
 LAUNCH_WORK = 1 << 37
-#: blocks per multiprocessor among which `in_memory` shares the members
-WIDE_BLOCKS = 8
+#: blocks per multiprocessor among which `in_memory` shares the members: as many as have registers
+WIDE_BLOCKS = 3
 #: samples are padded with zeros to a multiple of every shape's pass
 PASS = 8
 #: outputs that are evaluated in one launch
@@ -46,6 +48,18 @@ class Arrays(NamedTuple):
     y: Any
     chosen: Any
     work: Any
+
+
+class ByStep(NamedTuple):
+    """What differs from step to step, on a device: steps first_step, first_step + 1, ...
+
+    constants (steps · CONSTANTS,) of the optimizer; lrs: learning rates that change, `pitch` from member to member
+    """
+
+    constants: Any
+    lrs: Any
+    pitch: int
+    first_step: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +99,10 @@ class Program:
 
     @cached_property
     def data(self) -> tuple[Array, Array]:
-        """x and y, flat, with zeros up to whole passes; x with zeros for a tile that reaches beyond."""
+        """x and y, flat, with zeros up to whole passes."""
         missing = -len(self.x) % PASS
-        x = np.concatenate([self.x.ravel(), np.zeros(missing * self.x.shape[1] + 64, self.real)])
-        return x, np.concatenate([self.y.ravel(), np.zeros(missing * self.y.shape[1], self.real)])
+        x, y = (np.concatenate([z, np.zeros((missing, z.shape[1]), self.real)]) for z in (self.x, self.y))
+        return x.ravel(), y.ravel()
 
     def shape_for(self, members: int) -> plan.TeamShape | plan.WideShape:
         """The shape in which the current device trains this number of members."""
@@ -96,11 +110,7 @@ class Program:
             return self.shape
         if machine.SIMULATED:
             return plan.simulated_shape(self.size)
-        in_registers = plan.team_shape(self.size, members, processors(), self.batch)
-        shape = in_registers or plan.wide_shape(self.size.outputs, self.x.dtype.itemsize)
-        if shape is None:
-            raise ValueError(f"{self.size.outputs} outputs are more than a block's shared memory holds")
-        return shape
+        return plan.team_shape(self.size, members, processors(), self.batch) or plan.wide_shape(self.size, self.batch)
 
     @cached_property
     def size(self) -> plan.Size:
@@ -131,8 +141,9 @@ class Program:
         if isinstance(shape, plan.TeamShape):
             return in_registers.chosen_size(self._team_kind, shape, members, self.batch), 1
         blocks = self._wide_blocks(members)
-        work = blocks * in_memory.work_size(shape, self.sizes[0], self.params)
-        return in_memory.chosen_size(self._wide_kind, shape, blocks, self.batch), work
+        width, _, outputs = self.sizes
+        work = blocks * in_memory.work_size(shape, width, outputs, self.params)
+        return in_memory.chosen_size(self._wide_kind, blocks, self.batch), work
 
     def bytes(self, members: int) -> int:
         """Device memory that this number of members takes."""
@@ -145,47 +156,72 @@ class Program:
         each = 3 * members * self.params * self.batch
         return int(max(1, min(LAUNCH_STEPS, LAUNCH_WORK // each)))
 
-    def launch(self, arrays: Arrays, members: int, first_step: int, steps: int) -> None:
-        """Start `steps` steps, no more than `launch_steps`, on the current device; on members in `arrays`."""
-        constants = optimizers.constants(self.step.optimizer, first_step, steps, self.real)
-        self._launch(arrays, members, cuda.to_device(constants.ravel()), self._run(first_step, steps))
+    def by_step(self, first_step: int, steps: int, table: NDArray[np.float64]) -> ByStep:
+        """What steps first_step, ..., first_step + steps - 1 need, on the current device.
 
-    def _launch(self, arrays: Arrays, members: int, constants: Any, run: Run) -> None:
+        table (members, steps): learning rates that change, else (members, 0).
+        """
+        constants = optimizers.constants(self.step.optimizer, first_step, steps, self.real)
+        lrs, pitch = np.zeros(1, self.real), 0
+        if table.size:
+            shared = bool((table == table[:1]).all())  # so that one row goes to the device
+            lrs, pitch = (table[:1] if shared else table).astype(self.real).ravel(), 0 if shared else table.shape[1]
+        return ByStep(cuda.to_device(constants.ravel()), cuda.to_device(lrs), pitch, first_step)
+
+    def launch(self, arrays: Arrays, members: int, by_step: ByStep, first: int, steps: int) -> None:
+        """Start `steps` steps, no more than `launch_steps`, of `arrays`, from number `first` of by_step on."""
+        run = self._run(by_step.first_step + first, steps)._replace(pitch=by_step.pitch)
+        numbers = CONSTANTS
+        constants = by_step.constants[first * numbers : (first + steps) * numbers]
+        lrs = by_step.lrs[first:] if self.step.scheduled else by_step.lrs
+        self._launch(arrays, members, (constants, lrs), run)
+
+    def _launch(self, arrays: Arrays, members: int, by_step: tuple[Any, Any], run: Run) -> None:
         shape = self.shape_for(members)
         state = (arrays.theta, arrays.moments, arrays.diverged, arrays.rates, arrays.words, arrays.x, arrays.y)
         if isinstance(shape, plan.TeamShape):
             grid, lanes = -(-members // shape.members), shape.members * shape.lanes
             kernel = in_registers.build(self._team_kind, shape, plan.register_limit(shape))
             shared = in_registers.shared_bytes(self._team_kind, shape)
-            machine.launch(kernel, grid, lanes, shared)(*state, constants, arrays.chosen, run)
+            machine.launch(kernel, grid, lanes, shared)(*state, *by_step, arrays.chosen, run)
         else:
-            grid, lanes = self._wide_blocks(members), shape.lanes
-            kernel, shared = (
-                in_memory.build(self._wide_kind, shape),
-                in_memory.shared_bytes(self._wide_kind, shape, run.outputs),
-            )
-            machine.launch(kernel, grid, lanes, shared)(*state, constants, arrays.chosen, arrays.work, run)
+            kernel, shared = in_memory.build(self._wide_kind, shape), in_memory.shared_bytes(self._wide_kind, shape)
+            launch = machine.launch(kernel, self._wide_blocks(members), shape.lanes, shared)
+            launch(*state, *by_step, arrays.chosen, arrays.work, run._replace(held=shape.held))
 
     def _run(self, first_step: int, steps: int) -> Run:
-        samples, replace = (self.batch, len(self.x)), int(self.step.noise.replace)
-        scale = self.real(self.step.network.output_scale)
-        return Run(first_step, steps, *self.sizes, *samples, replace, *rng.split_seed(self.seed), scale)
+        """What all launches have, for no learning rates that change and passes of no samples."""
+        network, noise = self.step.network, self.step.noise
+        width, inputs, outputs = self.sizes
+        key0, key1 = rng.split_seed(self.seed)
+        return Run(
+            first_step=first_step, steps=steps, width=width, inputs=inputs, outputs=outputs, batch=self.batch,
+            samples=len(self.x), replace=int(noise.replace), pitch=0, held=0, key0=key0, key1=key1,
+            scale=self.real(network.output_scale), decay=self.real(network.weight_decay),
+        )  # fmt: skip
 
     def _wide_blocks(self, members: int) -> int:
         return min(members, processors() * WIDE_BLOCKS)
 
     @cached_property
     def _wide_kind(self) -> in_memory.Kind:
-        step = self.step
-        r1, sample_masks = step.objective == "risk+r1", step.network.mask == "sample"
-        minibatch = step.noise.batch_size is not None
-        return in_memory.Kind(step.network.activation, sample_masks, r1, step.optimizer.name, minibatch, self.real)
+        step, network = self.step, self.step.network
+        return in_memory.Kind(
+            activation=network.activation, sample_masks=network.mask == "sample", r1=step.objective == "risk+r1",
+            optimizer=step.optimizer.name, minibatch=step.noise.batch_size is not None, real=self.real,
+            loss=network.loss, decays=self._decays, scheduled=step.scheduled,
+        )  # fmt: skip
+
+    @property
+    def _decays(self) -> str:
+        """See `in_memory.Kind`."""
+        return "" if not self.step.network.weight_decay else "coupled" if self.step.decay else "decoupled"
 
     @cached_property
     def _team_kind(self) -> in_registers.Kind:
         _, inputs, outputs = self.sizes
         ones = bool((self.x[:, -1] == 1).all())
-        return in_registers.Kind(*self._wide_kind, outputs=outputs, inputs=inputs, ones=ones)
+        return in_registers.Kind(**self._wide_kind._asdict(), outputs=outputs, inputs=inputs, ones=ones)
 
 
 def processors() -> int:
@@ -198,7 +234,7 @@ def evaluate(network: Network, x: Array, theta: Array, outputs: int) -> Array:
     samples, inputs = x.shape
     width = theta.shape[1] // (inputs + outputs)
     real: Any = theta.dtype.type
-    kernel = in_memory.build_outputs(network.activation, outputs, real)
+    kernel = build_outputs(network.activation, outputs, real)
     run = samples, width, inputs, real(network.output_scale)
     values = np.empty((len(theta), samples, outputs), theta.dtype)
     lanes = 4 if machine.SIMULATED else 128

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
 from ...contract.step import Ensemble
-from .. import machine
+from .. import devices
 from .observe import Seen
 from .program import Arrays, Program
 
 #: share of a device's free memory that members may take
 SHARE = 0.9
+#: steps whose constants are on a device at one time
+PREPARED = 1 << 16
+#: the table of learning rates that do not change
+_CONSTANT: NDArray[np.float64] = np.empty((0, 0))
 
 
 class Block:
@@ -25,7 +27,7 @@ class Block:
     def __init__(self, program: Program, ensemble: Ensemble, device: int, first: int, last: int) -> None:
         self._program, self._ensemble, self.device = program, ensemble, device
         self._part, self.members = slice(first, last), last - first
-        with on(device):
+        with devices.on(device):
             chosen, work = program.room(self.members)
             theta, moments = ensemble.theta[self._part], ensemble.moments[self._part]
             x, y = program.data
@@ -41,24 +43,33 @@ class Block:
                 work=cuda.device_array(work, theta.dtype),
             )
 
-    def advance(self, first_step: int, steps: int) -> None:
-        """Start the training; returns before it has ended."""
-        with on(self.device):
-            self._program.launch(self._arrays, self.members, first_step, steps)
+    def prepare(self, first_step: int, done: int, steps: int) -> None:
+        """Copy there what differs from step to step, for `steps` steps after the first `done` of the call.
+
+        A copy waits for what was started before: the launches that follow need none.
+        """
+        table = self._ensemble.rates[self._part, done : done + steps] if self._program.step.scheduled else _CONSTANT
+        with devices.on(self.device):
+            self._by_step = self._program.by_step(first_step + done, steps, table)
+
+    def advance(self, first: int, steps: int) -> None:
+        """Start steps first, ..., first + steps - 1 of those prepared; returns before they have ended."""
+        with devices.on(self.device):
+            self._program.launch(self._arrays, self.members, self._by_step, first, steps)
 
     def mark(self) -> None:
         """Take over the members that the caller found to have diverged."""
-        with on(self.device):
+        with devices.on(self.device):
             self._arrays.diverged.copy_to_device(self._ensemble.diverged[self._part])
 
     def wait(self) -> None:
         """Return when the training has ended."""
-        with on(self.device):
+        with devices.on(self.device):
             cuda.synchronize()
 
     def observe(self, points: NDArray[np.floating] | None) -> tuple[int, Seen]:
         """The number of the first member, and the members as they are, `points` (k, D) being those to evaluate at."""
-        with on(self.device):
+        with devices.on(self.device):
             self._arrays.diverged.copy_to_host(self._ensemble.diverged[self._part])
             there = None if points is None else cuda.to_device(np.ascontiguousarray(points).ravel())
             return self._part.start, Seen(self._program, self._arrays, self.members, there)
@@ -66,7 +77,7 @@ class Block:
     def fetch(self) -> None:
         """Copy the members back, when their training has ended."""
         ensemble, part = self._ensemble, self._part
-        with on(self.device):
+        with devices.on(self.device):
             self._arrays.theta.copy_to_host(ensemble.theta[part].reshape(-1))
             if ensemble.moments.size:
                 self._arrays.moments.copy_to_host(ensemble.moments[part].reshape(-1))
@@ -79,14 +90,15 @@ class Session:
     The host's arrays are current after `fetch`; of these only `diverged` may be changed meanwhile. Where the
     devices' memory does not hold all members they take turns in it, at the price of a copy each way per call.
 
-    `devices` are their numbers, one block of members for each; `limit` bounds the members of a block.
+    `on`: numbers of the devices, one block of members for each; those that `devices` chooses if None. `limit` bounds
+    the members of a block.
     """
 
     def __init__(
-        self, program: Program, ensemble: Ensemble, *, devices: Sequence[int] | None = None, limit: int | None = None
+        self, program: Program, ensemble: Ensemble, *, on: Sequence[int] | None = None, limit: int | None = None
     ) -> None:
         self._program, self._ensemble, self._members = program, ensemble, len(ensemble.theta)
-        self._devices = list(range(len(cuda.gpus))) if devices is None else list(devices)
+        self._devices = devices.chosen() if on is None else list(on)
         self._limit = self._members if limit is None else limit
         share = -(-self._members // len(self._devices))
         for device in self._devices:
@@ -118,9 +130,13 @@ class Session:
     def _train(self, blocks: list[Block], first_step: int, steps: int) -> None:
         """Start the training of all blocks, launch by launch, so that all devices have work from the first on."""
         longest = min(self._program.launch_steps(block.members) for block in blocks)
-        for done in range(0, steps, longest):
+        for done in range(0, steps, PREPARED):
+            ahead = min(PREPARED, steps - done)
             for block in blocks:
-                block.advance(first_step + done, min(longest, steps - done))
+                block.prepare(first_step, done, ahead)
+            for first in range(0, ahead, longest):
+                for block in blocks:
+                    block.advance(first, min(longest, ahead - first))
 
     def wait(self) -> None:
         """Return when all devices have done what was started."""
@@ -161,7 +177,7 @@ class Session:
 
     def _capacity(self, device: int, wanted: int) -> int:
         """How many of `wanted` members a device has memory for; at least 1, that an error may tell."""
-        with on(device):
+        with devices.on(device):
             free = memory_free() * SHARE
             if self._program.bytes(wanted) <= free:
                 return wanted
@@ -178,15 +194,10 @@ class Session:
 def _observed(blocks: list[Block], points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
     """What the blocks hold, one after the other."""
     for block in blocks:
-        with on(block.device):
+        with devices.on(block.device):
             yield block.observe(points)
 
 
 def memory_free() -> float:
     """Bytes that the current device has left; infinite in the simulator."""
     return float(cuda.current_context().get_memory_info()[0])
-
-
-def on(device: int) -> AbstractContextManager[Any]:
-    """Make a device the current one."""
-    return nullcontext() if machine.SIMULATED else cuda.gpus[device]
