@@ -1,15 +1,21 @@
 """Is the CUDA backend right on this GPU, which shapes are the fastest, and how fast is it next to JAX?
 
-Parts, one after the other; a wrong result ends the script with status 1. Results are saved after every line.
+Parts, one after the other, in eight minutes; a wrong result ends the script with status 1. Results are saved after
+every line of a table, so that a run that is cut off leaves what it has.
 
 check    every kernel and shape against the NumPy backend: float64 parameters to 1e-12 after 100 steps, float32 to 1e-3;
-         the same bits for every shape
-tune     all shapes at each width and number of members, next to the one that the plan takes: state on the device
+         the same bits for every shape, and for members split over several blocks or devices
+tune     all shapes at each width and number of members, next to the one that the plan takes
+wide     784 inputs, 10 outputs: products of matrices, in tiles of registers
+several  all devices (SIMDROP_CUDA_DEVICES names some) next to the first alone
 product  `simdrop.simulate` as users call it, from theta0 on the host to the dataset: first call, next call, kernels
 sme      paths of the stochastic equations
-jax      JAX on the same GPU, state on the device, in a process of its own: vmap and a variant tuned by hand
+jax      JAX on the same GPU, in a process of its own: vmap with either gradient and both generators, and a variant
+         tuned by hand, its members last, in one block or several
 
-    python bench/gpu.py [--only check,tune,product,sme,jax] [--seconds 600] [--small]
+In tune, wide, several and jax the state stays on the device; kernels are timed by CUDA's events.
+
+    python bench/gpu.py [--only check,tune,wide,several,product,sme,jax] [--seconds 480] [--small]
 
 --small has sizes for Numba's simulator (NUMBA_ENABLE_CUDASIM=1), where it tries the script and times nothing of use.
 """
@@ -17,13 +23,17 @@ jax      JAX on the same GPU, state on the device, in a process of its own: vmap
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
@@ -46,10 +56,10 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-3}
 
 def settings(small: bool) -> list[tuple[Step, tuple[int, int, int, int]]]:
     """(step, (samples, width, inputs, outputs)) of the check: both kernels, both mask modes, all optimizers."""
-    thin, several, wide = (32, 128, 2, 1), (16, 40, 5, 3), (32, 256, 785, 10)
+    thin, several, wide, passes = (32, 128, 2, 1), (16, 40, 5, 3), (32, 256, 785, 10), (300, 1000, 785, 10)
     if small:
-        thin, several, wide = (5, 8, 2, 1), (3, 8, 3, 2), (3, 4, 40, 2)
-    by_sample = Network(mask="sample")
+        thin, several, wide, passes = (5, 8, 2, 1), (3, 8, 3, 2), (3, 4, 40, 2), (6, 4, 40, 2)
+    by_sample, classes = Network(mask="sample"), Network(loss="softmax", weight_decay=0.01)
     return [
         (Step(), thin),
         (Step(network=by_sample, optimizer=Adam()), thin),
@@ -58,55 +68,93 @@ def settings(small: bool) -> list[tuple[Step, tuple[int, int, int, int]]]:
         (Step(network=by_sample, noise=Noise(batch_size=3, replace=True)), several),
         (Step(network=by_sample), wide),
         (Step(optimizer=Adam()), wide),
+        (Step(noise=Noise(batch_size=3)), wide),
+        (Step(), passes),
+        (Step(network=classes, optimizer=Adam(decoupled=True), scheduled=True), several),
+        (Step(network=classes, scheduled=True), wide),
     ]
 
 
-def start(sizes: tuple[int, int, int, int], moments: int, dtype: str) -> tuple[np.ndarray, np.ndarray, Ensemble]:
-    """Data and an ensemble of members that differ in lr and keep_prob."""
+def start(
+    step: Step, sizes: tuple[int, int, int, int], dtype: str, steps: int
+) -> tuple[np.ndarray, np.ndarray, Ensemble]:
+    """Data and an ensemble of members that differ in lr and keep_prob; rates of `steps` steps where they change."""
     samples, width, inputs, outputs = sizes
     random = np.random.default_rng(width)
     x, y = random.standard_normal((samples, inputs)) / np.sqrt(inputs), random.standard_normal((samples, outputs))
     x[:, -1] = 1
+    if step.network.loss == "softmax":
+        y = np.eye(outputs)[y.argmax(axis=1)]
     theta = random.standard_normal((5, width * (inputs + outputs))) / np.sqrt(width)
     lr = np.array([0.5, 0.4, 0.3, 0.2, 0.1]) / width
     ensemble = Ensemble.start(
-        theta, moments=moments, lr=lr, keep_prob=[0.2, 0.5, 0.7, 0.9, 1.0], first_member=3, dtype=dtype
+        theta, moments=step.optimizer.moments, lr=lr, keep_prob=[0.2, 0.5, 0.7, 0.9, 1.0], first_member=3, dtype=dtype
     )
+    if step.scheduled:
+        ensemble.rates = lr[:, None] / np.sqrt(1 + np.arange(steps))
     return x.astype(dtype), y.astype(dtype), ensemble
 
 
-def advance(step: Step, x: Any, y: Any, ensemble: Ensemble, steps: int, shape: Any = None) -> float:
-    """Train on the device in place; the seconds of a run whose state was there already."""
+def open_session(step: Step, x: Any, y: Any, ensemble: Ensemble, shape: Any = None, **options: Any) -> Any:
+    """The members on the device."""
     from simdrop_kernels.cuda.train.program import Program
     from simdrop_kernels.cuda.train.session import Session
 
-    session = Session(Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=11, shape=shape), ensemble)
-    begun = time.perf_counter()
+    program = Program(step=step, x=x, y=y, params=ensemble.theta.shape[1], seed=11, shape=shape)
+    return Session(program, ensemble, **options)
+
+
+def advance(step: Step, x: Any, y: Any, ensemble: Ensemble, steps: int, shape: Any = None, **options: Any) -> None:
+    """Train on the device in place."""
+    session = open_session(step, x, y, ensemble, shape, **options)
+    session.advance(first_step=0, steps=steps)
+    session.fetch()
+
+
+def seconds_of(session: Any, steps: int, repeats: int = 3) -> float:
+    """Least seconds of `steps` steps of members that are on the first device already, after a first call that compiles.
+
+    By events of that device; by the clock where there are several, and in the simulator, whose events know no time.
+    """
+    from simdrop_kernels.cuda import devices
+
+    numbers, found = sorted({block.device for block in session._resident}), []
     session.advance(first_step=0, steps=steps)
     session.wait()
-    seconds = time.perf_counter() - begun
-    session.fetch()
-    return seconds
+    for turn in range(1, repeats + 1):
+        with devices.on(numbers[0]):
+            before, after, begun = cuda.event(), cuda.event(), time.perf_counter()
+            before.record()
+            session.advance(first_step=turn * steps, steps=steps)
+            after.record()
+            session.wait()
+            passed = time.perf_counter() - begun
+            one = len(numbers) == 1 and not devices.simulated()
+            found.append(cuda.event_elapsed_time(before, after) / 1e3 if one else passed)
+    return min(found)
 
 
-def check(small: bool) -> bool:
-    """Run the check; print a line for each setting."""
-    good, steps = True, 3 if small else STEPS
+def check(small: bool, left: Any, keep: Any) -> None:
+    """Compare with NumPy; a row for each setting."""
     for step, sizes in settings(small):
+        steps = 3 if small else 10 if sizes[0] * sizes[1] * sizes[2] > 10_000_000 else STEPS
         for dtype in ("float64", "float32"):
-            x, y, theirs = start(sizes, step.optimizer.moments, dtype)
+            x, y, theirs = start(step, sizes, dtype, steps)
             reference.advance(step, x, y, theirs, seed=11, first_step=0, steps=steps)
             found = []
-            for shape in [None, *shapes(step, x, y, theirs)]:
-                ours = start(sizes, step.optimizer.moments, dtype)[2]
-                advance(step, x, y, ours, steps, shape)
+            tried = [(shape, {}) for shape in [None, *shapes(step, x, y, theirs)]]
+            for shape, options in [*tried, (None, {"on": [0, 0]}), (None, {"limit": 2})]:
+                ours = start(step, sizes, dtype, steps)[2]
+                advance(step, x, y, ours, steps, shape, **options)
                 found.append(ours.theta)
-            off = np.abs(found[0] - theirs.theta).max() / np.abs(theirs.theta).max()
+            off = float(np.abs(found[0] - theirs.theta).max() / np.abs(theirs.theta).max())
             same = all(np.array_equal(found[0], theta) for theta in found)
-            good &= bool(off <= TOLERANCE[dtype]) and same
-            bits = f"{len(found)} shapes, {'the same bits' if same else 'DIFFERENT BITS'}"
-            print(f"{dtype} {sizes} {step.network.mask} {step.optimizer.name}: off by {off:.1e}; {bits}", flush=True)
-    return good
+            what = f"{dtype} {sizes} {step.network.loss} {step.network.mask} {step.optimizer.name}"
+            keep({"name": what, "off": off, "same": same, "good": bool(off <= TOLERANCE[dtype]) and same})
+            bits = f"{len(found)} ways, {'the same bits' if same else 'DIFFERENT BITS'}"
+            print(f"{what}: off by {off:.1e}{'' if off <= TOLERANCE[dtype] else ', WRONG'}; {bits}", flush=True)
+            if left() < 0:
+                return
 
 
 def shapes(step: Step, x: Any, y: Any, ensemble: Ensemble) -> list[Any]:
@@ -120,26 +168,88 @@ def shapes(step: Step, x: Any, y: Any, ensemble: Ensemble) -> list[Any]:
     return found[:2] if machine.SIMULATED else found
 
 
-def tune(small: bool, left: Any) -> list[dict[str, Any]]:
-    """Time all shapes; the rows of the table."""
-    rows = []
-    for width in (8, 16) if small else (32, 128, 1000):
-        for members in (4,) if small else (10_000, 100_000):
-            if left() < 60:
-                return rows
+def tune(small: bool, left: Any, keep: Any) -> None:
+    """Time all shapes."""
+    for width in (8, 16) if small else (128, 32, 1000):
+        for members in (4,) if small else (100_000, 10_000):
+            if left() < 0:
+                return
             case = Case(width=width, steps=2 if small else max(20, int(2e10 / (members * width * 32))))
             x, y = case.data()
             rates: dict[str, float] = {}
             ensemble = ensemble_of(case, members)
-            for shape in shapes(Step(), x, y, ensemble):
-                seconds = [advance(Step(), x, y, ensemble_of(case, members), case.steps, shape) for _ in range(4)]
-                rates[" ".join(map(str, shape))] = case.updates(members) / min(seconds[1:])
-            seconds = [advance(Step(), x, y, ensemble_of(case, members), case.steps) for _ in range(4)]
-            planned = case.updates(members) / min(seconds[1:])
+            for shape in [None, *shapes(Step(), x, y, ensemble)]:
+                session = open_session(Step(), x, y, ensemble, shape)
+                name = "plan" if shape is None else " ".join(map(str, shape))
+                rates[name] = case.updates(members) / seconds_of(session, case.steps)
+                del session  # its memory is free for the next
+            planned = rates.pop("plan")
             best = max(rates, key=lambda name: rates[name])
-            rows.append({"width": width, "members": members, "planned": planned, "rates": rates})
+            keep({"width": width, "members": members, "planned": planned, "rates": rates})
             print(f"width {width}, {members} members: plan {planned / 1e9:.4g}, best {rates[best] / 1e9:.4g} ({best})")
-    return rows
+
+
+#: (samples, width, members) with 784 inputs and 10 outputs
+WIDE = ((256, 1000, 528), (32, 1000, 528), (64, 4000, 132), (256, 256, 2000))
+
+
+#: (registers of a lane, blocks of a multiprocessor) of the kernel: those that it takes, and another choice
+ROOM = ((None, None), (128, 4))
+
+
+def wide(small: bool, left: Any, keep: Any) -> None:
+    """Time the kernel for wide inputs; multiply-adds are those of the four products."""
+    sizes = ((6, 4, 2),) if small else WIDE
+    for (registers, blocks), (samples, width, members) in itertools.product(ROOM, sizes):
+        for dtype in ("float32", "float64"):
+            if left() < 0:
+                return
+            inputs, outputs = (40, 2) if small else (784, 10)
+            case = Case(width=width, samples=samples, inputs=inputs, outputs=outputs, dtype=dtype, steps=2)
+            with _room(registers, blocks):
+                session = open_session(Step(), *case.data(), ensemble_of(case, members))
+                rate = case.updates(members) / seconds_of(session, case.steps)
+                del session
+            row = {"samples": samples, "width": width, "members": members, "dtype": dtype, "registers": registers}
+            fused = rate * 2 * (inputs + 1 + outputs)
+            keep(row | {"rate": rate, "fused": fused})
+            what = f"wide {dtype} n={samples} m={width}, registers {registers or 'as planned'}"
+            print(f"{what}: {rate / 1e9:.4g} 10^9 updates/s, {fused / 1e12:.3g} 10^12 FMA/s", flush=True)
+
+
+@contextlib.contextmanager
+def _room(registers: int | None, blocks: int | None) -> Iterator[None]:
+    """The wide kernel with other limits."""
+    from simdrop_kernels.cuda.train import in_memory, program
+
+    before = in_memory.REGISTERS, program.WIDE_BLOCKS
+    if registers is not None:
+        in_memory.REGISTERS, program.WIDE_BLOCKS = registers, blocks
+        in_memory._build.cache_clear()
+    try:
+        yield
+    finally:
+        in_memory.REGISTERS, program.WIDE_BLOCKS = before
+        if registers is not None:
+            in_memory._build.cache_clear()
+
+
+def several(small: bool, left: Any, keep: Any) -> None:
+    """All devices next to the first alone; on a machine with one, two blocks of it next to one."""
+    from simdrop_kernels.cuda import devices
+
+    numbers = devices.chosen()
+    together = numbers if len(numbers) > 1 else numbers * 2
+    case = Case(width=8 if small else 128, steps=2 if small else 200)
+    x, y = case.data()
+    ensemble = ensemble_of(case, 4 if small else 100_000)
+    rates = []
+    for on in (numbers[:1], together):
+        session = open_session(Step(), x, y, ensemble, on=on)
+        rates.append(case.updates(len(ensemble.theta)) / seconds_of(session, case.steps))
+        del session
+    keep({"devices": together, "alone": rates[0], "together": rates[1]})
+    print(f"devices {together}: {rates[1] / 1e9:.4g}, the first alone {rates[0] / 1e9:.4g} 10^9 updates/s", flush=True)
 
 
 def ensemble_of(case: Case, members: int) -> Ensemble:
@@ -196,82 +306,93 @@ def timed_simulate(
     }
 
 
-def product(small: bool, left: Any) -> list[dict[str, Any]]:
+def product(small: bool, left: Any, keep: Any) -> None:
     """`simulate` at the sizes of PRODUCT."""
-    rows = []
     for name, settings in PRODUCT:
-        if left() < 20:
-            break
+        if left() < 0:
+            return
         small_settings = {"members": 4, "steps": 2, "width": 8, "n": 4, "record": 2} if small else {}
         row = {"name": name} | timed_simulate(**settings | small_settings)
-        rows.append(row)
+        keep(row)
         rates = row["updates_per_second"] / 1e9, row["kernel_updates_per_second"] / 1e9
         print(
             f"{name}: {rates[0]:.4g} 10^9 updates/s ({rates[1]:.4g} in kernels);"
             f" first call {row['first']:.1f} s, second {row['second']:.2f} s", flush=True,
         )  # fmt: skip
-    return rows
 
 
-def sme(small: bool, left: Any) -> list[dict[str, Any]]:
+def sme(small: bool, left: Any, keep: Any) -> None:
     """Paths of the stochastic equations of both orders: microseconds a step of a path, kernels alone."""
     import simdrop
 
-    rows = []
     for width, n, paths in [(5, 4, 8)] if small else [(5, 4, 100_000), (50, 15, 20_000)]:
         x = np.linspace(-1, 1, n)
         problem = simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.7)
         theta0, steps = problem.init(seed=3, scale=width**-0.5), 2 if small else 100
         for order in (1, 2):
-            if left() < 40:
-                return rows
+            if left() < 0:
+                return
             for _ in range(2):  # the first call compiles
                 found = simdrop.sme(
                     problem, theta0, lr=0.05, times=[0, 0.05 * steps], members=paths, order=order, backend="cuda",
                     substeps=1,
                 )  # fmt: skip
             cost = found.attrs["kernel_seconds"] / (paths * steps) * 1e6
-            rows.append({"width": width, "samples": n, "paths": paths, "order": order, "microseconds": cost})
+            keep({"width": width, "samples": n, "paths": paths, "order": order, "microseconds": cost})
             print(f"SME {order}, m={width} n={n}, {paths} paths: {cost:.4g} us a step of a path", flush=True)
-    return rows
 
 
-#: name -> options of `peers.jax_scan`
-JAX = {
-    "vmap, autodiff": {"structure": "vmap", "gradient": "autodiff"},
+#: name -> options of `peers.jax_scan`, the most promising first; "block" 0 is all members in one
+JAX: dict[str, dict[str, Any]] = {
     "vmap, manual gradient": {"structure": "vmap"},
-    "tuned by hand": {"structure": "block", "prng": "unrolled", "hoist": 20},
+    "tuned by hand, one block": {"structure": "block", "prng": "unrolled", "hoist": 20, "block": 0},
+    "vmap, manual gradient, rbg": {"structure": "vmap", "prng": "rbg"},
+    "tuned by hand, blocks of 10,000": {"structure": "block", "prng": "unrolled", "hoist": 20, "block": 10_000},
+    "vmap, autodiff": {"structure": "vmap", "gradient": "autodiff"},
 }
+#: (fields of the case, members)
+JAX_SIZES: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"width": 128}, 100_000),
+    ({"width": 32}, 100_000),
+    ({"width": 1000, "samples": 256, "inputs": 784, "outputs": 10, "steps": 2}, 528),
+    ({"width": 1000}, 10_000),
+    ({"width": 5, "samples": 4, "dtype": "float64"}, 1_000_000),
+)
 
 
-def jax(small: bool, left: Any) -> list[dict[str, Any]]:
-    """JAX's rates at the headline sizes and those of `simdrop order`; one that fails or lasts is left out."""
-    rows = []
-    sizes = [(32, 32, 100_000, "float32"), (128, 32, 100_000, "float32"), (1000, 32, 10_000, "float32")]
-    for width, samples, members, dtype in [(8, 4, 4, "float32")] if small else [*sizes, (5, 4, 1_000_000, "float64")]:
-        for name, options in JAX.items():
-            if left() < 60:
-                return rows
-            case = {"width": width, "samples": samples, "dtype": dtype, "steps": 20 if small else 100}
-            blocks = {"block": members} if options["structure"] == "block" else {}
-            request = {"case": case, "members": members, "options": options | blocks}
-            environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-            environment |= {"JAX_ENABLE_X64": "1"} if dtype == "float64" else {}
-            command = [sys.executable, __file__, "--worker", json.dumps(request)]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=55, env=environment, check=True
-                ).stdout  # fmt: skip
-            except subprocess.SubprocessError as error:
-                said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-                print(f"JAX, {name}, m={width} did not run: {said}", file=sys.stderr)
+def jax(small: bool, left: Any, keep: Any) -> None:
+    """JAX's rates at the headline sizes and those of `simdrop order`; one that fails or lasts is left out.
+
+    All sizes have the first variant before any has the second.
+    """
+    sizes = (({"width": 8, "samples": 4, "steps": 20}, 4),) if small else JAX_SIZES
+    for name, options in JAX.items():
+        for fields, members in sizes:
+            if left() < 0:
+                return
+            case = {"samples": 32, "dtype": "float32", "steps": 100} | fields
+            block = options.get("block")
+            if block is not None and (members % max(block, 1) or "inputs" in fields):
                 continue
-            row = {"name": name, "width": width, "samples": samples, "members": members} | json.loads(done)
-            rows.append(row)
-            print(
-                f"JAX, {name}, m={width} n={samples}: {row['updates_per_second'] / 1e9:.4g} 10^9 updates/s", flush=True
-            )
-    return rows
+            ours = options if block is None else options | {"block": block or members}
+            if row := _jax_row({"case": case, "members": members, "options": ours}, timeout=min(60, max(20, left()))):
+                keep({"name": name, "members": members} | case | row)
+                sizes_text = f"m={case['width']} n={case['samples']}"
+                print(f"JAX, {name}, {sizes_text}: {row['updates_per_second'] / 1e9:.4g} 10^9 updates/s", flush=True)
+
+
+def _jax_row(request: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+    """What a process with JAX alone finds, None where it fails or takes too long."""
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    environment |= {"JAX_ENABLE_X64": "1"} if request["case"]["dtype"] == "float64" else {}
+    command = [sys.executable, __file__, "--worker", json.dumps(request)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=True)
+        return dict(json.loads(done.stdout))
+    except (subprocess.SubprocessError, ValueError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        print(f"JAX, {request['options']}, m={request['case']['width']} did not run: {said}", file=sys.stderr)
+        return None
 
 
 def jax_worker(request: dict[str, Any]) -> None:
@@ -300,9 +421,9 @@ def device_name() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="check,tune,product,sme,jax", help="parts, separated by commas")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--small", action="store_true", help="sizes for the simulator")
-    parser.add_argument("--seconds", type=float, default=900, help="no part goes on beyond")
+    parser.add_argument("--seconds", type=float, default=480, help="no part begins a line beyond its share of these")
     parser.add_argument("--out", type=Path, help="folder for the results [default: bench/results]")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -312,23 +433,32 @@ def main() -> int:
     if reason := backend.unavailable():
         print(f"no table: {reason}", file=sys.stderr)
         return 1
-    end = time.monotonic() + given.seconds
+    begun = time.monotonic()
     kept: dict[str, Any] = {"machine": common.machine() | {"gpu": device_name()}, "peak": peak()}
-    print(
-        f"{kept['machine']['gpu']}: {kept['peak'] / 1e12:.3g} 10^12 multiply-adds per second in float32, by its clock",
-        flush=True,
-    )
-    for part in given.only.split(","):
-        if part == "check":
-            kept[part] = check(given.small)
-        else:
-            kept[part] = PARTS[part](given.small, lambda: end - time.monotonic())
-        if not given.small:
-            place = common.stem(kept["machine"] | {"processor": kept["machine"]["gpu"]}, "gpu")
-            common.save((given.out or place.parent) / place.name, kept, text(kept))
-    if not kept.get("check", True):
-        print("the device disagrees: no timing counts", file=sys.stderr)
-        return 1
+    head = f"{kept['peak'] / 1e12:.3g} 10^12 multiply-adds per second in float32, by its clock"
+    print(f"{kept['machine']['gpu']}: {head}", flush=True)
+    place = common.stem(kept["machine"] | {"processor": kept["machine"]["gpu"]}, "gpu")
+    place = (given.out or place.parent) / place.name
+    parts = given.only.split(",")
+    for number, part in enumerate(parts):
+        rows = kept.setdefault(part, [])
+
+        def keep(row: dict[str, Any], rows: list[Any] = rows) -> None:
+            rows.append(row)
+            kept["seconds"] = time.monotonic() - begun
+            if given.out or not given.small:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    common.save(place, kept, text(kept))
+
+        # of the time that is left, the part's share among those to come; what it leaves goes to them
+        shares = [PARTS[name].share for name in parts[number:]]
+        end = time.monotonic() + (begun + given.seconds - time.monotonic()) * shares[0] / sum(shares)
+        PARTS[part].run(given.small, lambda end=end: end - time.monotonic(), keep)
+        if part == "check" and not all(row["good"] for row in rows):
+            print("the device disagrees: no timing counts", file=sys.stderr)
+            return 1
+    if given.out or not given.small:
+        print(f"wrote {place}.json and .md", file=sys.stderr)
     return 0
 
 
@@ -344,6 +474,17 @@ def text(kept: dict[str, Any]) -> str:
             for r in rows
         ]  # fmt: skip
         parts.append(common.table(["kernels, 10^9 updates/s", "plan", "best shape", "share of the peak"], cells))
+    if rows := kept.get("wide"):
+        cells = [
+            [f"{r['dtype']}, n={r['samples']}, m={r['width']}, {r['members']}, registers {r['registers'] or '-'}",
+             _billions(r["rate"]),
+             f"{r['fused'] / kept['peak'] * (1 if r['dtype'] == 'float32' else 2):.0%}"]
+            for r in rows
+        ]  # fmt: skip
+        parts.append(common.table(["784 inputs, 10 outputs", "10^9 updates/s", "share of the peak"], cells))
+    if rows := kept.get("several"):
+        cells = [[f"devices {r['devices']}", _billions(r["together"]), _billions(r["alone"])] for r in rows]
+        parts.append(common.table(["m=128, 10^5 members", "10^9 updates/s", "the first alone"], cells))
     if rows := kept.get("product"):
         rates = "updates_per_second", "kernel_updates_per_second"
         cells = [
@@ -368,7 +509,17 @@ def _billions(rate: float) -> str:
     return f"{rate / 1e9:.4g}"
 
 
-PARTS = {"tune": tune, "product": product, "sme": sme, "jax": jax}
+class Part(NamedTuple):
+    """A part, and its share of the time."""
+
+    run: Callable[[bool, Callable[[], float], Callable[[dict[str, Any]], None]], None]
+    share: float
+
+
+PARTS = {
+    "check": Part(check, 100), "tune": Part(tune, 60), "wide": Part(wide, 45), "several": Part(several, 20),
+    "product": Part(product, 80), "sme": Part(sme, 35), "jax": Part(jax, 140),
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())
