@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..output.report import Report
 
+#: lines of a table of points
+LINES = 40
 #: kind of a folder -> the store that is shown and exported
 STORES = {"compare": "distances", "order": "errors", "reproduce": "results", "simulate": "results", "sme": "results"}
 
@@ -176,9 +178,19 @@ def _number(value: float | None) -> float:
 def _at_end(found: xr.Dataset) -> str:
     """The variables over time of a run as they are at the end, or the points of a sweep."""
     if "step" in found and "diverged" in found and "time" in found.dims and "member" not in found.dims:
-        from .sweep import ends
-
         return ends(found)
     lines = [f"{name}: {size}" for name, size in found.sizes.items()]
     single = [name for name, values in found.data_vars.items() if values.dims == ("time",)]
     return "\n".join([*lines, "", *(f"{name:<24}{float(found[name][-1]):.6g}" for name in single)])
+
+
+def ends(found: xr.Dataset) -> str:
+    """A line for each point that is done, as it is at the end; of many, the first and the last."""
+    from ..scale import table
+
+    rows, points = table(found), list(found["diverged"].dims)
+    ends = rows[rows["step"] >= 0].groupby(points, sort=False).tail(1)
+    first = dict.fromkeys([*points, *found["diverged"].coords, "step", "diverged"])
+    others = [str(name) for name in ends if name not in (*first, "time") and "theta_mean_" not in str(name)]
+    shown = [*first, *sorted(others, key=lambda name: (name.replace("_error", "_mean"), "_error" in name))]
+    return str(ends[shown].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg", ".webp")
 #: rows of a table that is exported
 MOST_ROWS = 10_000_000
-#: lines of a table of points
-LINES = 40
 
 
 @click.command()
@@ -156,6 +154,7 @@ def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path 
     from ..output import style
     from ..output.folder import check_own, check_target, write_beside
     from ..scale.figure import drawable, picture
+    from .folders import ends
 
     named = None if figure is None else check_target("--figure", figure, FIGURES, overwrite=overwrite)
     found = scale.load(folder)
@@ -177,18 +176,6 @@ def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path 
     else:
         style.save(drawn, named)
     click.echo(f"written to {named or folder / 'figure.png'}")
-
-
-def ends(found: xr.Dataset) -> str:
-    """A line for each point that is done, as it is at the end; of many, the first and the last."""
-    from ..scale import table
-
-    rows, points = table(found), list(found["diverged"].dims)
-    ends = rows[rows["step"] >= 0].groupby(points, sort=False).tail(1)
-    first = dict.fromkeys([*points, *found["diverged"].coords, "step", "diverged"])
-    others = [str(name) for name in ends if name not in (*first, "time") and "theta_mean_" not in str(name)]
-    shown = [*first, *sorted(others, key=lambda name: (name.replace("_error", "_mean"), "_error" in name))]
-    return str(ends[shown].to_string(index=False, max_rows=LINES, float_format="{:.4g}".format))
 
 
 def _export(found: xr.Dataset, path: Path, as_table: Callable[[xr.Dataset], Any] | None = None) -> None:
