@@ -64,7 +64,7 @@ class CompareSettings(ProblemSettings):
     kinds: tuple[str, ...] = in_comparison(
         (),
         "prediction to hold against the ensemble; repeat for several [default: gradient, averaged and modified; with"
-        " another loss than the squared one gradient, second-order and, of at most 12 neurons, averaged]",
+        " another loss than the squared one gradient, second-order and, of few neurons and samples, averaged]",
         choices="simdrop.study.predictions:OF_MEANS",
     )
     sme_members: int | None = in_comparison(

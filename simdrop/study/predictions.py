@@ -215,13 +215,19 @@ def check_kinds(kinds: object, *, where: str = "") -> tuple[str, ...]:
     return check_names("kind", kinds, OF_MEANS)
 
 
+#: masks times samples up to which a mean over all masks is taken by default: a flow asks for it hundreds of times
+MOST_TERMS = 1 << 18
+
+
 def default_kinds(problem: Problem) -> tuple[str, ...]:
     """What `compare` takes by default: FLOWS, or with another loss than the squared one what holds for that."""
     if problem.loss == "squared":
         return FLOWS
     from ..theory.any_loss import unknown
 
-    return ("gradient", "second-order") if unknown(problem) else ("gradient", "second-order", "averaged")
+    if unknown(problem) or problem.n_samples << problem.width > MOST_TERMS:
+        return ("gradient", "second-order")
+    return ("gradient", "second-order", "averaged")
 
 
 def check_loss_of(kinds: Iterable[str], problem: Problem) -> None:

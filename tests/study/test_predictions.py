@@ -15,7 +15,7 @@ from simdrop.cli import run
 from simdrop.errors import InvalidInput, RenamedWarning
 from simdrop.output.storage import write_json
 from simdrop.study import PREDICTIONS, compare, heat_map, order
-from simdrop.study.predictions import FLOWS, OF_MEANS
+from simdrop.study.predictions import FLOWS, OF_MEANS, default_kinds
 from simdrop.theory.flows.table import flows
 
 SINGLE = tuple(name for name in PREDICTIONS if name not in OF_MEANS)
@@ -162,3 +162,10 @@ def test_plain_pathwise_flows_have_a_name(problem: simdrop.Problem) -> None:
     assert np.array_equal(plain["theta"], named["theta"])
     with pytest.raises(InvalidInput, match="corrected is an option of kind 'manifold' or 'pathwise'"):
         simdrop.flow(problem, problem.init(), kind="pathwise-plain", corrected=True, **given)
+
+
+@pytest.mark.parametrize(("width", "samples", "summed"), [(5, 100, True), (10, 1797, False), (13, 2, False)])
+def test_sums_over_all_masks_are_taken_by_default_where_they_are_short(width: int, samples: int, summed: bool) -> None:
+    x = np.linspace(-1, 1, samples)
+    problem = simdrop.Problem(x, np.arange(samples) % 3, width=width, loss="softmax")
+    assert ("averaged" in default_kinds(problem)) == summed

@@ -130,7 +130,7 @@ def compare(
         The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
         near zero at theta0, "manifold". "gradient", in whose distance the others are measured, is always among them.
         With a loss other than the squared one "gradient", "second-order" and, of at most 12 neurons, "averaged": by
-        default all of them.
+        default all of them, "averaged" where samples times masks are at most 2^18.
     sme_members : int, optional
         Paths of a stochastic modified equation, rounded to whole pairs in each group; by default as many as members.
     grid : int or array_like, shape (k,) or (k, d), optional
