@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,6 +111,15 @@ class Problem(Shown, Layout, Exchange):
     train: Train = field(default="both", kw_only=True)
     loss: LossName = field(default="squared", kw_only=True)
     weight_decay: float = field(default=0.0, kw_only=True)
+
+    if TYPE_CHECKING:  # the fields are arrays, what they are made from need not be
+
+        def __init__(
+            self, x: ArrayLike, y: ArrayLike, *, width: int, keep_prob: float = KEEP_PROB,
+            activation: ActivationName | str = "tanh", mask: Mask = "step", bias: bool = True,
+            output_scale: float | str = OUTPUT_SCALE, train: Train = "both", loss: LossName = "squared",
+            weight_decay: float = 0.0,
+        ) -> None: ...  # fmt: skip
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)

@@ -52,7 +52,7 @@ def run(settings: Settings) -> Outcome:
 def two_neurons() -> tuple[Problem, Array]:
     """f = a_1 w_1 + a_2 w_2 at x = y = 1, and a start on zero loss with a = w, which training keeps."""
     w = np.sqrt([0.5 + START, 0.5 - START])
-    problem = Problem([1.0], [1.0], width=2, keep_prob=1 / (1 + V), activation="linear", bias=False)  # type: ignore[arg-type]
+    problem = Problem([1.0], [1.0], width=2, keep_prob=1 / (1 + V), activation="linear", bias=False)
     return problem, np.concatenate([w, w])
 
 
@@ -116,7 +116,7 @@ def _label(settings: Settings) -> xr.Dataset:
     """Mean of a² - w² over time under label noise, in units of its start."""
     import xarray as xr
 
-    problem = Problem([1.0], [1.0], width=1, keep_prob=1.0, activation="linear", bias=False)  # type: ignore[arg-type]
+    problem = Problem([1.0], [1.0], width=1, keep_prob=1.0, activation="linear", bias=False)
     record = np.rint(TAU / (LABEL_LR * LABEL) ** 2).astype(int)
     runs = settings.train(
         "label noise", problem, NEURON, lr=LABEL_LR, steps=int(record[-1]), members=LABEL_MEMBERS, record=record,
