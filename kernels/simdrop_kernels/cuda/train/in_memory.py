@@ -90,13 +90,7 @@ def _make_products(kind: Kind, shape: WideShape) -> Any:
     """The device function that fills z of one pass, where h will be."""
     tiling, real, zero = forward_tiling(shape), kind.real, kind.real(0)
     lanes, across, depth, columns, neurons = shape.lanes, shape.across, shape.depth, shape.samples, shape.neurons
-    rows, wide, pitch, other_pitch, second = (
-        tiling.rows,
-        tiling.wide,
-        tiling.pitch,
-        tiling.other_pitch,
-        tiling.second,
-    )
+    rows, wide, pitch, other_pitch, second = tiling.places
     beside, group, held_sums, step = lanes // across, min(TOGETHER, columns), neurons * columns, lanes // depth
     load, add = make_load(real, rows * depth // lanes, step, step), make_add(real, tiling)
     load_samples = _make_load_samples(kind, wide * depth // lanes, step, step)
@@ -258,13 +252,7 @@ def _make_weights(kind: Kind, shape: WideShape) -> Any:
     """The device function that adds one pass to the gradients of the input weights."""
     tiling, real, zero = backward_tiling(shape), kind.real, kind.real(0)
     lanes, across, depth, columns, neurons = shape.lanes, shape.across, shape.depth, shape.inputs, shape.neurons
-    rows, wide, pitch, other_pitch, second = (
-        tiling.rows,
-        tiling.wide,
-        tiling.pitch,
-        tiling.other_pitch,
-        tiling.second,
-    )
+    rows, wide, pitch, other_pitch, second = tiling.places
     beside, group, held_sums = lanes // across, min(TOGETHER, columns), neurons * columns
     step, other_step = lanes // rows, lanes // wide
     load, add = make_load(real, rows * depth // lanes, step, step * pitch), make_add(real, tiling)

@@ -57,6 +57,11 @@ class Tiling(NamedTuple):
         return self.depth * self.pitch
 
     @property
+    def places(self) -> tuple[int, int, int, int, int]:
+        """Rows, columns, the distances of numbers of one row and of one column, where the columns begin."""
+        return self.rows, self.wide, self.pitch, self.other_pitch, self.second
+
+    @property
     def size(self) -> int:
         """Numbers of shared memory."""
         return self.second + self.depth * self.other_pitch
@@ -104,7 +109,7 @@ def make_add(real: type, tiling: Tiling) -> Any:
     """
     shared, aligned = machine.TYPES[real], machine.ALIGNED
     neurons, columns, depth, across = tiling.neurons, tiling.columns, tiling.depth, tiling.across
-    pitch, other_pitch, second, beside = tiling.pitch, tiling.other_pitch, tiling.second, tiling.lanes // across
+    (_, _, pitch, other_pitch, second), beside = tiling.places, tiling.lanes // across
     group = min(TOGETHER, columns)
     groups, other_groups = neurons // TOGETHER, columns // group
 
