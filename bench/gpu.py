@@ -60,15 +60,15 @@ def settings(small: bool) -> list[tuple[Step, tuple[int, int, int, int]]]:
     if small:
         thin, several, wide, passes = (5, 8, 2, 1), (3, 8, 3, 2), (3, 4, 40, 2), (6, 4, 40, 2)
     by_sample, classes = Network(mask="sample"), Network(loss="softmax", weight_decay=0.01)
+    # with a small epsilon Adam makes steps of size lr of the rounding of a gradient near 0
     return [
         (Step(), wide),
         (Step(), passes),
         (Step(network=by_sample), wide),
-        (Step(optimizer=Adam(), noise=Noise(batch_size=3)), wide),
+        (Step(optimizer=Adam(epsilon=1e-2), noise=Noise(batch_size=3)), wide),
         (Step(network=classes, scheduled=True), wide),
         (Step(noise=Noise(batch_size=3)), several),
         (Step(network=by_sample, noise=Noise(batch_size=3, replace=True)), several),
-        # with a small epsilon Adam makes steps of size lr of the rounding of a gradient near 0
         (Step(network=classes, optimizer=Adam(decoupled=True, epsilon=1e-2), scheduled=True), several),
         (Step(), thin),
         (Step(network=by_sample, optimizer=Adam()), thin),

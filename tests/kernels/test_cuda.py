@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from simdrop_kernels.contract.network import MASKS
 from simdrop_kernels.contract.step import BackendError, Ensemble, Step
 from simdrop_kernels.cpu import statistics
 from simdrop_kernels.cuda.train import backend as cuda
-from simdrop_kernels.cuda.train.plan import TeamShape, WideShape
+from simdrop_kernels.cuda.train.plan import Size, TeamShape, WideShape, wide_shape
 from simdrop_kernels.mathematics import rng
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 from simdrop_kernels.mathematics.losses.table import LOSSES
@@ -361,6 +362,22 @@ def test_members_are_observed_where_they_lie(call: simulator.Call, dtype: str, d
         assert np.array_equal(found[f"{what}.count"], count)
         assert np.array_equal(found[f"{what}.mean"], mean)
         assert np.array_equal(found[f"{what}.m2"], m2)
+
+
+@pytest.mark.parametrize("words", [1, 2])
+@pytest.mark.parametrize("outputs", [1, 10, 5000])
+@pytest.mark.parametrize("inputs", [1, 15, 785, 20_000])
+def test_tiles_are_such_as_lanes_can_share(words: int, outputs: int, inputs: int) -> None:
+    from simdrop_kernels.cuda.train import tiles
+
+    for width, batch in itertools.product((3, 64, 65, 1000, 30_000), (1, 7, 32, 256, 10_000)):
+        shape = wide_shape(Size(width, inputs, outputs, 0, 1, words), batch)
+        assert shape.held % shape.depth == 0
+        for columns in (shape.samples, shape.inputs):
+            tiling = tiles.Tiling(shape.lanes, shape.across, shape.neurons, columns, shape.depth)
+            assert tiling.rows <= shape.lanes <= tiling.rows * shape.depth
+            assert tiling.wide <= shape.lanes <= tiling.wide * shape.depth
+            assert tiling.size * 4 * words <= 48 << 10, "no block asks for more shared memory than every device gives"
 
 
 def test_auto_never_takes_the_simulator() -> None:
