@@ -42,8 +42,10 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
             ladder(panel, errors, summary, quantity)
         for panel in panels.flat[len(shown) :]:
             panel.set_axis_off()
-        for panel in panels.flat:
-            panel.label_outer()
+        for panel in panels[0]:
+            panel.set_xlabel("")
+        for panel in panels[:, 1]:
+            panel.set_ylabel("")
         figure.suptitle(
             rf"Error of each prediction at $t = {settings['time']:g}$, {settings['members']} networks at each learning"
             " rate; hollow: upper bounds",
