@@ -20,6 +20,7 @@ MODULES = (
     "simdrop.activations",
     "simdrop.data",
     "simdrop.errors",
+    "simdrop.plots",
     "simdrop.reproduce",
     "simdrop.scale",
     "simdrop.schedule",
@@ -29,7 +30,7 @@ MODULES = (
 #: what has a runnable example
 WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init", "Problem.predict",
-    "Problem.probabilities", "activations.register", "compare", "flow", "masks", "simulate", "sme", "data.load",
+    "Problem.probabilities", "activations.register", "compare", "flow", "masks", "plots.distance", "simulate", "sme", "data.load",
     "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential", "schedule.of_steps",
     "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order", "theory.Quadratic",
     "theory.covariance_product", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
