@@ -30,8 +30,8 @@ MODULES = (
 #: what has a runnable example
 WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init", "Problem.predict",
-    "Problem.probabilities", "activations.register", "compare", "flow", "masks", "plots.distance", "simulate", "sme", "data.load",
-    "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential", "schedule.of_steps",
+    "Problem.probabilities", "activations.register", "compare", "flow", "masks", "simulate", "sme", "data.load",
+    "plots.distance", "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential", "schedule.of_steps",
     "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order", "theory.Quadratic",
     "theory.covariance_product", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
     "theory.hessian_operator", "theory.hessian_product", "theory.hessian_trace", "theory.limit_point",
