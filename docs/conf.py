@@ -43,9 +43,11 @@ html_title = f"simdrop {version}"
 html_theme_options = {
     "github_url": PROJECT["urls"]["Source"],
     "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
 }
+html_sidebars = {"**": []}  # the pages stand in the header
 html_show_sourcelink = False
 
 

@@ -31,8 +31,8 @@ MODULES = (
 WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init", "Problem.predict",
     "Problem.probabilities", "activations.register", "compare", "flow", "masks", "simulate", "sme", "data.load",
-    "plots.distance", "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential", "schedule.of_steps",
-    "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order", "theory.Quadratic",
+    "plots.distance", "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential",
+    "schedule.of_steps", "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order", "theory.Quadratic",
     "theory.covariance_product", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
     "theory.hessian_operator", "theory.hessian_product", "theory.hessian_trace", "theory.limit_point",
     "theory.linear_moments", "theory.linear_optimum", "theory.loss", "theory.manifold_paths", "theory.mean_gradient",
