@@ -32,12 +32,13 @@ WITH_EXAMPLE = (
     "Noise", "Problem", "Problem.export_weights", "Problem.import_weights", "Problem.init", "Problem.predict",
     "Problem.probabilities", "activations.register", "compare", "flow", "masks", "simulate", "sme", "data.load",
     "plots.distance", "reproduce.experiments", "scale.design", "schedule.cosine", "schedule.exponential",
-    "schedule.of_steps", "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order", "theory.Quadratic",
-    "theory.covariance_product", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
+    "schedule.of_steps", "schedule.parse", "schedule.piecewise", "schedule.power", "schedule.warmup", "study.order",
+    "theory.Quadratic", "theory.covariance_product", "theory.dropout_gradient", "theory.gradient", "theory.hessian",
     "theory.hessian_operator", "theory.hessian_product", "theory.hessian_trace", "theory.limit_point",
-    "theory.linear_moments", "theory.linear_optimum", "theory.loss", "theory.manifold_paths", "theory.mean_gradient",
-    "theory.mean_output", "theory.mean_risk", "theory.modified_loss", "theory.noise_covariance", "theory.r1",
-    "theory.r2", "theory.risk", "theory.second_moment", "theory.stability_threshold", "theory.stationary_moments",
+    "theory.linear_moments", "theory.linear_optimum", "theory.loss", "theory.manifold_paths",
+    "theory.mean_gradient", "theory.mean_output", "theory.mean_risk", "theory.modified_loss",
+    "theory.noise_covariance", "theory.r1", "theory.r2", "theory.risk", "theory.second_moment",
+    "theory.stability_threshold", "theory.stationary_moments",
 )  # fmt: skip
 WRAPPED = (classmethod, property)
 SECTIONS = ("Parameters", "Returns", "Yields", "Raises", "Warns", "Attributes", "See Also", "Notes", "Examples")
