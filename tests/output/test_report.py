@@ -64,13 +64,25 @@ def check(file: Path) -> Page:
     return page
 
 
+@pytest.fixture(scope="module", name="compared")
+def _compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compared") / "out"
+    assert run(*COMPARE, "--out", out) == 0
+    return out
+
+
+@pytest.fixture(name="copied")
+def _copied(compared: Path, tmp_path: Path) -> Path:
+    """A folder of a comparison that a test may change."""
+    return shutil.copytree(compared, tmp_path / "out")
+
+
 def words(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_the_report_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    assert run(*COMPARE, "--out", out) == 0
+def test_the_report_of_a_comparison(tmp_path: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = copied
     page, summary = check(out / "report.html"), json.loads((out / "summary.json").read_text())
     assert "svg" in page.tags
     assert "img" not in page.tags
@@ -132,11 +144,10 @@ def test_the_reports_of_other_folders(
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".parquet"])
-def test_exports_of_a_comparison_keep_attributes(tmp_path: Path, suffix: str) -> None:
-    assert run(*COMPARE, "--out", tmp_path / "out") == 0
-    held = xr.open_zarr(tmp_path / "out" / "distances.zarr")
+def test_exports_of_a_comparison_keep_attributes(tmp_path: Path, compared: Path, suffix: str) -> None:
+    held = xr.open_zarr(compared / "distances.zarr")
     target = tmp_path / f"all{suffix}"
-    assert run("show", tmp_path / "out", "--export", target) == 0
+    assert run("show", compared, "--export", target) == 0
     if suffix == ".nc":
         found = xr.open_dataset(target, engine="h5netcdf")
         assert found["distance"].identical(held["distance"].load())
@@ -148,12 +159,11 @@ def test_exports_of_a_comparison_keep_attributes(tmp_path: Path, suffix: str) ->
     assert chosen["distance"].tolist() == held["distance"].sel(quantity="risk", kind="averaged").values.tolist()
 
 
-def test_a_folder_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*COMPARE, "--out", tmp_path / "out") == 0
+def test_a_folder_that_is_damaged_is_one_line(tmp_path: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("{", "[]", "{}", '{"quantities": 3}'):
-        (tmp_path / "out" / "summary.json").write_text(text)
+        (copied / "summary.json").write_text(text)
         for command in ("show", "report"):
-            assert run(command, tmp_path / "out") == 2
+            assert run(command, copied) == 2
             assert re.fullmatch(r"simdrop: error: cannot read .*summary\.json.*\n", capsys.readouterr().err)
     assert run("report", tmp_path / "none") == 2
     assert "there is no such folder" in capsys.readouterr().err
@@ -162,10 +172,9 @@ def test_a_folder_that_is_damaged_is_one_line(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_it_without_a_complaint(tmp_path: Path, scheme: str) -> None:
+def test_a_browser_shows_it_without_a_complaint(tmp_path: Path, compared: Path, scheme: str) -> None:
     from matplotlib.image import imread
 
-    assert run(*COMPARE, "--out", tmp_path / "out") == 0
     options = [
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
         "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
@@ -173,7 +182,7 @@ def test_a_browser_shows_it_without_a_complaint(tmp_path: Path, scheme: str) -> 
         f"--screenshot={tmp_path / 'seen.png'}",
         *(["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []),
     ]  # fmt: skip
-    address = (tmp_path / "out" / "report.html").as_uri()
+    address = (compared / "report.html").as_uri()
     done = subprocess.run([str(CHROMIUM), *options, address], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "CONSOLE" not in done.stderr
