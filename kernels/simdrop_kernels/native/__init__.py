@@ -215,6 +215,14 @@ def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> 
     return forward + tanh + 3 + inputs
 
 
+def operations_by_members(network: Network, dtype: np.dtype, sizes: Sizes) -> float | None:
+    """The same where members lie in the lanes: kept or not, with the masks that a step draws; None elsewhere."""
+    of_update = operations(network, dtype, sizes.inputs, sizes.outputs)
+    if of_update is None:
+        return None
+    return layouts.operations(Step(network=network), sizes, instruction_set(), dtype, of_update)
+
+
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     """Kept from call to call; a forked process gets its own."""

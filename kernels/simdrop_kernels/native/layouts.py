@@ -60,3 +60,20 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
     if step.network.activation != "tanh" or sizes.outputs > 1 or sizes.inputs > 3:
         width /= 2  # more of the time is spent on what both layouts do alike
     return "members" if sizes.width <= width else "neurons"
+
+
+def operations(step: Step, sizes: Sizes, isa: str, dtype: np.dtype, of_update: int) -> float | None:
+    """Arithmetic vector instructions of a neuron·sample update by members, or None where they are not so trained.
+
+    `of_update` are those of the update itself. Beside them each neuron has, once a step, its part of a block of Philox
+    (in ten rounds two products and two sums of three words, for one or two vectors of 64-bit lanes), the comparison,
+    products of the input weights' gradients with a, the change of each parameter and its square. Neurons that are
+    dropped take as many.
+    """
+    if chosen(step, sizes, isa, dtype) != "members":
+        return None
+    vectors, sums = 8 // dtype.itemsize, 1 if isa == "avx512" else 2
+    drawn = -(-sizes.width // 4) * 10 * vectors * 2 * (1 + sums) / sizes.width + 1
+    changed = 3 * sizes.inputs + 2
+    draws = sizes.samples if step.network.mask == "sample" else 1
+    return of_update + (draws * drawn + changed) / sizes.samples

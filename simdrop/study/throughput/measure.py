@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simdrop_kernels import Ensemble, Network, Step, registry
-from simdrop_kernels.contract.step import BackendError
+from simdrop_kernels.contract.step import BackendError, Sizes
 
 from ... import provenance
 from ...checks.numbers import check_count, check_flag, check_number, check_threads
@@ -294,12 +294,15 @@ def _timed(group: list[Point], repeats: int, seconds: float) -> Iterator[tuple[P
 
 
 def _row(axis: str, point: Point, rates: list[float], roof: float) -> dict[str, Any]:
-    count = getattr(registry.load(point.backend), "operations", None)
+    backend, dtype, inputs = registry.load(point.backend), np.dtype(point.dtype), point.inputs + 1
+    count, by_members = (getattr(backend, name, None) for name in ("operations", "operations_by_members"))
     network = Network(mask=point.mask)  # type: ignore[arg-type]
-    operations = count and count(network, np.dtype(point.dtype), point.inputs + 1, point.outputs)
+    operations = count and count(network, dtype, inputs, point.outputs)
     median = statistics.median(rates)
-    # Under step masks only the kept neurons have to be computed.
+    # Under step masks only the kept neurons have to be computed, but for members side by side all are.
     share = point.keep_prob if point.mask == "step" else 1.0
+    if by_members and (of_all := by_members(network, dtype, Sizes(point.samples, point.width, inputs, point.outputs))):
+        operations, share = of_all, 1.0
     return asdict(point) | {
         "network": f"{point.samples}, {point.width}",
         "axis": axis,
