@@ -1,4 +1,4 @@
-"""What a step of a path of the stochastic equations costs, over the width, beside JAX, and how long 10⁴ paths take.
+"""What a step of a path of the stochastic equations costs, over the width, beside JAX and diffrax; how long many take.
 
 Step masks, one output, d = 1 with bias: normal numbers m (m + 1) / 2 a step, 2 n multiply-adds for each of them beside;
 a path works in about 8 (4 n + 30) m bytes. Sample masks: n (2 m + 1) normal numbers. Drift: O(n m) a stage.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from importlib.util import find_spec
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def problem_of(width: int, mask: str, samples: int = 15) -> simdrop.Problem:
 
 
 def beside_jax(threads: int, repeats: int = 5) -> None:
-    """Order 1, Euler, one step per lr, in turn with JAX: medians, and how far the mean parameters are from JAX's."""
+    """Order 1, Euler, one step per lr, in turn with JAX and diffrax: medians, and how far the means are from theirs."""
     from peers import jax_sme
 
     lr = 0.02
@@ -36,19 +38,26 @@ def beside_jax(threads: int, repeats: int = 5) -> None:
         problem = simdrop.Problem(x, np.sin(3 * x), width=width, keep_prob=0.7)
         theta0 = problem.init(seed=3, scale=1 / np.sqrt(width))
         known = {"order": 1, "scheme": "euler", "substeps": 1, "threads": threads, "members": paths, "lr": lr}
-        jax = jax_sme.make(
-            problem.inputs, problem.y[:, 0], theta0, keep_prob=0.7, lr=lr, steps=steps, paths=paths, devices=threads
-        )
-        seconds: dict[str, list[tuple[float, float]]] = {"JAX": [], "native": [], "numpy": []}
+        peers = {
+            name: jax_sme.make(
+                problem.inputs, problem.y[:, 0], theta0, keep_prob=0.7, lr=lr, steps=steps, paths=paths,
+                devices=threads, diffrax=name == "diffrax",
+            )
+            for name in ("JAX", "diffrax")
+            if name == "JAX" or find_spec("diffrax")
+        }  # fmt: skip
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in (*peers, "native", "numpy")}
+        means: dict[str, Any] = {}
         for seed in range(repeats + 1):  # the first compiles
             for name, found in seconds.items():
                 began = time.perf_counter(), time.process_time()
-                if name == "JAX":
-                    theirs = jax(seed)
+                if name in peers:
+                    theirs = peers[name](seed)
+                    means[name] = theirs.mean(axis=0), theirs.std(axis=0) * np.sqrt(2 / paths)
                 else:
                     data = simdrop.sme(problem, theta0, times=[lr * steps], backend=name, seed=seed, **known)
                 found.append((time.perf_counter() - began[0], time.process_time() - began[1]))
-        off = (theirs.mean(axis=0) - data.theta_mean.values[-1]) / (theirs.std(axis=0) * np.sqrt(2 / paths))
+        off = [(mean - data.theta_mean.values[-1]) / error for mean, error in means.values()]
         wall, processor = (
             {
                 name: statistics.median(pair[k] for pair in found[1:]) / paths / steps * 1e6
@@ -58,9 +67,9 @@ def beside_jax(threads: int, repeats: int = 5) -> None:
         )
         told = ", ".join(f"{name} {wall[name]:.3f} ({processor[name]:.3f})" for name in seconds)
         print(f"n = {samples}, m = {width}, microseconds a step of a path (of processors): {told}; ", end="")
-        print(
-            f"JAX / native {wall['JAX'] / wall['native']:.1f} ({processor['JAX'] / processor['native']:.1f}); ", end=""
-        )
+        for name in peers:
+            ratio, of_processors = (by[name] / by["native"] for by in (wall, processor))
+            print(f"{name} / native {ratio:.1f} ({of_processors:.1f}); ", end="")
         print(f"means differ by {np.abs(off).max():.1f} standard errors at most", flush=True)
 
 
@@ -84,7 +93,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 32, 50, 128, 500, 1000])
     parser.add_argument("--paths", type=int, default=0, help="also time so many paths of width 50 over 1000 steps")
     parser.add_argument("--threads", type=int, default=cores())
-    parser.add_argument("--jax", action="store_true", help="only small networks, beside JAX")
+    parser.add_argument("--jax", action="store_true", help="only small networks, beside JAX and diffrax")
     args = parser.parse_args()
     if args.jax:
         beside_jax(args.threads)
