@@ -75,7 +75,12 @@ def heat_map_table(errors: xr.Dataset) -> str:
 
 def says(rows: dict[str, Any], quantity: str) -> bool:
     """Whether a prediction says anything of a quantity, from its rows of the summary."""
-    return quantity != "covariance" or any(not math.isnan(value) for value in rows[quantity]["distance"])
+    return quantity != "covariance" or any(map(_known, rows[quantity]["distance"]))
+
+
+def _known(value: float | None) -> bool:
+    """Whether a prediction has this distance; files hold null where it has none."""
+    return value is not None and not math.isnan(value)
 
 
 def _described(name: str) -> str:
@@ -90,8 +95,8 @@ def _column(row: dict[str, Any]) -> list[str]:
     """Distances, slope with its interval, floor and verdict of one prediction."""
     cells = []
     for value, error, resolved in zip(row["distance"], row["error"], row["resolved"], strict=True):
-        text = "–" if math.isnan(value) else concise(value, error)
-        cells.append(text if resolved or math.isnan(value) else f"[{text}]")
+        text = concise(value, error) if _known(value) else "–"
+        cells.append(text if resolved or not _known(value) else f"[{text}]")
     cells += ["–" if slope is None else f"{slope:.2f}" for slope in row["local_slopes"]]
     if row["slope"] is None:
         cells += ["–", "–"]
