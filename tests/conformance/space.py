@@ -439,12 +439,12 @@ def _rates(name: str, rate: float) -> Any:
 def _stable_rate(chosen: Configuration, keep: float, problem: simdrop.Problem) -> float:
     """A learning rate at which rounding does not grow, for all masks: below the inverse of the sharpest curvature.
 
-    Adam's steps have the size of the rate itself. Curvature is that of f² in a and w, s² (|h|² + |a|² |x|²), times 1/p²
-    under a mask that keeps.
+    That of weight decay counts too: with outputs of 1/m the rates are large. Adam's steps have the size of the rate
+    itself. Curvature is that of f² in a and w, s² (|h|² + |a|² |x|²), times 1/p² under a mask that keeps.
     """
     if chosen["optimizer"].startswith("adam"):
         return 0.02
     under_risk = chosen["objective"] == "risk"
     factor = 1.0 if under_risk else keep**-2
     inputs = np.square(problem.inputs).sum(axis=1).mean()
-    return float(0.02 / (problem.scale**2 * factor * (1 + inputs)))
+    return float(0.02 / max(problem.scale**2 * factor * (1 + inputs), chosen["weight_decay"]))
