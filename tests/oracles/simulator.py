@@ -289,6 +289,20 @@ def on_devices(
     return data["theta"].values[-1], launched
 
 
+def sme_on_devices(capabilities: list[tuple[int, int]]) -> tuple[NDArray, list[int]]:
+    """Means of paths of `simdrop.sme` on devices of these capabilities, and which devices took some."""
+    import simdrop
+    from simdrop_kernels.cuda import devices
+
+    problem = simdrop.Problem(np.linspace(-1, 1, 3), np.ones(3), width=3, keep_prob=0.8)
+    with (
+        mock.patch.object(devices, "capabilities", return_value=capabilities),
+        mock.patch.object(devices, "on", side_effect=devices.on) as on,
+    ):
+        data = simdrop.sme(problem, problem.init(seed=1), lr=0.1, times=[0, 0.2], members=5, substeps=1, backend="cuda")
+    return data["theta_mean"].values, sorted({call.args[0] for call in on.call_args_list})
+
+
 def bytes_copied(members: int, width: int, records: list[int]) -> tuple[int, int, int]:
     """Bytes that a run of `simdrop.simulate` copies to a device and from it, and those of all theta."""
     from numba import cuda as numba_cuda

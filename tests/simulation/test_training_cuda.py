@@ -83,6 +83,14 @@ def test_members_are_split_over_devices(there: simulator.Call) -> None:
     assert "compute capability 7.0, 8.0 is needed" in there(simulator.on_devices, [old], None)
 
 
+def test_paths_are_split_over_devices(there: simulator.Call) -> None:
+    one, used = there(simulator.sme_on_devices, [(9, 0)])
+    assert used == [0]
+    mean, used = there(simulator.sme_on_devices, [(9, 0), (7, 0), (8, 6)])
+    assert used == [0, 2]
+    assert np.array_equal(mean, one)
+
+
 def test_a_record_copies_risks_and_moments(there: simulator.Call) -> None:
     members, width = 40, 6
     few, many = (there(simulator.bytes_copied, members, width, records) for records in ([4], [1, 2, 4]))
