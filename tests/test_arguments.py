@@ -341,8 +341,8 @@ DOORS = {
         study.order,
         {"problem": PROBLEM, "lrs": (0.5, 0.25, 0.125), "time": 0.5, "members": 12, "sme_members": 12, "paths": 3,
          "kinds": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
-        "object: problem; array: theta0 lrs grid; positive: time; limit: risk_limit; count: members sme_members paths"
-        " groups threads; seed: seed; names: kinds theories; name: backend; function: progress",
+        "object: problem lr; array: theta0 lrs grid refine; positive: time; limit: risk_limit; count: members sme_members"
+        " paths groups threads steps; seed: seed; names: kinds theories; name: backend; function: progress",
         {"theories": "theor|kind"},
     ),
     "heat_map": Door(

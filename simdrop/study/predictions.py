@@ -101,7 +101,18 @@ class Prediction:
         return f"{self.title} {self.formula}".rstrip()
 
     def claim(self, quantity: str) -> int:
-        """The order that it claims for a quantity."""
+        """Return the order that it claims for a quantity.
+
+        Parameters
+        ----------
+        quantity : str
+            "parameters", "function", "risk" or "covariance".
+
+        Returns
+        -------
+        int
+            The order in lr; 0 where it claims none.
+        """
         return self.spread if quantity == "covariance" else self.order
 
     @property

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import simdrop
 from simdrop import cli, scale
 from simdrop.output.storage import load, write_json
-from simdrop.study.predictions import ANYWHERE, FLOWS
+from simdrop.study.predictions import ANYWHERE, FLOWS, PREDICTIONS
 from simdrop_kernels.contract.network import MASKS, TRAINS
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
@@ -209,8 +209,13 @@ def test_order(chosen: Configuration, tmp_path: Path) -> None:
     for part in ("problem", "settings", "kinds", "diverged", "failures"):
         assert told[part] == expected[part], part
     assert not told["failures"]
-    assert np.isfinite(found.errors["distance"]).all()
-    assert np.isfinite(found.errors["error"]).all()
+    for kind in found.errors["kind"].values:  # covariances only where a prediction has one, and the ensemble's groups
+        rows = found.errors.sel(kind=kind)
+        every = rows if PREDICTIONS[kind].spread else rows.sel(quantity=["parameters", "function", "risk"])
+        assert np.isfinite(every["distance"]).all(), kind
+        assert np.isfinite(every["error"]).all(), kind
+        if not PREDICTIONS[kind].spread:
+            assert np.isnan(rows["distance"].sel(quantity="covariance")).all(), kind
     assert load(tmp_path / "out" / "errors.zarr").equals(found.errors)
 
 

@@ -101,9 +101,8 @@ def test_steps_and_instruction_sets_are_checked() -> None:
     for layout in (-1, 2):
         with pytest.raises(ValueError, match="layout: out of range"):
             advance(arrays(), layout=layout)
-    for place, value in ((4, 1), (5, 1), (15, 0.1)):  # loss, place, weight decay: not written for members in lanes
-        with pytest.raises(ValueError, match="layout: out of range"):
-            advance(arrays(), (*CONFIG[:place], value, *CONFIG[place + 1 :]), layout=1)
+    with pytest.raises(ValueError, match="layout: out of range"):  # a place: not written for members in lanes
+        advance(arrays(), (*CONFIG[:5], 1, *CONFIG[6:]), layout=1)
     with pytest.raises(ValueError, match="unknown instruction set sse9"):
         native._native.advance("sse9", CONFIG, *arrays(), 0, 1, 0)
     with pytest.raises(ValueError, match="out: shape must be"):

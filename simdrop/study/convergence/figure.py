@@ -57,22 +57,29 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
 
 def ladder(panel: Any, errors: xr.Dataset, summary: dict[str, Any], quantity: str) -> None:
     """Distances of one quantity with their errors over lr, hollow where not resolved; slopes and verdicts beside."""
-    lrs = errors["lr"].values
+    lrs, drawn = errors["lr"].values, False
     for name, rows in summary["kinds"].items():
         one, here = PREDICTIONS[name], errors.sel(kind=name, quantity=quantity)
         value, error, clear = here["distance"].values, here["error"].values, here["resolved"].values
         if np.isnan(value).all():
             continue
+        clear = clear & (value > 0)
         look = one.look.dots | {"ms": 5, "lw": 1.3}
         label = f"{one.legend}\n{_judged(one.claim(quantity), rows[quantity])}"
         panel.errorbar(lrs[clear], value[clear], yerr=error[clear], label=label, capsize=2, **look)
         bound = np.maximum(value, 0) + RESOLVED * error
-        panel.plot(lrs[~clear], bound[~clear], ls="none", mfc="none", **(look | {"lw": 0}))
-    panel.set(xscale="log", yscale="log", title=TITLES[quantity])
+        bound = np.where(clear | (bound <= 0), np.nan, bound)  # a distance of exactly 0 has no place on this axis
+        panel.plot(lrs, bound, ls="none", mfc="none", **(look | {"lw": 0}))
+        drawn |= bool(clear.any() or np.isfinite(bound).any())
+    panel.set(xscale="log", title=TITLES[quantity])
     panel.set(xlabel=r"learning rate $\varepsilon$", ylabel=DISTANCE)
     panel.set_xticks(lrs, [f"{lr:g}" for lr in lrs])
     panel.minorticks_off()
-    _guides(panel, lrs)
+    if drawn:  # an axis without a positive value cannot be logarithmic
+        panel.set_yscale("log")
+        _guides(panel, lrs)
+    else:
+        panel.set_yticks([0.0])
     title = "slope (95 % interval); consistent with its order?"
     panel.legend(title=title, title_fontsize=7.5, fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
