@@ -103,7 +103,7 @@ def test_numba_agrees_with_numpy_where_numbers_are_drawn_by_parts() -> None:
 @pytest.mark.parametrize(("activation", "dtype"), [("relu", "float64"), ("tanh", "float32")])
 def test_numba_agrees_with_numpy_for_other_activations(activation: str, dtype: str) -> None:
     for mask in ("step", "sample"):
-        _agree(steps.equation(activation=activation, mask=mask), width=9, outputs=2, dtype=dtype)
+        _agree(steps.equation(activation=activation, mask=mask), parallel, width=9, outputs=2, dtype=dtype)
 
 
 @pytest.mark.slow

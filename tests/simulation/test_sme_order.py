@@ -121,7 +121,7 @@ def test_slopes_of_the_mean(mask: Any, finest: float, second: tuple[str, ...]) -
     """
     found = study.order(
         replace(PROBLEM, mask=mask), _start(), lrs=(4 * finest, 2 * finest, finest), members=100_000,
-        sme_members=20_000, paths=8, kinds=("averaged", "modified", "pathwise-plain", *second),
+        sme_members=400_000, paths=8, kinds=("averaged", "modified", "pathwise-plain", *second),
     )  # fmt: skip
     for name, rows in found.summary["kinds"].items():
         low, high = rows["parameters"]["slope_interval_95"]
