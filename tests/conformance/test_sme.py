@@ -41,7 +41,7 @@ BY_MASKS: list[Configuration] = [
 
 
 @pytest.mark.parametrize(
-    "changes", [*HANDFUL, *(pytest.param(changes, marks=pytest.mark.slow) for changes in BY_MASKS)]
+    "changes", [*HANDFUL, *(pytest.param(changes, marks=pytest.mark.exhaustive) for changes in BY_MASKS)]
 )
 def test_numba_agrees_with_numpy(changes: Configuration) -> None:
     chosen = {name: levels[0] for name, levels in (sme_space.AXES | sme_space.TAKEN["numba"]).items()}
@@ -53,8 +53,14 @@ def test_native_agrees_with_numpy_everywhere(every: int) -> None:
     _assert_agree(sme_space.covering("native")[::every], "native")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("compiled", sme_space.TAKEN["numba"]["compiled"], ids="-".join)
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        pytest.param(one, marks=pytest.mark.slow if one == ("tanh", "float64", "normal") else pytest.mark.exhaustive)
+        for one in sme_space.TAKEN["numba"]["compiled"]
+    ],
+    ids="-".join,
+)
 def test_numba_agrees_with_numpy_everywhere(compiled: tuple[str, str, str]) -> None:
     _assert_agree([chosen for chosen in sme_space.covering("numba") if chosen["compiled"] == compiled], "numba")
 

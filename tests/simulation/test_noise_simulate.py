@@ -193,23 +193,25 @@ def _agree(step: Any, shape: Any, dtype: Any = "float64") -> None:
     assert (ours.diverged == -1).all()
 
 
+@pytest.mark.slow  # a minute to compile; the conformance tests compile it for the arrays that users have
 @pytest.mark.parametrize(("step", "shape"), STEPS, ids=str)
 def test_numba_agrees_with_numpy(step: Any, shape: Any) -> None:
     _agree(step, shape)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("step", "shape"), STEPS, ids=str)
 def test_numba_agrees_with_numpy_in_single_precision(step: Any, shape: Any) -> None:
     _agree(step, shape, "float32")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_numba_agrees_for_another_optimizer_and_activation() -> None:  # a minute to compile
     step = steps.make(optimizer="adam", activation="gelu", masks=2, law="gaussian", label=0.1, train="input")
     _agree(step, WIDE)
 
 
+@pytest.mark.slow
 def test_threads_and_chunks_change_no_bit() -> None:
     step = steps.make(masks=2, mask="sample", batch_size=3, label=0.1, parameter=0.1, connect=0.6, svag=2)
     for backend in (parallel, reference):
@@ -219,6 +221,7 @@ def test_threads_and_chunks_change_no_bit() -> None:
             assert np.array_equal(whole.theta, other.theta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [parallel, reference], ids=lambda b: b.name)
 @pytest.mark.parametrize("train", ["output", "input"])
 def test_frozen_weights_do_not_move_by_a_bit(backend: Any, train: Any) -> None:
