@@ -42,12 +42,20 @@ def save(data: xr.Dataset, path: str | Path) -> Path:
             # in Zarr's format 2 text and the metadata in one place are standard: nobody is warned, here or on reading
             data.drop_encoding().to_zarr(fresh.absolute(), mode="w", consolidated=True, zarr_format=2)
         else:
-            _with_plain_attributes(data).to_netcdf(fresh.absolute(), engine="h5netcdf")
+            _with_plain_texts(_with_plain_attributes(data.drop_encoding())).to_netcdf(
+                fresh.absolute(), engine="h5netcdf"
+            )
         remove(path)
         fresh.rename(path)
     finally:
         remove(fresh)
     return path
+
+
+def _with_plain_texts(data: xr.Dataset) -> xr.Dataset:
+    """The dataset with NumPy's texts of any length, which NetCDF does not take, as Python's: Zarr 3.1 reads such."""
+    texts = [name for name, variable in data.variables.items() if variable.dtype.kind == "T"]
+    return data.assign({name: data[name].astype(object) for name in texts}) if texts else data
 
 
 def load(path: str | Path) -> xr.Dataset:
