@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.digits import Array, Digits, Sizes, digits, mean_risk, schedule, starts, train
+from ..shared.digits import Sizes, digits, measured, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,18 +64,6 @@ def run(settings: Settings) -> Outcome:
         "L2 and L4 have the noise of dropout without its R_1: a large step leaves R_S as high as that noise makes it.",
     ]
     return Outcome(rows=rows(data), data=data, notes=notes)
-
-
-def measured(here: Digits, ends: dict[str, Array], arms: tuple[float, ...]) -> xr.Dataset:
-    """Accuracy, R_S and R_1 of networks (seeds, arms, P) by what they were trained on."""
-    import xarray as xr
-
-    axes = ("objective", "seed", "keep_prob")
-    risks, r1s = zip(*(mean_risk(here, theta, arms) for theta in ends.values()), strict=True)
-    accuracy = np.array([here.accuracy(theta) for theta in ends.values()])
-    variables = {"accuracy": accuracy, "risk": np.array(risks), "r1": np.array(r1s)}
-    coords = {"objective": list(ends), "keep_prob": list(arms)}
-    return xr.Dataset({name: (axes, values) for name, values in variables.items()}, coords)
 
 
 def rows(data: xr.Dataset) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.digits import Array, Digits, Sizes, digits, mean_risk, schedule, starts, train
+from ..shared.digits import Array, Sizes, digits, measured, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,18 +55,6 @@ def run(settings: Settings) -> Outcome:
         " are larger than the paper's. Its runs leave R_1 on its way at large p; here it falls faster with p.",
     ]
     return Outcome(rows=rows(data), data=data, notes=notes)
-
-
-def measured(here: Digits, ends: dict[str, Array], arms: tuple[float, ...]) -> xr.Dataset:
-    """R_S, R_1 and accuracy of networks (seeds, arms, P) by what they were trained on."""
-    import xarray as xr
-
-    axes = ("objective", "seed", "keep_prob")
-    risks, r1s = zip(*(mean_risk(here, theta, arms) for theta in ends.values()), strict=True)
-    accuracy = np.array([here.accuracy(theta) for theta in ends.values()])
-    variables = {"risk": np.array(risks), "r1": np.array(r1s), "accuracy": accuracy}
-    coords = {"objective": list(ends), "keep_prob": list(arms)}
-    return xr.Dataset({name: (axes, values) for name, values in variables.items()}, coords)
 
 
 def rows(data: xr.Dataset) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from ...problem import Problem
 from ...study.landscape import flatness
 from ..experiment import Settings
 from .dropout_pair import finite
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array = NDArray[np.float64]
 
@@ -95,3 +98,15 @@ def mean_risk(here: Digits, theta: Array, arms: Sequence[float]) -> tuple[Array,
     """R_S and R_1 (seeds, arms) of theta (seeds, arms, P), each at its own keep probability."""
     r1 = [theory.r1(replace(here.problem, keep_prob=p), theta[:, k]) for k, p in enumerate(arms)]
     return theory.risk(here.problem, theta), np.stack(r1, axis=1)
+
+
+def measured(here: Digits, ends: dict[str, Array], arms: Sequence[float]) -> xr.Dataset:
+    """R_S, R_1 and accuracy of networks (seeds, arms, P) by what they were trained on."""
+    import xarray as xr
+
+    axes = ("objective", "seed", "keep_prob")
+    risks, r1s = zip(*(mean_risk(here, theta, arms) for theta in ends.values()), strict=True)
+    accuracy = np.array([here.accuracy(theta) for theta in ends.values()])
+    variables = {"risk": np.array(risks), "r1": np.array(r1s), "accuracy": accuracy}
+    coords = {"objective": list(ends), "keep_prob": list(arms)}
+    return xr.Dataset({name: (axes, values) for name, values in variables.items()}, coords)
