@@ -20,7 +20,7 @@ and what is not smooth on them looks like a constant: there a δ that is not 0 i
                    constant shortens a distance where it points the other way.
     yes            otherwise, where |δ| = `SIZE` D is refused, D the distance of the finest rung used: for both signs
                    `SIZE` D ± δ > t' σ' + β, σ' the standard error of the left side and t' for a probability of
-                   `MISSED`. A theory with a constant of `SIZE` D or more gets "yes" with this probability at most.
+                   `MISSED`. A theory with a constant of `SIZE` D or more gets "yes" with about this probability.
     not resolved   otherwise.
 
 Which rungs: "no" takes the finest four neighbours with (t + t') σ <= `SIZE` D, "yes" the finest four or three,
@@ -129,7 +129,7 @@ RULE = (
     f" the floor δ of D = A lr^q + B lr^(q+1) + C lr^(q+2) + δ through {RUNGS} rungs (without C through {WINDOW}), the"
     f" finest that are precise enough. no: δ is not 0 (a theory of order q gets this with probability {FALSE_ALARM:g}"
     f" at most, from three rungs never); yes: otherwise, if a δ of {SIZE:g} D at the finest of these rungs is refused"
-    f" too (a theory with such a constant gets this with probability {MISSED:g} at most; about as rarely one with a"
+    f" too (a theory with such a constant gets this with a probability of about {MISSED:g}, about as often one with a"
     f" constant at a right angle to its other error from {RIGHT:g} D on); not resolved: otherwise."
     f" below: of |floor|, with probability {1 - MISSED:g}; down to lr: the finest of these rungs"
 )
