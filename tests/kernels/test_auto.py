@@ -74,6 +74,12 @@ def test_noises_take_c_where_networks_are_small(samples: int, width: int, member
 
 
 @pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+@pytest.mark.parametrize("part", ["drift", "noise"])
+def test_a_part_of_a_step_takes_c_for_larger_networks_too(part: str) -> None:
+    assert registry.choose("auto", steps.make(part=part), DOUBLE, sizes=Sizes(32, 1000, 2, 1, 500))[0].name == "native"
+
+
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
 def test_c_names_the_noise_that_it_would_run_alone() -> None:
     step = steps.make(order="epochs", batch_size=2, label=0.1)
     with pytest.raises(BackendError, match="order other than the default is not written for it beside label"):

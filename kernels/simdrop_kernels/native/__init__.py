@@ -131,7 +131,7 @@ def outrun(step: Step, dtype: np.dtype, sizes: Sizes) -> tuple[str, str] | None:
     and 128 of 785, 0.72 to 1.03 times for 1000 of 785, where products of matrices too large for the cache rule.
     """
     if noisy.needed(step):
-        return noisy.outrun(sizes)
+        return noisy.outrun(sizes, step.noise.part)
     if sizes.width * sizes.inputs < _LARGE_MATRIX:
         return None
     return "numba", f"BLAS, which 'numba' calls, is faster for weights of {sizes.width} x {sizes.inputs}"

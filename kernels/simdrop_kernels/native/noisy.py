@@ -15,6 +15,9 @@ _ALSO = ("weight_decay", "schedule of lr")
 #: are faster than Numba's neurons: an Intel Xeon with AVX-512, 2.4 to 6.5 times for noises of training at 16 x 100 of
 #: two inputs, 0.3 to 1.2 times at 32 x 1000; 1.3 to 2.8 times for stochastic equations at 15 x 50
 _SMALL = 5000
+#: the same where only the drift or only the noise of a step is taken, for which Numba needs a second pass over the
+#: samples: 1.4 and 1.6 times Numba's speed at 32 x 1000 of two inputs, 12 members in lanes of 8
+_SMALL_OF_A_PART = 100_000
 #: the same for so few members that most lanes are empty
 _FEW, _SMALL_OF_FEW = 4, 300
 
@@ -34,10 +37,11 @@ def refuses(step: Step) -> str | None:
     return None if step.objective == "dropout" else f"no noise is written in C beside objective {step.objective!r}"
 
 
-def outrun(sizes: Sizes) -> tuple[str, str] | None:
+def outrun(sizes: Sizes, part: str = "both") -> tuple[str, str] | None:
     """The backend that was measured to be faster at such sizes, with the reason, or None."""
     few = sizes.members is not None and sizes.members < _FEW
-    if sizes.samples * sizes.width * (sizes.inputs + sizes.outputs) <= (_SMALL_OF_FEW if few else _SMALL):
+    largest = _SMALL_OF_FEW if few else _SMALL if part == "both" else _SMALL_OF_A_PART
+    if sizes.samples * sizes.width * (sizes.inputs + sizes.outputs) <= largest:
         return None
     members = f"{sizes.members} of " if few else ""
     return "numba", f"vectors over neurons are faster for {members}{sizes.width} neurons on {sizes.samples} samples"
