@@ -533,6 +533,8 @@ def test_what_does_not_fit_is_refused_by_name(
     for name, value in NASTY.items():
         if name in ("function", "type") and argument in ("progress", "stop"):
             continue  # what it raises when it is called is its own
+        if (door, argument, name) == ("benchmark", "seconds", "1.5"):
+            continue  # is right, and measures for half a minute
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             try:

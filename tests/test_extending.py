@@ -98,6 +98,7 @@ def test_runs(section: str, copy: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_compiler")
 def test_what_is_written_in_c_runs(copy: Path) -> None:
     if native.unavailable():
         pytest.skip("there is no C extension here, so that there may be no compiler")

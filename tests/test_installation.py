@@ -172,6 +172,7 @@ def test_the_source_distribution_holds_all_tests_and_what_they_need(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_compiler")
 def test_an_editable_installation_is_followed_by_python_and_type_checkers(tmp_path: Path) -> None:
     """In a fresh environment both packages are those of the clone, with what is added there later and its types."""
     left_out = shutil.ignore_patterns("*.so", "__pycache__", "build", "dist", "*.egg-info", ".*", "simdrop-*")

@@ -367,10 +367,13 @@ def covering(backend: str = "numpy", also: pairwise.Allowed | None = None) -> li
     )
 
 
-def random(backend: str, count: int, seed: int) -> Iterator[Configuration]:
-    """`count` configurations that a backend takes, each of its levels drawn among those the others allow."""
+def random(backend: str, count: int, seed: int, also: pairwise.Allowed | None = None) -> Iterator[Configuration]:
+    """`count` configurations that a backend takes, and that `also` allows, each level drawn among those that fit."""
     drawing, axes = np.random.default_rng(seed), {**AXES, **TAKEN[backend]}
-    fits = functools.partial(taken, backend)
+
+    def fits(levels: Configuration) -> bool:
+        return taken(backend, levels) and (also is None or also(levels))
+
     for _ in range(count):
         yield {name: axes[name][k] for name, k in pairwise.drawn(axes, fits, drawing, {}).items()}
 

@@ -73,6 +73,8 @@ FAST = [
 
 @pytest.mark.parametrize(("step", "shape", "dtype"), FAST)
 def test_agrees_with_numpy(backend: Backend, step: Step, shape: tuple[int, int, int, int], dtype: str) -> None:
+    if backend.name == "numba" and step.network.activation in ("gelu", "relu"):
+        pytest.skip("tests/conformance has these among fewer kernels")
     _agree(backend, step, shape, dtype)
 
 
@@ -139,6 +141,8 @@ def test_members_do_not_see_each_other(backend: Backend, shape: tuple[int, int, 
 def test_keep_prob_one_is_gradient_descent_bit_for_bit(
     backend: Backend, step: Step, shape: tuple[int, int, int, int]
 ) -> None:
+    if backend.name == "numba" and step != Step() and shape is WIDE:
+        pytest.skip("two kernels more, a minute of compiling; their masks are those of the other shape")
     kept = _train(backend, step, shape, keep=[1.0, 1.0, 1.0])
     plain = _train(backend, replace(step, objective="risk"), shape, keep=[0.2, 0.5, 1.0])
     assert np.array_equal(kept.theta, plain.theta)
@@ -147,6 +151,8 @@ def test_keep_prob_one_is_gradient_descent_bit_for_bit(
 
 @pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
 def test_a_diverging_member_stops_and_no_other_does(backend: Backend, shape: tuple[int, int, int, int]) -> None:
+    if backend.name == "numba" and shape is WIDE:
+        pytest.skip("the slow tier compiles this shape in tests/conformance/test_diverged.py")
     x, y, theta = _data(shape, "float64")
     step = steps.make(activation="quadratic")
     rates = [1e-3, 50.0, 1e-3]

@@ -94,12 +94,13 @@ def test_native_agrees_with_numpy(settings: dict[str, Any], width: int, outputs:
         _agree(equation, native, width=width, outputs=outputs, dtype=dtype)
 
 
+@pytest.mark.slow
 def test_numba_agrees_with_numpy_where_numbers_are_drawn_by_parts() -> None:
     _agree(steps.equation(output_scale=0.8, law="gaussian"), parallel, width=151, outputs=1, samples=2)
     _agree(steps.equation(output_scale=0.8, law="gaussian", mask="sample"), parallel, width=151, outputs=1, samples=2)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("activation", "dtype"), [("relu", "float64"), ("tanh", "float32")])
 def test_numba_agrees_with_numpy_for_other_activations(activation: str, dtype: str) -> None:
     for mask in ("step", "sample"):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 NUMPY_BYTES = 1 << 30
 #: timings of a point that end within a life
 MOST_REPEATS = 1_000_000
+#: an hour: what takes longer was not meant
+MOST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ def benchmark(
     repeats : int
         Measurements of each point. Those of one axis are interleaved, so that a slow moment of the machine meets all.
     seconds : float, optional
-        Shortest time of one measurement; by default 0.05, or 0.1 with `full`.
+        Shortest time of one measurement, at most an hour; by default 0.05, or 0.1 with `full`.
     progress : bool or callable, optional
         True for bars on stderr, or a function called as progress(stage, done, total).
 
@@ -242,7 +244,7 @@ def benchmark(
     threads = provenance.cores() if threads is None else check_threads(threads)
     named = check_backends(() if backends is None else backends)
     full, repeats = check_flag("full", full), check_count("repeats", repeats, most=MOST_REPEATS)
-    seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0)
+    seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0, most=MOST_SECONDS)
     progress = check_progress(progress)
     axes = points(named, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
