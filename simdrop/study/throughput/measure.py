@@ -244,7 +244,8 @@ def benchmark(
     threads = provenance.cores() if threads is None else check_threads(threads)
     named = check_backends(() if backends is None else backends)
     full, repeats = check_flag("full", full), check_count("repeats", repeats, most=MOST_REPEATS)
-    seconds = (0.1 if full else 0.05) if seconds is None else check_number("seconds", seconds, above=0, most=MOST_SECONDS)
+    seconds = (0.1 if full else 0.05) if seconds is None else seconds
+    seconds = check_number("seconds", seconds, above=0, most=MOST_SECONDS)
     progress = check_progress(progress)
     axes = points(named, full=full, threads=threads)
     total = sum(len(group) for group in axes.values())
