@@ -108,18 +108,17 @@ def _settings(given: ReproduceSettings, progress: Bars) -> Any:
 
 def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
     """Run one experiment and leave its folder; whether every rule held. One that fails does not stop the others."""
-    from ..reproduce.report import Reproduction, write_partial
+    from ..reproduce.report import carried_out, write_partial
 
     settings = replace(settings, done=[])
     try:
         with keeping(folder, "summary.json"):
             try:
-                outcome = experiment.run(settings)
+                found = carried_out(experiment, settings)
             except BaseException as error:
                 write_partial(experiment, error, settings, folder)
                 raise
             settings.progress("save", 0, 1)
-            found = Reproduction(experiment, settings, outcome)
             found.write(folder)
     except Diverged as error:
         settings.progress.close()
@@ -130,4 +129,4 @@ def _one(experiment: Any, settings: Any, folder: Folder, given: Any) -> bool:
     if not given["quiet"]:
         click.echo(found.table())
         click.echo(f"\nwritten to {folder}: summary.json, results.zarr, figure.png and .pdf, report.html\n")
-    return outcome.passed
+    return found.outcome.passed

@@ -13,7 +13,7 @@ from simdrop_kernels.mathematics.discovery import declared
 
 from ..checks.words import check_choice
 from .experiment import Experiment, Outcome, Row, Settings, Verdict
-from .report import Reproduction
+from .report import Reproduction, carried_out
 
 __all__ = [
     "Experiment", "Outcome", "Reproduction", "Row", "Settings", "Verdict", "experiment", "experiments", "reproduce",
@@ -78,5 +78,4 @@ def reproduce(name: str, settings: Settings | None = None) -> Reproduction:
     InvalidInput
         There is no such experiment.
     """
-    found, settings = experiment(name), settings or Settings()
-    return Reproduction(found, settings, found.run(settings))
+    return carried_out(experiment(name), settings or Settings())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..output.numbers import plus_minus
 from ..output.storage import save, write_json
@@ -55,6 +56,13 @@ def _ours(row: Row) -> str:
     return f"{plus_minus(row.ours, row.error) if known else f'{row.ours:.4g}'} {row.unit}".rstrip()
 
 
+class Took(NamedTuple):
+    """How long an experiment took, without its figure: by the clock, and on all processors together."""
+
+    seconds: float
+    processor_seconds: float
+
+
 @dataclass(frozen=True, repr=False)
 class Reproduction(Result):
     """An experiment of the papers that was run: its numbers next to the published ones, and its figure.
@@ -67,6 +75,8 @@ class Reproduction(Result):
         How it was run.
     outcome : Outcome
         Rows, data and notes.
+    took : Took, optional
+        How long it took, in seconds.
     """
 
     study = "reproduce"
@@ -74,6 +84,7 @@ class Reproduction(Result):
     experiment: Experiment
     settings: Settings
     outcome: Outcome
+    took: Took | None = None
 
     @property
     def summary(self) -> dict[str, Any]:  # type: ignore[override]  # made from the outcome
@@ -89,6 +100,7 @@ class Reproduction(Result):
             "passed": self.outcome.passed,
             "rows": rows,
             "notes": list(self.outcome.notes),
+            "took": None if self.took is None else self.took._asdict(),
             "settings": dict(self.outcome.data.attrs),
         }
 
@@ -103,6 +115,14 @@ class Reproduction(Result):
     def datasets(self) -> dict[str, xr.Dataset]:
         """All that the figure shows and more."""
         return {"results": self.outcome.data}
+
+
+def carried_out(experiment: Experiment, settings: Settings) -> Reproduction:
+    """Run an experiment, and take how long that takes."""
+    wall, processor = time.perf_counter(), time.process_time()
+    outcome = experiment.run(settings)
+    took = Took(time.perf_counter() - wall, time.process_time() - processor)
+    return Reproduction(experiment, settings, outcome, took)
 
 
 def write_partial(experiment: Experiment, error: BaseException, settings: Settings, folder: Folder) -> None:
