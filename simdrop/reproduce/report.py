@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from simdrop_kernels.threads import one_thread
+
 from ..output.numbers import plus_minus
 from ..output.storage import save, write_json
 from ..provenance import machine, versions
@@ -118,9 +120,13 @@ class Reproduction(Result):
 
 
 def carried_out(experiment: Experiment, settings: Settings) -> Reproduction:
-    """Run an experiment, and take how long that takes."""
+    """Run an experiment, and take how long that takes.
+
+    On one BLAS thread: matrices are small here, and several threads would wait for one another.
+    """
     wall, processor = time.perf_counter(), time.process_time()
-    outcome = experiment.run(settings)
+    with one_thread():
+        outcome = experiment.run(settings)
     took = Took(time.perf_counter() - wall, time.process_time() - processor)
     return Reproduction(experiment, settings, outcome, took)
 

@@ -160,12 +160,13 @@ def draw(outcome: Outcome) -> Figure:
                 axis.set_ylabel("amplitude, one seed")
         last = figure.add_subplot(grid[1, :])
         for k, (arm, (_, keep_prob, color)) in enumerate(ARMS.items()):
+            marker = "os^"[k]
             values = data["holding"].sel(arm=arm).transpose("activation", "seed").values
             fits = (data["fit"].sel(arm=arm).transpose("activation", "seed").values < FITS).all(axis=1)
             where = np.arange(len(values)) + 0.22 * (k - 1)
             last.plot(where, values, ".", color=color, ms=5, alpha=0.5)
             label = arm if keep_prob == 1 else f"$p = {keep_prob:g}$, {arm}"
-            look: dict[str, Any] = {"color": color, "ms": 8, "mew": 1.6, "ls": "", "marker": "o"}
+            look: dict[str, Any] = {"color": color, "ms": 8, "mew": 1.6, "ls": "", "marker": marker}
             last.plot(where[fits], values.mean(axis=1)[fits], label=label, **look)
             last.plot(where[~fits], values.mean(axis=1)[~fits], mfc="none", **look)
         last.set_xticks(range(len(ACTIVATIONS)), list(ACTIVATIONS))

@@ -136,7 +136,7 @@ def draw(outcome: Outcome) -> Figure:
     from ...output.style import INK, STYLE
 
     data = outcome.data
-    colors = ("#0072B2", "#E69F00", "#56B4E9", "#222222", "#D55E00", "#009E73")
+    colors = ("#222222", "#E69F00", "#0072B2", "#222222", "#D55E00", "#009E73")
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.0, 4.0), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)

@@ -82,7 +82,7 @@ def draw(outcome: Outcome) -> Figure:
             scatter(axis, data.sel(mask=mask, arm=arm), color=COLORS[ARMS.index(arm)], title=title)
         axes[0].legend(loc="upper center")
         last = axes[3]
-        for (mask, arm), style in zip(panels, ("-", "--", "-"), strict=True):
+        for (mask, arm), style in zip(panels, ("-", "--", ":"), strict=True):
             label = "no dropout" if arm == 1 else f"$p = {arm:g}$, {mask} masks"
             for k, row in enumerate(data.sel(mask=mask, arm=arm)["holding"].transpose("seed", "time").values):
                 color = COLORS[ARMS.index(arm)]

@@ -11,7 +11,7 @@ from ...data import TARGETS
 from ...problem import Problem
 from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.dropout_pair import ARMS, COLORS, NAMES, Array, arms, band, ratio, train
+from ..shared.dropout_pair import ARMS, COLORS, Array, arms, band, ratio, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,7 +114,7 @@ def draw(outcome: Outcome) -> Figure:
         *left, right = figure.subplots(1, 3)
         for axis, case in zip(left, CASES, strict=True):
             for k in (1, 0):
-                band(axis, data["alpha"].values, data["loss"].sel(case=case).values[:, k], COLORS[k], NAMES[k])
+                band(axis, data["alpha"].values, data["loss"].sel(case=case).values[:, k], k)
             axis.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
             axis.set_title(f"{case} ({CASES[case]}): median and 10-90 %")
             axis.set_ylim(bottom=max(axis.get_ylim()[0], LOWEST))

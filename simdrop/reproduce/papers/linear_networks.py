@@ -159,8 +159,8 @@ def _notes() -> list[str]:
 def draw(outcome: Outcome) -> Figure:
     """Singular values over keep_prob, and strengths of neurons over time with and without dropout."""
     import matplotlib
-    from matplotlib.figure import Figure
 
+    from ...output.picture import Figure
     from ...output.style import INK, STYLE
 
     data = outcome.data

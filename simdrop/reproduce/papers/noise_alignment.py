@@ -28,6 +28,7 @@ SIZES = {False: {"width": 50, "steps": 200_000}, True: {"width": 100, "steps": 1
 SOURCES = {"exact": "exact", "sampled": "of 2000 sampled gradients", "trajectory": "of 2000 steps of the trajectory"}
 SAMPLES, DRAWS = 2000, 999
 COLORS = {"exact": "#0072B2", "sampled": "#E69F00", "trajectory": "#009E73"}
+MARKERS = {"exact": ".", "sampled": "^", "trajectory": "s"}
 
 
 def run(settings: Settings) -> Outcome:
@@ -169,20 +170,24 @@ def draw(outcome: Outcome) -> Figure:
         figure = Figure(figsize=(12.4, 4.6), layout="constrained")
         first, second, third = figure.subplots(1, 3)
         steps = data["step"].values
-        for mask, color in zip(MASKS, ("#0072B2", "#CC79A7"), strict=True):
+        for mask, color, line in zip(MASKS, ("#0072B2", "#CC79A7"), ("-", "--"), strict=True):
             here = data.sel(mask=mask)
             for seed, values in enumerate(here["alignment"].transpose("seed", "time").values):
-                first.plot(steps, values, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
+                first.plot(steps, values, line, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
             for seed, (before, after) in enumerate(here["rest"].transpose("seed", "at").values):
                 label = None if seed else "without the largest" if mask == MASKS[-1] else None
-                first.plot(steps[[0, -1]], [before, after], "^", color=color, mfc="none", ms=5, label=label)
+                look: dict[str, Any] = {"color": color, "mfc": "none", "ms": 5, "clip_on": False}
+                first.plot(steps[[0, -1]], [before, after], "^", label=label, **look)
         mean, std = (data[name].mean(("mask", "seed")).values for name in ("null_mean", "null_std"))
         first.fill_between(steps, np.maximum(mean - 3 * std, 0), mean + 3 * std, color="#BBBBBB", lw=0)
         first.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: random axes")
         first.axhline(float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise")
         first.set_xscale("symlog", linthresh=1, linscale=0.4)
         first.set(
-            xlabel="step", ylabel=r"$\mathrm{Tr}(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$", ylim=(0, 1.05), title="Alignment"
+            xlabel="step",
+            ylabel=r"$\mathrm{Tr}(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$",
+            ylim=(min(0.0, 1.1 * float(data["rest"].min())), 1.05),
+            title="Alignment",
         )
         first.set_xlim(0, steps[-1])
         first.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
@@ -197,7 +202,8 @@ def _panels(second: Any, third: Any, data: Any) -> None:
         fit = here["curvature_exponent"].values
         label = f"{source}: {fit.mean():.2f} ± {fit.std(ddof=1) / np.sqrt(fit.size):.2f}" if fit.size > 1 else source
         x, y = here["curvature"].values.ravel(), here["variance"].values.ravel()
-        second.plot(x, np.where(y > 0, y, np.nan), ".", color=color, ms=3.5, alpha=0.6, label=label)
+        look: dict[str, Any] = {"marker": MARKERS[source], "ms": 3.5, "ls": "", "mew": 0, "alpha": 0.6}
+        second.plot(x, np.where(y > 0, y, np.nan), color=color, label=label, **look)
     second.axhline(float(data["chance"].mean()), color="#222222", lw=1, ls="--", label="chance")
     top = float(data["curvature"].max())
     second.set(xscale="log", yscale="log", xlim=(1e-9 * top, 2 * top), xlabel=r"curvature $v^T H v$")
@@ -208,7 +214,7 @@ def _panels(second: Any, third: Any, data: Any) -> None:
     fit = data["own_width_exponent"].values
     third.set(xscale="log", yscale="log", xlabel=r"width of $R_S<e\,R_S(\theta)$ along $v$")
     third.set(ylabel=r"variance $v^T\Sigma v$", ylim=(1e-11 * y.max(), 5 * y.max()))
-    third.set_title(rf"Axes of $\Sigma$: exponent {fit.mean():.2f}")
+    third.set_title(rf"Axes of $\Sigma$: exponent ${fit.mean():.2f}$")
 
 
 EXPERIMENT = Experiment(

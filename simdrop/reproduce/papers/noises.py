@@ -48,8 +48,8 @@ ARMS = {
     "parameter": Arm(1.0, 0.02, Noise(parameter=PARAMETER), "dropout", 0.02 * PARAMETER**2, WALK),
 }
 LOOKS = {
-    "dropout": ("#0072B2", "-"), "drift": ("#56B4E9", "--"), "label": ("#009E73", "-"), "minibatch": ("#E69F00", "-"),
-    "parameter": ("#CC79A7", "-"),
+    "dropout": ("#0072B2", "-"), "drift": ("#56B4E9", "--"), "label": ("#009E73", "-."), "minibatch": ("#E69F00", ":"),
+    "parameter": ("#CC79A7", (0, (3, 1, 1, 1, 1, 1))),
 }  # fmt: skip
 TITLES = {
     "dropout": "dropout", "drift": "R_S + R_1, no noise", "label": "label noise", "minibatch": "minibatches of 1",

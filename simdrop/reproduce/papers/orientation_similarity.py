@@ -9,7 +9,7 @@ import numpy as np
 from ...problem import Problem
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.dropout_pair import COLORS, Array, ratio
+from ..shared.dropout_pair import COLORS, MARKERS, Array, ratio
 from ..shared.orientations import train
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _rows(held: Array, opposite: Array, two: Array, aligned: Array) -> list[Row]
 def draw(outcome: Outcome) -> Figure:
     """The cosines of the neurons of one seed, ordered by similarity, for both arms, and the clusters of all seeds."""
     import matplotlib
+    from matplotlib.ticker import MaxNLocator
 
     from ...output.picture import Figure
     from ...output.style import STYLE
@@ -107,13 +108,15 @@ def draw(outcome: Outcome) -> Figure:
         *maps, last = figure.subplots(1, 3)
         image: Any = None
         for k, axis in enumerate(maps):
-            image = axis.imshow(data[f"cosines_{k}"], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            image = axis.imshow(data[f"cosines_{k}"], cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
             axis.set(xlabel="neuron, by similarity", ylabel="neuron")
+            for one in (axis.xaxis, axis.yaxis):
+                one.set_major_locator(MaxNLocator(6, integer=True))
             axis.set_title(f"$p = {ARMS[k]:g}$, one seed" if ARMS[k] < 1 else "no dropout, one seed")
         figure.colorbar(image, ax=maps, label="cosine of $(w_j, b_j)$", shrink=0.9)
         for k in (0, 1):
             values = data["orientations"].values[:, k]
-            last.plot(range(len(values)), values, "o", color=COLORS[k], label=f"$p = {ARMS[k]:g}$")
+            last.plot(range(len(values)), values, MARKERS[k], color=COLORS[k], label=f"$p = {ARMS[k]:g}$")
         last.set(xlabel="seed", ylabel="orientations", yscale="log", title=f"Clusters that hold {100 * HELD:.0f} %")
         last.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
         last.minorticks_off()

@@ -12,7 +12,7 @@ from ...problem import Problem
 from ...study.landscape import flatness
 from ...theory import risk
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.dropout_pair import ARMS, COLORS, NAMES, Array, arms, band, ratio, train
+from ..shared.dropout_pair import ARMS, COLORS, LINES, NAMES, Array, arms, band, ratio, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,8 +96,9 @@ def draw(outcome: Outcome) -> Figure:
             left.plot(data["x"], data["target"], ":", color=INK, lw=1.2, label="target")
             for k in (1, 0):
                 for seed, f in enumerate(here["f"].values[:, k]):
-                    left.plot(data["x"], f, color=COLORS[k], lw=1, alpha=0.75, label=NAMES[k] if not seed else None)
-                band(right, data["alpha"].values, here["loss"].values[:, k], COLORS[k], NAMES[k])
+                    label = None if seed else NAMES[k]
+                    left.plot(data["x"], f, LINES[k], color=COLORS[k], lw=1.4 - 0.4 * k, alpha=0.75, label=label)
+                band(right, data["alpha"].values, here["loss"].values[:, k], k)
             left.plot(points, TARGETS["relu-fit"].function(points), "o", label="training points", **DATA)
             left.set(title=f"Outputs, one mask per {mask}", xlabel="input $x$", ylabel="output $f(x)$")
             right.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")

@@ -115,16 +115,16 @@ def draw(outcome: Outcome) -> Figure:
         figure = Figure(figsize=(11.6, 4.0), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for axis, activation in zip(axes, TEACHERS, strict=True):
-            for arm, color, name in reversed(list(zip(ARMS, COLORS, NAMES, strict=True))):
+            for arm, color, name, look in reversed(list(zip(ARMS, COLORS, NAMES, ("o-", "s--"), strict=True))):
                 error = data["error"].sel(activation=activation, keep_prob=arm).values  # (seed, n)
                 logs = np.log(error)
                 axis.plot(n, error.T, color=color, lw=0.6, alpha=0.45)
                 bar = logs.std(axis=0, ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else 0 * logs[0]
                 axis.fill_between(n, *np.exp(logs.mean(axis=0) + np.outer([-1, 1], bar)), color=color, alpha=0.18, lw=0)
-                axis.plot(n, np.exp(logs.mean(axis=0)), "o-", color=color, ms=4, lw=1.8, label=name)
+                axis.plot(n, np.exp(logs.mean(axis=0)), look, color=color, ms=4, lw=1.8, label=name)
             if activation == "tanh":
                 known = np.arange(len(PUBLISHED)) + 1
-                axis.plot(known, PUBLISHED, "s:", color=INK, mfc="none", ms=5, lw=1, label="published, with dropout")
+                axis.plot(known, PUBLISHED, "D:", color=INK, mfc="none", ms=5, lw=1, label="published, with dropout")
             axis.axhline(RECOVERED, color=INK, lw=0.8, ls=":")
             axis.text(n[0], 0.9 * RECOVERED, "recovered", va="top")
             axis.set(yscale="log", xlabel="training samples $n$", title=f"Teacher of two {activation} neurons")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.dropout_pair import ARMS, COLORS, Array, arms, ratio
+from ..shared.dropout_pair import ARMS, COLORS, LINES, Array, arms, ratio
 from ..shared.orientations import along, problem, scatter, train
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def draw(outcome: Outcome) -> Figure:
         for k in (1, 0):
             label = f"$p = {ARMS[k]:g}$" if ARMS[k] < 1 else "no dropout"
             for seed, row in enumerate(data["all_risk"].values[:, :, k].T):
-                first.plot(data["all_step"], row, color=COLORS[k], lw=1.1, alpha=0.8, label=None if seed else label)
+                first.plot(
+                    data["all_step"], row, LINES[k], color=COLORS[k], lw=1.1, alpha=0.8, label=None if seed else label
+                )
             scatter(others[k], data.isel(arm=k), color=COLORS[k], title=f"Orientations of one seed, {label}")
         first.axhline(data.attrs["saddle"], color=INK, lw=0.8, ls=":", label="best linear function")
         first.set(xscale="symlog", yscale="log", xlabel="step", ylabel="$R_S$", title="From small weights, all seeds")

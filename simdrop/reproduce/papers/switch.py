@@ -23,6 +23,7 @@ BETWEEN = 400_000
 #: published levels: R_S at the switch; R_S + R_1 under R_S + R_1 between and at the end; the range of R_drop after it
 LEVELS: dict[str, Any] = {"switch": 1.1e-4, "between": 1.04e-3, "end": 6.5e-4, "dropout": (8e-4, 7e-3)}
 COLORS = {"dropout": "#0072B2", "risk+r1": "#E69F00", "risk": "#D55E00"}
+LINES = {"dropout": "-", "risk+r1": "--", "risk": ":"}
 
 
 def run(settings: Settings) -> Outcome:
@@ -108,7 +109,7 @@ def draw(outcome: Outcome) -> Figure:
         for name, title in ARMS.items():
             for seed in range(data.sizes["seed"]):
                 here, label = data.sel(arm=name).isel(seed=seed), None if seed else typeset(f"{title} switched on")
-                style: dict[str, Any] = {"color": COLORS[name], "lw": 1.2, "alpha": 0.85}
+                style: dict[str, Any] = {"color": COLORS[name], "ls": LINES[name], "lw": 1.2, "alpha": 0.85}
                 trained = here["risk"] + (
                     here["r1"].where(data["step"] >= data.attrs["switch"], 0) if name != "risk" else 0
                 )
@@ -120,6 +121,7 @@ def draw(outcome: Outcome) -> Figure:
         for axis, label in ((first, "mean loss that is trained on"), (second, "orientations that hold 95 %")):
             axis.axvline(data.attrs["switch"], color=INK, lw=0.8, ls=":")
             axis.set(yscale="log", xlabel="step", ylabel=label)
+            axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 0), useMathText=True)
         second.set_yticks([4, 10, 20, 40], ["4", "10", "20", "40"])
         second.minorticks_off()
         first.set_title("All seeds")

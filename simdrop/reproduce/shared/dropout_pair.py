@@ -16,8 +16,9 @@ Array = NDArray[np.float64]
 #: keep probabilities of the two arms, the papers' for one-dimensional data
 ARMS = (0.9, 1.0)
 NAMES = ("with dropout", "without")
-#: Okabe and Ito's colours of the two arms
+#: Okabe and Ito's colours of the two arms, and lines and markers that tell them apart in grey
 COLORS = ("#0072B2", "#D55E00")
+LINES, MARKERS = ("-", "--"), ("o", "s")
 
 
 def train(problem: Problem, settings: Settings, *, what: str, seeds: int, steps: int, **known: Any) -> Array:
@@ -64,9 +65,9 @@ def ratio(quantity: str, above: ArrayLike, below: ArrayLike, *, published: str =
     )  # fmt: skip
 
 
-def band(axis: Any, alpha: Array, loss: Array, color: str, label: str) -> None:
-    """Median and 10-90 % range over seeds and directions of loss (seeds, direction, alpha)."""
+def band(axis: Any, alpha: Array, loss: Array, arm: int) -> None:
+    """Median and 10-90 % range over seeds and directions of one arm's loss (seeds, direction, alpha)."""
     flat = loss.reshape(-1, len(alpha))
     low, middle, high = np.quantile(flat, [0.1, 0.5, 0.9], axis=0)
-    axis.fill_between(alpha, low, high, color=color, alpha=0.2, lw=0)
-    axis.plot(alpha, middle, color=color, lw=1.6, label=label)
+    axis.fill_between(alpha, low, high, color=COLORS[arm], alpha=0.2, lw=0)
+    axis.plot(alpha, middle, LINES[arm], color=COLORS[arm], lw=1.6, label=NAMES[arm])
