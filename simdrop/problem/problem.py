@@ -36,6 +36,8 @@ from .targets import check_targets
 
 Array = NDArray[np.float64]
 
+#: dropout masks of a prediction, whose mean and spread have closed forms
+MOST_MASKS = 10**8
 #: names of output scales that depend on the width m
 OUTPUT_SCALES = {"1": lambda m: 1.0, "1/sqrt(m)": lambda m: 1 / math.sqrt(m), "1/m": lambda m: 1 / m}
 
@@ -230,7 +232,7 @@ class Problem(Shown, Layout, Exchange):
         x : array_like, shape (k,) or (k, d), optional
             Points; the samples by default.
         masks : int, optional
-            Number K of dropout masks to draw; without it nothing is dropped.
+            Number K of dropout masks to draw, at most 10^8; without it nothing is dropped.
         seed : int, optional
             Seed of the masks, 0 by default; they are `simdrop.masks(seed=seed, member=0, step=0 ... K - 1, ...)`.
 
@@ -258,11 +260,15 @@ class Problem(Shown, Layout, Exchange):
             raise InvalidInput(f"seed is that of the masks, and needs a number of masks, got seed={shown(seed)} alone")
         drawn = 0 if seed is None else check_seed(seed)
         theta, points = self.check_theta(theta), self.inputs if x is None else self.augment(x)
+        if masks is not None:
+            masks = check_count("masks", masks, most=MOST_MASKS)
+        hidden = 24.0 * len(points) * self.width * math.prod(theta.shape[:-1])
+        check_memory({f"the hidden neurons at {len(points)} points": hidden})
         a, w = self.split(theta)
         h: NDArray = self.sigma.value(points @ w.swapaxes(-1, -2))
         if masks is None:
             return self.scale * (h @ a.swapaxes(-1, -2))
-        masks, each = check_count("masks", masks, most=1 << 32), self.mask == "sample"
+        each = self.mask == "sample"
         return sampled(h, a, self.scale, self.keep_prob, masks=masks, seed=drawn, for_samples=each)
 
     def probabilities(self, theta: ArrayLike, x: ArrayLike | None = None) -> NDArray:

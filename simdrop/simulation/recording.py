@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
+#: quantiles of the risk beyond which sorting takes longer than training
+MOST_QUANTILES = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -88,6 +91,8 @@ class Wanted:
         levels = check_finite("quantiles", quantiles)
         if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
             raise InvalidInput(f"quantiles must lie in [0, 1], a list of numbers, got {shown(quantiles)}")
+        if levels.size > MOST_QUANTILES:
+            raise InvalidInput(f"quantiles must be at most {MOST_QUANTILES} levels, got {levels.size}")
         groups = check_count("groups", groups, least=0)
         if groups == 1 or groups > members:
             raise InvalidInput(f"groups must be 0 or between 2 and the {counted(members, 'member')}, got {groups}")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks.sizes import check_memory
 from ..errors import InvalidInput
 from ..problem import Problem, check_problem
 from ._input import Array, check_no_decay, check_squared
@@ -91,6 +92,7 @@ def linear_optimum(problem: Problem) -> LinearOptimum:
     if problem.train != "both":
         raise InvalidInput(f"problem must have train='both', got {problem.train!r}")
     x, y, n, m = problem.inputs, problem.y, problem.n_samples, problem.width
+    check_memory({f"rotations of {m} neurons": 16.0 * m * m})
     left, size, right = np.linalg.svd(x / np.sqrt(n), full_matrices=False)
     used = size > _RANK * size[0]
     left, size, right = left[:, used], size[used], right[used]

@@ -49,6 +49,24 @@ def _simulate(problem: Any = PROBLEM, **given: Any) -> Any:
             r"TiB of it for rank=1000000 for 3000000 parameters",
         ),
         (lambda: grid_points(PROBLEM, 10**13), "grid=10000000000000 points"),
+        (lambda: PROBLEM.predict(THETA, masks=10**9), "masks must be at most 100000000"),
+        (lambda: PROBLEM.predict(THETA, np.broadcast_to(0.0, 10**9)), "hidden neurons at 1000000000 points|of x of"),
+        (lambda: _simulate(quantiles=np.linspace(0, 1, 10**5)), "quantiles must be at most 10000 levels, got 100000"),
+        (
+            lambda: simdrop.study.flatness.plane(PROBLEM, THETA, alphas=np.linspace(-1, 1, 10**5)),
+            "the loss at 10000000000 points is more than",
+        ),
+        (lambda: simdrop.study.flatness.sharpness(PROBLEM, THETA, radius=0.1, iterations=10**9), "at most 1000000"),
+        (
+            lambda: simdrop.theory.linear_optimum(simdrop.Problem(X, X, width=10**7, activation="linear")),
+            "TiB of it for rotations of 10000000 neurons|PiB of it for rotations of 10000000 neurons",
+        ),
+        (
+            lambda: simdrop.study.heat_map(
+                PROBLEM, THETA, lrs=np.linspace(0.01, 0.1, 10**3), keep_probs=np.linspace(0.1, 0.9, 10**3), time=1
+            ),
+            "lrs and keep_probs make 1000000 cells",
+        ),
         (lambda: simdrop.Problem(np.broadcast_to(1.0, 10**13), X, width=3), r"TiB of it for x of shape \(10{13},\)"),
         (
             lambda: simdrop.flow(PROBLEM, THETA, lr=1e-12, times=[1], kind="pathwise"),

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 #: up to where a step of the default problem is unstable, and down to one neuron in a hundred
 LRS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 KEEP_PROBS = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
+#: cells that are compared one after the other in a day
+MOST_CELLS = 100_000
 #: tolerance of the flows, well below what a cell's sampling resolves
 RTOL = 1e-5
 #: evaluations of a flow at most: one that needs more in a cell is on its way to infinity
@@ -221,6 +223,8 @@ class _Cells:
             raise InvalidInput(f"lrs, keep_probs and time must be positive and there must be one, got {given}")
         if (time / rates >= 1 << 32).any():
             raise InvalidInput(f"lrs and time need {time / rates[0]:g} steps, more than 2**32")
+        if rates.size * kept.size > MOST_CELLS:
+            raise InvalidInput(f"lrs and keep_probs make {rates.size * kept.size} cells, more than {MOST_CELLS}")
         sme_members, seed = check_count("sme_members", sme_members, least=1, most=1 << 32), check_seed(seed)
         threads = None if threads is None else check_threads(threads)
         kinds = check_kinds(kinds, where="heat_map")

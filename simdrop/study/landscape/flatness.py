@@ -42,6 +42,8 @@ _ROWS = 1 << 21
 DENSE = 300
 #: random directions at most
 MOST_DIRECTIONS = 10**6
+#: points at which the loss is taken, and steps of an ascent, beyond which nobody waits
+MOST_POINTS, MOST_ITERATIONS = 10**8, 10**6
 
 
 def random_directions(
@@ -136,6 +138,7 @@ def lines(
     if directions is None:
         directions = random_directions(problem, theta, count=count, seed=seed)
     ways = _directions(problem, directions)
+    _check_points(problem, len(ways) * len(alphas), along=len(alphas))
     loss = np.array([_losses(problem, theta + alphas[:, None] * way, objective) for way in ways])
     spread = loss.std(axis=0, ddof=1) if len(ways) > 1 else np.full(len(alphas), np.nan)
     variables = {
@@ -196,7 +199,8 @@ def plane(
     cosine = abs(ways[0] @ ways[1]) / np.sqrt((ways[0] @ ways[0]) * (ways[1] @ ways[1]))
     if cosine > 1 - 1e-12:
         raise InvalidInput("directions span no plane: one is a multiple of the other")
-    rows = [theta + alpha * ways[0] + betas[:, None] * ways[1] for alpha in alphas]
+    _check_points(problem, len(alphas) * len(betas), along=len(betas))
+    rows = (theta + alpha * ways[0] + betas[:, None] * ways[1] for alpha in alphas)
     loss = np.array([_losses(problem, row, objective) for row in rows])
     return xr.Dataset({"loss": (("alpha", "beta"), loss)}, {"alpha": alphas, "beta": betas}, {"objective": objective})
 
@@ -238,6 +242,7 @@ def interpolate(
 
     one, two = check_point(problem, first, "first"), check_point(problem, second, "second")
     alphas = _axis("alphas", alphas)
+    _check_points(problem, len(alphas), along=len(alphas))
     loss = _losses(problem, one + alphas[:, None] * (two - one), objective)
     ends = _losses(problem, np.array([one, two]), objective)
     rise = loss - (1 - alphas) * ends[0] - alphas * ends[1]
@@ -368,7 +373,9 @@ def sharpness(
     size = check_number("radius", radius)
     if size <= 0:
         raise InvalidInput(f"radius must be a positive number, got {radius!r}")
-    starts, iterations = check_count("starts", starts, least=0), check_count("iterations", iterations)
+    starts = check_count("starts", starts, least=0, most=MOST_DIRECTIONS)
+    iterations = check_count("iterations", iterations, most=MOST_ITERATIONS)
+    check_memory({f"starts={starts} points of {problem.n_params} parameters": 40.0 * starts * problem.n_params})
     if ball == "adaptive" and not theta.any():
         raise InvalidInput("theta is zero: a ball in its units is a point; ball 'l2' needs none")
     unit = problem.freeze(np.abs(theta) if ball == "adaptive" else np.ones_like(theta))
@@ -482,6 +489,15 @@ def _axis(name: str, values: ArrayLike) -> Array:
     if values.ndim != 1 or not values.size:
         raise InvalidInput(f"{name} must be a list of numbers, got shape {values.shape}")
     return values
+
+
+def _check_points(problem: Problem, count: int, *, along: int) -> None:
+    """Refuse more points than anyone waits for, or than the memory holds: those `along` one direction at a time."""
+    if count > MOST_POINTS:
+        raise InvalidInput(
+            f"the loss at {count} points is more than {MOST_POINTS:g}: take fewer of alphas or directions"
+        )
+    check_memory({f"the parameters at {along} points": 24.0 * along * problem.n_params})
 
 
 def _directions(problem: Problem, directions: ArrayLike) -> Array:
