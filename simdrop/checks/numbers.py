@@ -150,8 +150,8 @@ def _numbers(name: str, value: object) -> Array:
     given = _given(name, value)
     if given.dtype.kind == "O":
         _refuse_objects(name, given)
-    if given.size > MANY:  # views such as those of np.broadcast_to take no memory of their own
-        check_memory({f"{name} of shape {given.shape}": 8.0 * given.size})
+    if given.size > MANY:  # views such as those of np.broadcast_to take no memory of their own; two copies follow
+        check_memory({f"{name} of shape {given.shape}": 24.0 * given.size})
     try:
         with np.errstate(over="ignore"):  # of a wider float: infinite, and refused as such
             array = np.array(given, dtype=np.float64)

@@ -50,7 +50,11 @@ def _simulate(problem: Any = PROBLEM, **given: Any) -> Any:
         ),
         (lambda: grid_points(PROBLEM, 10**13), "grid=10000000000000 points"),
         (lambda: PROBLEM.predict(THETA, masks=10**9), "masks must be at most 100000000"),
-        (lambda: PROBLEM.predict(THETA, np.broadcast_to(0.0, 10**9)), "hidden neurons at 1000000000 points|of x of"),
+        (lambda: PROBLEM.predict(THETA, np.broadcast_to(0.0, 10**11)), r"TiB of it for x of shape \(10{11},\)"),
+        (
+            lambda: WIDE.predict(np.zeros(3 * 10**6), np.zeros(10**6)),
+            "TiB of it for the hidden neurons at 1000000 points",
+        ),
         (lambda: _simulate(quantiles=np.linspace(0, 1, 10**5)), "quantiles must be at most 10000 levels, got 100000"),
         (
             lambda: simdrop.study.flatness.plane(PROBLEM, THETA, alphas=np.linspace(-1, 1, 10**5)),
