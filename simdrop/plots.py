@@ -220,6 +220,7 @@ def heat_map(found: HeatMap, kind: str, *, ax: Axes | None = None) -> Axes:
     InvalidInput
         The prediction was not measured.
     """
+    from .output.style import SETTINGS
     from .study.convergence.figure import cells
 
     _check_study(found, "order")
@@ -227,7 +228,7 @@ def heat_map(found: HeatMap, kind: str, *, ax: Axes | None = None) -> Axes:
 
     def draw(axes: Axes) -> None:
         image = cells(axes, found.errors.sel(quantity="parameters", kind=kind))
-        axes.set(xlabel="learning rate", ylabel="keep_prob")
+        axes.set(xlabel=SETTINGS["lr"], ylabel=SETTINGS["keep_prob"])
         if ax is None:
             axes.figure.colorbar(image, ax=axes, label="error / distance moved", extend="both")
 

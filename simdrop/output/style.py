@@ -19,6 +19,10 @@ INK, SHADE, NOISE = "#222222", "#BBBBBB", "#E9E3C8"
 DATA: dict[str, Any] = {"ms": 5, "mfc": "white", "mec": INK, "mew": 1.1, "zorder": 5}
 
 
+#: what axes call the settings that studies vary most; others by their own names
+SETTINGS = {"lr": r"learning rate $\varepsilon$", "keep_prob": "keep probability $p$", "width": "width $m$"}
+
+
 TIME = r"time $t$ = learning rate $\times$ step"
 
 
@@ -64,12 +68,14 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def log_axis(axis: Axes) -> None:
-    """A logarithmic axis of values with plain numbers at its ticks, 1-2-5 where it spans little."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """A logarithmic axis of values with plain numbers at its ticks, 1-2-5 or evenly spaced where it spans little."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis.set_yscale("log")
     low, high = axis.get_ylim()
-    if high < 100 * low:
+    if high < 4 * low:
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    elif high < 100 * low:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..checks.words import check_choice
 from ..errors import InvalidInput
-from ..output.style import STYLE
+from ..output.style import SETTINGS, STYLE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,10 +103,10 @@ def _end(found: xr.Dataset, variable: str) -> xr.DataArray:
 def _panel(axis: Any, values: xr.DataArray, axes: list[str], norm: Any) -> Any:
     """One heat map or line; returns the image. Steps of a factor make an axis logarithmic."""
     scales = {name: "log" if _geometric(values[name].values) else "linear" for name in axes}
-    axis.set(xscale=scales[axes[0]], xlabel=axes[0])
+    axis.set(xscale=scales[axes[0]], xlabel=SETTINGS.get(axes[0], axes[0]))
     if len(axes) == 1:
         return axis.plot(values[axes[0]], values, "o-", color="#0072B2", ms=4)
-    axis.set(yscale=scales[axes[1]], ylabel=axes[1])
+    axis.set(yscale=scales[axes[1]], ylabel=SETTINGS.get(axes[1], axes[1]))
     drawn = values.transpose(axes[1], axes[0])
     axis.set_facecolor("#DDDDDD")  # what is not known
     return axis.pcolormesh(values[axes[0]], values[axes[1]], drawn, shading="nearest", norm=norm, cmap="viridis")

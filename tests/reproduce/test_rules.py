@@ -15,7 +15,9 @@ import xarray as xr
 from simdrop.reproduce import Row, Settings
 from simdrop.reproduce.papers import (
     barriers,
+    batch,
     condensation,
+    flatness,
     four_losses,
     noise_alignment,
     noises,
@@ -25,7 +27,9 @@ from simdrop.reproduce.papers import (
     relu_fit,
     sample_size,
     small_init,
+    sme,
     switch,
+    teacher_recovery,
 )
 from simdrop.reproduce.shared import dropout_pair
 
@@ -247,6 +251,59 @@ def test_arms_that_do_not_differ_fail() -> None:
     condensed = data.assign(holding=0 * data["holding"] + 4, near=0 * data["near"] + 1)
     rows = condensation._rows("step", condensed.assign_coords(arm=list(dropout_pair.ARMS)), np.full(3, 0.005))
     assert failed(rows).count("p = 1") == 2
+
+
+def test_batches_that_condense_and_dropout_that_does_not_fail() -> None:
+    def ends(number: float, near: float) -> xr.Dataset:
+        return xr.Dataset({"holding": ("seed", np.full(3, number)), "near": ("seed", np.full(3, near))})
+
+    scattered, condensed = ends(30, 0.03), ends(4, 0.99)
+    assert failed(batch._rows({"batch": scattered, "dropout": condensed, "both": condensed})) == ""
+    without = failed(batch._rows(dict.fromkeys(batch.ARMS, scattered)))  # p = 1, or untrained
+    assert without.count("p = 0.9, full batch") == 2
+    assert failed(batch._rows(dict.fromkeys(batch.ARMS, condensed))).count("no dropout") == 2
+
+
+def test_flatness_of_arms_that_do_not_differ_fails() -> None:
+    spread = np.array([1.0, 1.1, 0.9])
+    both = np.ones((len(flatness.MEASURES), 3, 2)) * np.stack([spread, spread[::-1]], axis=1)
+    ends = np.ones((3, 2))
+    assert failed(flatness._rows("tanh", both * [0.5, 1.0], ends)) == ""
+    assert failed(flatness._rows("tanh", both, ends)).count("with/without") == len(flatness.MEASURES)  # p = 1
+    sharper = failed(flatness._rows("tanh", both * [2.0, 1.0], ends))
+    assert sharper.count("with/without") == len(flatness.MEASURES)
+
+
+def test_teacher_recovery_of_arms_that_do_not_differ_fails() -> None:
+    def rows(with_: float, without: float) -> str:
+        kept = teacher_recovery.KEEP_PROBS
+        values = np.where(np.array(kept) < 1, with_, without) * np.array([1.0, 1.1, 0.9])[:, None, None]
+        axes = ("seed", "n", "keep_prob")
+        variables = {name: (axes, values * np.ones((1, 2, 1))) for name in ("error", "angle")}
+        data = xr.Dataset(variables, {"n": [8, 14], "keep_prob": list(kept)})
+        return failed(teacher_recovery._rows("sample", data))
+
+    assert rows(0.01, 0.5) == ""
+    assert rows(0.5, 0.5).count("p = 0.9 / p = 1") == 2  # p = 1, or untrained
+    assert rows(0.9, 0.5).count("p = 0.9 / p = 1") == 2
+
+
+def _equations(**powers: float) -> str:
+    """What fails where each prediction's error is 0.3 lr to a power, closest for SME 2 unless it has SME 1's power."""
+    lrs, kept = np.array([0.02, 0.05, 0.1, 0.2]), np.array([0.05, *sme.JUDGED])
+    seeds = np.array([1.0, 1.05, 0.95])[:, None, None]
+    known = {"gradient": 0.0, "averaged": 1.0, "sme1": 1.0, "sme2": 2.0} | powers
+    values = np.stack([0.3 * lrs**power * seeds * np.ones((1, len(kept), 1)) for power in known.values()])
+    axes, coords = ("kind", "seed", "keep_prob", "lr"), {"kind": list(known), "keep_prob": kept, "lr": lrs}
+    relative = xr.DataArray(values, coords, axes)
+    return failed(sme._rows(relative, 1e-4 * relative))
+
+
+def test_sme() -> None:
+    assert _equations() == ""
+    assert _equations(sme1=0.0).count("SME of order 1") == len(sme.JUDGED)  # an error that stays as lr falls
+    assert _equations(gradient=1.0).count("control") == len(sme.JUDGED)  # p = 1: all of them are gradient flow
+    assert "SME 2 / SME 1" in _equations(sme2=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..experiment import Experiment, Outcome, Settings
+from ..experiment import Experiment, Outcome, Row, Settings
 from ..shared.dropout_pair import COLORS
 from ..shared.orientations import along, condensed, problem, scatter, scattered, train
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 #: arm -> keep probability, samples of a minibatch (None: all 15), title
@@ -35,15 +36,22 @@ def run(settings: Settings) -> Outcome:
         )  # fmt: skip
         found[name] = along(here, runs, seeds, [keep_prob]).isel(arm=0, drop=True)
     ends = {name: data.isel(time=-1) for name, data in found.items()}
-    rows = [*scattered(ARMS["batch"][2], ends["batch"]), *condensed(ARMS["dropout"][2], ends["dropout"])]
-    rows += condensed(ARMS["both"][2], ends["both"], claimed=False)
     data = xr.concat(found.values(), xr.Variable("arm", list(found)))
     data.attrs = {"width": 1000, "steps": steps, "optimizer": "adam", "lr": 1e-3, "gamma": 0.2, "seeds": seeds}
     notes = [
         f"Adam at 1e-3 for {steps} steps, batches drawn at every step without replacement, sample masks, weights"
         " N(0, m^-0.2) read as a variance. The paper has no third arm.",
     ]
-    return Outcome(rows=rows, data=data, notes=notes)
+    return Outcome(rows=_rows(ends), data=data, notes=notes)
+
+
+def _rows(ends: dict[str, xr.Dataset]) -> list[Row]:
+    """The numbers of the three arms, from what `along` has at their ends."""
+    return [
+        *scattered(ARMS["batch"][2], ends["batch"]),
+        *condensed(ARMS["dropout"][2], ends["dropout"]),
+        *condensed(ARMS["both"][2], ends["both"], claimed=False),
+    ]
 
 
 def draw(outcome: Outcome) -> Figure:

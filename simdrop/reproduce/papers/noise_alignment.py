@@ -202,7 +202,8 @@ def _panels(second: Any, third: Any, data: Any) -> None:
         fit = here["curvature_exponent"].values
         label = f"{source}: {fit.mean():.2f} ± {fit.std(ddof=1) / np.sqrt(fit.size):.2f}" if fit.size > 1 else source
         x, y = here["curvature"].values.ravel(), here["variance"].values.ravel()
-        look: dict[str, Any] = {"marker": MARKERS[source], "ms": 3.5, "ls": "", "mew": 0, "alpha": 0.6}
+        look: dict[str, Any] = {"marker": MARKERS[source], "ms": 4 if source == "exact" else 2.4}
+        look |= {"ls": "", "mew": 0, "alpha": 0.6}
         second.plot(x, np.where(y > 0, y, np.nan), color=color, label=label, **look)
     second.axhline(float(data["chance"].mean()), color="#222222", lw=1, ls="--", label="chance")
     top = float(data["curvature"].max())

@@ -30,6 +30,7 @@ ARMS: dict[str, tuple[float, Any]] = {
     "independent": (KEEP_PROB, "independent"),
 }
 COLORS = {"no dropout": "#D55E00", "update only": "#0072B2", "independent": "#009E73"}
+LINES = {"no dropout": ":", "update only": "-", "independent": "--"}
 
 
 def run(settings: Settings) -> Outcome:
@@ -154,15 +155,18 @@ def draw(outcome: Outcome) -> Figure:
                 curve = data["distance"].sel(arm=arm, width=width).mean("seed")
                 strength = 0.25 + 0.75 * (k + 1) / len(widths)
                 label = f"{arm}, width {width}" if k in (0, len(widths) - 1) else None
-                over_steps.plot(data["step"][1:], curve[1:], color=color, alpha=strength, lw=1.3, label=label)
+                over_steps.plot(
+                    data["step"][1:], curve[1:], color=color, ls=LINES[arm], alpha=strength, lw=1.3, label=label
+                )
             for axis, step in ((early, EARLY), (late, STEPS)):
                 values = data["distance"].sel(arm=arm, step=step)
                 spread = values.std("seed", ddof=1) if data.sizes["seed"] > 1 else 0 * values.mean("seed")
-                axis.errorbar(widths, values.mean("seed"), yerr=spread, color=color, marker="o", ms=4, label=arm)
+                look: dict[str, Any] = {"color": color, "ls": LINES[arm], "marker": "o", "ms": 4, "label": arm}
+                axis.errorbar(widths, values.mean("seed"), yerr=spread, **look)
         over_steps.set(xscale="log", yscale="log", xlabel="step", ylabel="RMS distance from dropout")
         over_steps.legend(fontsize=7)
         for axis, when in ((early, f"step {EARLY}"), (late, f"step {STEPS}")):
-            axis.set(xscale="log", yscale="log", xlabel="width m", ylabel="RMS distance from dropout", title=when)
+            axis.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="RMS distance from dropout", title=when)
             axis.set_xticks(widths, labels=[f"{width}" for width in widths])
             axis.xaxis.set_minor_locator(NullLocator())  # Matplotlib before 3.9 has no Axis.minorticks_off
             log_axis(axis)

@@ -212,7 +212,12 @@ def shares(axis: Axes, found: Data) -> None:
             )
             edge = max(share + error, 100)  # in a column right of the line at 100 %
             axis.annotate(
-                f"{share:.0f} %", (edge, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
+                f"{share:.0f} %".replace("-", "−"),
+                (edge, y),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
             )
     axis.axvline(100, color=INK, lw=0.8, ls=":")
     axis.set_yticks(range(len(numbers)), [f"mean {quantity}" for quantity in numbers])
