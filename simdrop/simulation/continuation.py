@@ -320,11 +320,10 @@ def shifted(
 def with_state(data: xr.Dataset, state: State, stored: Mapping[str, Any]) -> xr.Dataset:
     """Results with the state that the run left, in variables and an attribute."""
     found = data.assign(
-        state_theta=(("member", "param"), state.theta, {"long_name": "parameters after the last step"}),
-        state_risk_limit=("member", state.risk_limit, {"long_name": "risk above which a member has blown up"}),
-        state_number=("member", state.numbers, {"long_name": "number that the masks of a member are drawn by"}),
+        state_theta=(("member", "param"), state.theta),
+        state_risk_limit=("member", state.risk_limit),
+        state_number=("member", state.numbers),
     )
     if state.moments.shape[1]:
-        about = {"long_name": "moments of the optimizer after the last step"}
-        found = found.assign(state_moment=(("member", "moment", "param"), state.moments, about))
+        found = found.assign(state_moment=(("member", "moment", "param"), state.moments))
     return found.assign_attrs({ATTRIBUTE: json.dumps(stored)})

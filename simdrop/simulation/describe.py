@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from ..checks.words import shown
 from ..errors import InvalidInput
+from ..output.variables import described, with_parameters
+from ..problem import Problem
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
 from .continuation import FORMAT, PreviousRun, of_step, shifted, with_state
 from .objective import describe
 from .plan import TrainingPlan
+from .recording import Wanted
 from .run import Run
 from .settings import Settings
 
@@ -39,7 +42,14 @@ def result(plan: TrainingPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     wanted, attrs = run.recorder.wanted, of_run(plan, run, interrupted=interrupted)
     data = run.dataset(_times(plan, wanted.steps), grid=wanted.grid_of(plan.problem), attrs=attrs)
     data = _with_coordinates(plan.settings, plan.previous, data)
-    return data if run.state is None or interrupted else with_state(data, run.state, state(plan, wanted.steps[-1]))
+    if run.state is not None and not interrupted:
+        data = with_state(data, run.state, state(plan, wanted.steps[-1]))
+    return in_words(data, plan.problem, wanted)
+
+
+def in_words(data: xr.Dataset, problem: Problem, wanted: Wanted) -> xr.Dataset:
+    """The results with what their variables and parameters are; the user's own observations speak for themselves."""
+    return described(with_parameters(data, problem), skip=[one.name for one in wanted.observers])
 
 
 def _times(plan: TrainingPlan, steps: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -90,7 +90,7 @@ def result(plan: PathsPlan, run: Run, *, interrupted: bool) -> xr.Dataset:
     lr: Any = plan.lr
     if isinstance(plan.lr, Schedule):
         lr = ("time", Clock.of(plan.lr, plan.times[-1]).at(plan.times))
-    return data.assign_coords(lr=lr, keep_prob=plan.problem.keep_prob)
+    return describe.in_words(data.assign_coords(lr=lr, keep_prob=plan.problem.keep_prob), plan.problem, plan.wanted)
 
 
 def _attrs(plan: PathsPlan, run: Run, *, interrupted: bool) -> dict[str, Any]:

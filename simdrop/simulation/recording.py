@@ -382,28 +382,19 @@ class Recorder:
         import xarray as xr
 
         counted = np.isfinite(self.risk)
-        variables: dict[str, Any] = self._summary("risk", "risk R_S of a member, without dropout", self.risk)
+        variables: dict[str, Any] = self._summary("risk", self.risk)
         if self.test is not None:
-            variables |= self._summary("test_risk", "risk of a member on the test set, without dropout", self.test_risk)
+            variables |= self._summary("test_risk", self.test_risk)
         if self.wanted.classes:
-            variables |= self._summary("accuracy", "share of the samples that a member classifies right", self.accuracy)
+            variables |= self._summary("accuracy", self.accuracy)
         if self.wanted.classes and self.test is not None:
-            about = "share of the test set that a member classifies right"
-            variables |= self._summary("test_accuracy", about, self.test_accuracy)
+            variables |= self._summary("test_accuracy", self.test_accuracy)
         variables |= {
             "theta_mean": (("time", "param"), self.theta.means()),
             "theta_std": (("time", "param"), self.theta.deviations()),
-            "alive": (("time",), self.theta.count[:, 0], {"long_name": "members counted in the means"}),
-            "diverged": (
-                ("member",),
-                self.diverged,
-                {"long_name": "first step that took a parameter beyond its limit, or -1"},
-            ),
-            "blown_up": (
-                ("member",),
-                self.blown_up,
-                {"long_name": "first record step with a risk above its limit, or -1"},
-            ),
+            "alive": (("time",), self.theta.count[:, 0]),
+            "diverged": (("member",), self.diverged),
+            "blown_up": (("member",), self.blown_up),
         }
         coords: dict[str, Any] = {
             "step": ("time", self.wanted.steps),
@@ -411,11 +402,11 @@ class Recorder:
             "param": np.arange(self.theta.mean.shape[1]),
         }
         if time is not None:
-            coords["time"] = ("time", time, {"long_name": "lr · step"})
+            coords["time"] = ("time", time)
         if self.wanted.quantiles:
             coords["quantile"] = np.array(self.wanted.quantiles)
         if self.wanted.norms:
-            variables["norm"] = (("time", "member"), self.norm, {"long_name": "2-norm of the parameters of a member"})
+            variables["norm"] = (("time", "member"), self.norm)
         self._add_grid(variables, coords, grid)
         self._add_groups(variables, counted)
         if self.wanted.covariance.size:
@@ -425,16 +416,16 @@ class Recorder:
             everyone = len(self.wanted.trajectories) == self.members
             variables["theta"] = (("time", "member" if everyone else "kept", "param"), self.kept)
             if not everyone:
-                coords["kept"] = ("kept", self.wanted.trajectories, {"long_name": "numbers of the members kept"})
+                coords["kept"] = ("kept", self.wanted.trajectories)
         self.observations.add_to(variables, coords, counted)
         return xr.Dataset(variables, coords, attrs)
 
-    def _summary(self, name: str, about: str, values: Array) -> dict[str, Any]:
+    def _summary(self, name: str, values: Array) -> dict[str, Any]:
         """Variables of a number (T, M) of every member: itself where it is kept, mean, deviation and quantiles."""
         counted = np.isfinite(values)
         found: dict[str, Any] = {}
         if self.wanted.keep_risk:
-            found[name] = (("time", "member"), values, {"long_name": about})
+            found[name] = (("time", "member"), values)
         found[f"{name}_mean"] = (("time",), _over_members(np.mean, values, counted, least=1))
         found[f"{name}_std"] = (("time",), _over_members(lambda r: np.std(r, ddof=1), values, counted, least=2))
         if self.wanted.quantiles:

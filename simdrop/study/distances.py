@@ -21,6 +21,26 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: what the variables of results hold, for `output.variables.described`
+WORDS = {
+    "kind": "prediction",
+    "quantity": "what is compared",
+    "distance": "distance of the ensemble from the prediction",
+    "error": "standard error of distance",
+    "share": "share of plain gradient flow's distance removed",
+    "share_error": "standard error of share",
+    "noise": "distance that sampling alone would give",
+    "own_noise": "distance that the sampling of the prediction alone would give; 0 for a flow",
+    "scheme_error": "what the steps of the scheme add to error",
+    "resolved": "whether the distance is well above its error",
+    "size": "distance of the ensemble's mean from its start",
+    "size_error": "standard error of size",
+    "path": "flow, or the mean of the ensemble",
+    "term": "term of the modified loss",
+    "value": "R_S, R_1 or R_2",
+    "gradient_norm": "2-norm of its gradient",
+}
+
 
 @dataclass(frozen=True)
 class Estimate:

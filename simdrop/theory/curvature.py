@@ -26,6 +26,7 @@ from simdrop_kernels.mathematics.network.forward import Adjoint, ForwardPass
 from ..checks.words import check_choice
 from ..problem import Problem
 from ._input import Array, add_decay, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
+from .labels import PARAM, labelled
 
 #: the losses whose Hessian is known
 OBJECTIVES = ("risk", "risk+r1")
@@ -33,6 +34,7 @@ OBJECTIVES = ("risk", "risk+r1")
 _ROWS = 1 << 20
 
 
+@labelled("hessian", "param_i", "param_j", words="Hessian of the loss")
 def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: float | None = None) -> Array:
     """Hessian of R_S or R_S + R_1 as a matrix.
 
@@ -68,6 +70,7 @@ def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", k
     return Curvature.at(problem, point, objective=objective).matrix()
 
 
+@labelled("hessian_product", PARAM, words="Hessian times the direction", by="direction")
 def hessian_product(
     problem: Problem,
     theta: ArrayLike,
@@ -162,6 +165,7 @@ def _checked(problem: Problem, theta: ArrayLike, objective: str, keep_prob: floa
     return check_kept_point(problem, theta, keep_prob)
 
 
+@labelled("hessian_trace", words="trace of the Hessian")
 def hessian_trace(
     problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", keep_prob: ArrayLike | None = None
 ) -> Array:

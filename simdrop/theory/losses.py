@@ -21,12 +21,14 @@ from ..problem import Problem, check_problem
 from ..problem.noise import Noise, check_connect
 from . import any_loss
 from ._input import Array, add_decay, check_thetas, each, keep_probs, network, rates
+from .labels import PARAM, labelled
 from .noise.step import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
 OBJECTIVES = ("risk", "r1", "r2", "risk+r1", "risk+r1+r2")
 
 
+@labelled("risk")
 def risk(problem: Problem, theta: ArrayLike) -> Array:
     """R_S = (1/n) Σ_i ℓ(f(x_i), y_i), the loss without dropout: (1/2n) Σ_i |f(x_i) - y_i|² with loss "squared".
 
@@ -58,6 +60,7 @@ def risk(problem: Problem, theta: ArrayLike) -> Array:
     return loss(_undecayed(check_problem(problem)), theta, objective="risk")
 
 
+@labelled("r1")
 def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None) -> Array:
     """R_1 = E R_drop - R_S, what dropout adds to the loss on average; the same for both mask modes.
 
@@ -93,6 +96,7 @@ def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None
     return loss(problem, theta, objective="r1", keep_prob=keep_prob)
 
 
+@labelled("r2")
 def r2(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
     """R_2 = (lr/4) E|∇R_drop|², what finite steps add to the loss.
 
@@ -132,6 +136,7 @@ def r2(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLik
     return loss(problem, theta, objective="r2", lr=lr, keep_prob=keep_prob)
 
 
+@labelled("modified_loss")
 def modified_loss(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLike | None = None) -> Array:
     """R_S + R_1 + R_2, the loss whose gradient flow approximates training with dropout.
 
@@ -172,6 +177,7 @@ def modified_loss(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_pro
     return loss(problem, theta, objective="risk+r1+r2", lr=lr, keep_prob=keep_prob)
 
 
+@labelled("loss")
 def loss(
     problem: Problem,
     theta: ArrayLike,
@@ -256,6 +262,7 @@ def _undecayed(problem: Problem) -> Problem:
     return replace(problem, weight_decay=0.0) if problem.weight_decay else problem
 
 
+@labelled("mean_risk")
 def mean_risk(
     problem: Problem,
     theta: ArrayLike,
@@ -328,6 +335,7 @@ def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Ar
     return excess + problem.n_outputs * noise.label**2 / 2
 
 
+@labelled("gradient", PARAM, words="gradient of the loss")
 def gradient(
     problem: Problem,
     theta: ArrayLike,

@@ -19,6 +19,7 @@ from .. import provenance
 from ..checks.numbers import check_count, check_flag, check_lr, check_seed
 from ..checks.sizes import check_memory
 from ..errors import InvalidInput
+from ..output.variables import SLOW_TIME, described, with_parameters
 from ..problem import Noise, Problem
 from ._input import Array, check_point
 from .flows.flow import check_times
@@ -115,15 +116,16 @@ def manifold_paths(
             path[k] = here
     attrs = {"kind": "manifold", "lr": lr, "members": members, "seed": seed, "antithetic": int(antithetic)}
     attrs |= {"steps": steps, "seconds": clock.perf_counter() - started}
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "theta": (("time", "member", "param"), path),
             "risk": (("time", "member"), risk(problem, path)),
-            "training_time": ("time", training_time(problem, noise, lr, times), {"long_name": "t = lr x step"}),
+            "training_time": ("time", training_time(problem, noise, lr, times)),
         },
-        {"time": times, "lr": lr, "keep_prob": problem.keep_prob},
+        {"time": ("time", times, SLOW_TIME), "lr": lr, "keep_prob": problem.keep_prob},
         attrs | provenance.of_problem(problem) | provenance.versions(),
     )
+    return described(with_parameters(found, problem))
 
 
 class _Scheme:

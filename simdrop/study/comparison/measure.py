@@ -10,12 +10,13 @@ import numpy as np
 from ... import theory
 from ...output.progress import Progress
 from ...output.storage import texts
+from ...output.variables import described, with_parameters
 from ...problem import Problem
 from ...schedule.base import Schedule
 from ...theory.any_loss import unknown
 from ...theory.flows.integration import workplace
 from ..case import FAILURES, QUANTITIES, Case, Predicted, distances
-from ..distances import Array, Estimate, root, share_removed
+from ..distances import WORDS, Array, Estimate, root, share_removed
 from ..predictions import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
         theta = one.mean("theta")
         r1.append(one.terms["r1"] if one.terms else theory.r1(problem, theta))
         r2.append(one.terms["r2"] if one.terms else theory.r2(problem, theta, lr=lr))
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "theta": ((*axes, "param"), np.array([one.mean("theta") for one in predicted.values()])),
             "risk": (axes, np.array([one.mean("risk") for one in predicted.values()])),
@@ -63,6 +64,7 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
         } | over_time,
         attrs | {f"{kind} {name}": held for kind, one in predicted.items() for name, held in one.attrs.items()},
     )  # fmt: skip
+    return described(with_parameters(found, problem), WORDS)
 
 
 def squared_distances(runs: xr.Dataset, predicted: Mapping[str, Predicted]) -> dict[tuple[str, str], Estimate]:
@@ -94,18 +96,17 @@ def over_time(
     found = xr.Dataset(
         {
             "distance": (axes, roots[:, :, 0]),
-            "error": (axes, roots[:, :, 1], {"long_name": "standard error of distance"}),
-            "share": (axes, shares[:, :, 0], {"long_name": "share of plain gradient flow's distance removed"}),
-            "share_error": (axes, shares[:, :, 1], {"long_name": "standard error of share"}),
-            "noise": (("quantity", "time"), _noise(runs), {"long_name": "distance that sampling alone would give"}),
+            "error": (axes, roots[:, :, 1]),
+            "share": (axes, shares[:, :, 0]),
+            "share_error": (axes, shares[:, :, 1]),
+            "noise": (("quantity", "time"), _noise(runs)),
         },
         {"quantity": texts(QUANTITIES), "kind": texts(kinds), "time": runs["time"]},
     )
     if any(one.sampled for one in predicted.values()):
         own = np.array([[one.noise(quantity) for one in predicted.values()] for quantity in QUANTITIES])
-        about = {"long_name": "distance that the sampling of the prediction alone would give; 0 for a flow"}
-        found["own_noise"] = (axes, own, about)
-    return found
+        found["own_noise"] = (axes, own)
+    return described(found, WORDS)
 
 
 def _noise(runs: xr.Dataset) -> Array:
@@ -138,10 +139,8 @@ def sizes(problem: Problem, lr: float | Array, runs: xr.Dataset, flows: xr.Datas
                     value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lrs[k])
                     norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lrs[k]))
     axes = ("path", "term", "time")
-    return xr.Dataset(
-        {
-            "value": (axes, value, {"long_name": "R_S, R_1 or R_2"}),
-            "gradient_norm": (axes, norm, {"long_name": "2-norm of its gradient"}),
-        },
+    found = xr.Dataset(
+        {"value": (axes, value), "gradient_norm": (axes, norm)},
         {"path": texts(paths), "term": texts(terms), "time": runs["time"]},
     )
+    return described(found, WORDS)

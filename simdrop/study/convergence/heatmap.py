@@ -20,6 +20,7 @@ from ...checks.words import shown
 from ...errors import Diverged, DivergenceWarning, InvalidInput
 from ...output.progress import Progress, telling
 from ...output.storage import texts
+from ...output.variables import described
 from ...problem import Problem
 from ...schedule.given import refuse_changing
 from ...settings.defaults import BACKEND, RISK_LIMIT
@@ -31,7 +32,7 @@ from ...simulation.simulate import train
 from ...theory.flows.mean_covariance import DENSE
 from ..case import FAILURES, QUANTITIES, Case, distance, grid_points, group_means, still
 from ..comparison.compare import check_start
-from ..distances import Array, root
+from ..distances import WORDS, Array, root
 from ..predictions import ANYWHERE, OF_MEANS, check_kinds, predict, renamed
 from ..result import Result
 from .table import heat_map_table
@@ -298,17 +299,17 @@ class _Cells:
         axes = ("kind", "quantity", "keep_prob", "lr")
         variables: dict[str, Any] = {
             "distance": (axes, found["distance"]),
-            "error": (axes, found["error"], {"long_name": "standard error of distance"}),
+            "error": (axes, found["error"]),
             "alive": (axes[2:], found["alive"], {"long_name": "share of members that stayed finite"}),
-            "size": (axes[1:], found["size"], {"long_name": "distance of the ensemble's mean from its start"}),
-            "size_error": (axes[1:], found["size_error"], {"long_name": "standard error of size"}),
+            "size": (axes[1:], found["size"]),
+            "size_error": (axes[1:], found["size_error"]),
         }
         coords = {
             "kind": texts(self.kinds), "quantity": texts(QUANTITIES), "keep_prob": self.kept, "lr": self.rates,
         }  # fmt: skip
         attrs = {"time": self.time, "members": self.members}
         attrs |= provenance.of_problem(self.problem) | provenance.versions()
-        return HeatMap(self.problem, xr.Dataset(variables, coords, attrs))
+        return HeatMap(self.problem, described(xr.Dataset(variables, coords, attrs), WORDS))
 
 
 def _cell(

@@ -9,9 +9,10 @@ import numpy as np
 
 from ... import provenance
 from ...output.storage import texts
+from ...output.variables import described
 from ...problem import Problem
 from ..case import COVARIANCE, QUANTITIES
-from ..distances import Array
+from ..distances import WORDS, Array
 from ..predictions import PREDICTIONS
 from .fit import RESOLVED, RULE, consistent, fit_floor, fit_slope, local_slopes
 
@@ -31,9 +32,8 @@ def distances_of(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr
     with np.errstate(invalid="ignore"):
         resolved = value >= RESOLVED * error
     coords = {"kind": texts(kinds), "quantity": texts(MEASURED), "lr": lrs}
-    about = {"long_name": "what the steps of the scheme add to error"}
-    found = {"distance": (axes, value), "error": (axes, error), "scheme_error": (axes, scheme, about)}
-    return xr.Dataset(found | {"resolved": (axes, resolved)}, coords)
+    found = {"distance": (axes, value), "error": (axes, error), "scheme_error": (axes, scheme)}
+    return described(xr.Dataset(found | {"resolved": (axes, resolved)}, coords), WORDS)
 
 
 def _freedom(name: str, settings: dict[str, Any]) -> int:

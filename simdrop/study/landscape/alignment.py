@@ -28,13 +28,14 @@ from ... import theory
 from ...checks.numbers import check_count, check_finite, check_number, check_seed
 from ...checks.words import check_choice, shown
 from ...errors import InvalidInput
+from ...output.variables import described
 from ...problem import Noise, Problem, check_problem
 from ...theory._input import Array, check_point
 from ...theory.curvature import OBJECTIVES
 from ...theory.noise.step import checked
 from ..case import SEEDS
 from .exponents import Exponent, exponent
-from .trajectory import MOST, trajectory
+from .trajectory import MOST, WORDS, trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -280,7 +281,7 @@ def along(
         one = measure(problem, flat[k], objective=objective, noise=noise, draws=draws, seed=(seed + int(k)) % SEEDS)
         found[:, k] = one.value, one.null_mean, one.null_std, one.score, one.p_value
     variables = {name: (dims, row.reshape(values.shape[:-1])) for name, row in zip(names, found, strict=True)}
-    return xr.Dataset(variables, coords, {"objective": objective, "draws": draws})
+    return described(xr.Dataset(variables, coords, {"objective": objective, "draws": draws}), WORDS)
 
 
 def sampled_covariance(
@@ -430,7 +431,8 @@ def by_direction(
         attrs |= {f"{name}_exponent": fit.value, f"{name}_low": fit.low, f"{name}_high": fit.high}
         attrs[f"{name}_points"] = fit.points
     variables = {"variance": variance, "curvature": curvature, "width": width}
-    return xr.Dataset({name: ("direction", values) for name, values in variables.items()}, attrs=attrs)
+    found = xr.Dataset({name: ("direction", values) for name, values in variables.items()}, attrs=attrs)
+    return described(found, WORDS)
 
 
 def _widths(problem: Problem, theta: Array, ways: Array, objective: str, factor: float) -> Array:

@@ -20,9 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from ...checks.numbers import check_finite, check_flag, check_number
 from ...checks.words import counted
 from ...errors import InvalidInput
+from ...output.variables import described
 from ...problem import Problem, check_problem
 from ...theory._input import Array, check_point, check_thetas
-from .trajectory import trajectory
+from ...theory.labels import labelled
+from .trajectory import WORDS, trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +39,7 @@ SMALL = 0.02
 COSINE = 0.95
 
 
+@labelled("directions", "neuron", "input", words="direction of a neuron's input weights, the bias last", values=True)
 def directions(problem: Problem, theta: ArrayLike) -> Array:
     """Directions of the incoming weights of the neurons.
 
@@ -57,6 +60,7 @@ def directions(problem: Problem, theta: ArrayLike) -> Array:
     return w / np.where(norm > 0, norm, np.nan)
 
 
+@labelled("orientation", "neuron", words="orientation of a neuron's input weights", units="rad", values=True)
 def orientations(problem: Problem, theta: ArrayLike) -> Array:
     """Orientations of neurons with one input and a bias.
 
@@ -86,6 +90,7 @@ def orientations(problem: Problem, theta: ArrayLike) -> Array:
     return np.where(angle == np.pi, -np.pi, angle)
 
 
+@labelled("amplitude", "neuron", words="amplitude |a_j| |u_j| of a neuron", values=True)
 def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> Array:
     """Amplitudes |a_j| |u_j| of the neurons, u_j the incoming weights with the bias.
 
@@ -110,6 +115,7 @@ def amplitudes(problem: Problem, theta: ArrayLike, *, relative: bool = True) -> 
     return size / np.where(largest > 0, largest, 1) if relative else size
 
 
+@labelled("small_share", words=WORDS["small_share"], values=True)
 def small_share(problem: Problem, theta: ArrayLike, *, below: float = SMALL) -> Array:
     """The share of small neurons.
 
@@ -131,6 +137,7 @@ def small_share(problem: Problem, theta: ArrayLike, *, below: float = SMALL) -> 
     return np.asarray((amplitudes(problem, theta) < below).mean(axis=-1))
 
 
+@labelled("dead_share", words=WORDS["dead_share"], values=True)
 def dead_share(problem: Problem, theta: ArrayLike) -> Array:
     """The share of dead neurons, which are 0 for all samples as those of relu can be: no gradient reaches them.
 
@@ -293,6 +300,7 @@ def clusters(
     return Clusters(label, center, np.array([len(rows) for rows in groups]), weight, spread)
 
 
+@labelled("effective_ratio", words=WORDS["effective_ratio"], values=True)
 def effective_ratio(problem: Problem, theta: ArrayLike, *, cosine: float = COSINE) -> Array:
     """The number of directions that stand for all neurons, over the number of neurons.
 
@@ -342,6 +350,7 @@ def _cover(ways: Array, cosine: float) -> int:
     return chosen + int((~known).sum())
 
 
+@labelled("distance", "neuron", words="angle to the nearest orientation of the teacher", units="rad", values=True)
 def distances(
     problem: Problem, theta: ArrayLike, teacher: ArrayLike, *, threshold: float = THRESHOLD, signed: bool = False
 ) -> Array:
@@ -448,7 +457,8 @@ def along(
         found[:, k] = parts
     shape = values.shape[:-1]
     variables = {name: (dims, row.reshape(shape)) for name, row in zip(names, found, strict=True)}
-    return xr.Dataset(variables, coords, {"threshold": threshold, "within": within, "signed": int(signed)})
+    attrs = {"threshold": threshold, "within": within, "signed": int(signed)}
+    return described(xr.Dataset(variables, coords, attrs), WORDS)
 
 
 def _weights(problem: Problem, theta: ArrayLike) -> tuple[Array, Array]:

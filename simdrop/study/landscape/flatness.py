@@ -24,10 +24,12 @@ from ...checks.numbers import check_count, check_finite, check_flag, check_numbe
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
+from ...output.variables import described
 from ...problem import Problem
 from ...theory._input import Array, check_point
 from ...theory.curvature import OBJECTIVES
-from .trajectory import MOST, trajectory
+from ...theory.labels import PARAM, labelled
+from .trajectory import MOST, WORDS, trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,6 +48,7 @@ MOST_DIRECTIONS = 10**6
 MOST_POINTS, MOST_ITERATIONS = 10**8, 10**6
 
 
+@labelled("random_directions", "direction", PARAM, words="random direction", values=True)
 def random_directions(
     problem: Problem, theta: ArrayLike, *, count: int = 10, seed: int = 0, normalise: Normalise = "filter"
 ) -> Array:
@@ -132,8 +135,6 @@ def lines(
     InvalidInput
         An argument is wrong.
     """
-    import xarray as xr
-
     theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
     if directions is None:
         directions = random_directions(problem, theta, count=count, seed=seed)
@@ -145,9 +146,9 @@ def lines(
         "loss": (("direction", "alpha"), loss),
         "mean": ("alpha", loss.mean(axis=0)),
         "std": ("alpha", spread),
-        "error": ("alpha", spread / np.sqrt(len(ways)), {"long_name": "standard error of mean over directions"}),
+        "error": ("alpha", spread / np.sqrt(len(ways))),
     }
-    return xr.Dataset(variables, {"alpha": alphas}, {"objective": objective})
+    return _in_words(problem, variables, {"alpha": alphas}, {"objective": objective})
 
 
 def plane(
@@ -187,8 +188,6 @@ def plane(
     InvalidInput
         The directions span no plane, or an argument is wrong.
     """
-    import xarray as xr
-
     theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
     betas = alphas if betas is None else _axis("betas", betas)
     if directions is None:
@@ -202,7 +201,8 @@ def plane(
     _check_points(problem, len(alphas) * len(betas), along=len(betas))
     rows = (theta + alpha * ways[0] + betas[:, None] * ways[1] for alpha in alphas)
     loss = np.array([_losses(problem, row, objective) for row in rows])
-    return xr.Dataset({"loss": (("alpha", "beta"), loss)}, {"alpha": alphas, "beta": betas}, {"objective": objective})
+    coords = {"alpha": alphas, "beta": betas}
+    return _in_words(problem, {"loss": (("alpha", "beta"), loss)}, coords, {"objective": objective})
 
 
 def interpolate(
@@ -238,8 +238,6 @@ def interpolate(
     InvalidInput
         An argument is wrong.
     """
-    import xarray as xr
-
     one, two = check_point(problem, first, "first"), check_point(problem, second, "second")
     alphas = _axis("alphas", alphas)
     _check_points(problem, len(alphas), along=len(alphas))
@@ -248,9 +246,10 @@ def interpolate(
     rise = loss - (1 - alphas) * ends[0] - alphas * ends[1]
     between = rise[(alphas >= 0) & (alphas <= 1)]
     attrs = {"objective": objective, "barrier": float(np.max(between, initial=0.0))}
-    return xr.Dataset({"loss": ("alpha", loss)}, {"alpha": alphas}, attrs)
+    return _in_words(problem, {"loss": ("alpha", loss)}, {"alpha": alphas}, attrs)
 
 
+@labelled("top_eigenvalue", "eigenvalue", words=WORDS["top_eigenvalue"], values=True)
 def top_eigenvalues(
     problem: Problem,
     theta: ArrayLike,
@@ -423,8 +422,6 @@ def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "
     InvalidInput
         An argument is wrong.
     """
-    import xarray as xr
-
     check_choice("objective", objective, OBJECTIVES)
     check_flag("top", top)
     dims, coords, values = trajectory(problem, theta)
@@ -437,7 +434,14 @@ def along(problem: Problem, theta: ArrayLike | xr.Dataset, *, objective: str = "
         for k in np.flatnonzero(alive):
             largest[k] = top_eigenvalues(problem, flat[k], objective=objective)[0]
         found["top_eigenvalue"] = (dims, largest.reshape(values.shape[:-1]))
-    return xr.Dataset(found, coords, {"objective": objective})
+    return _in_words(problem, found, coords, {"objective": objective})
+
+
+def _in_words(problem: Problem, variables: Any, coords: Any, attrs: dict[str, Any]) -> xr.Dataset:
+    """A dataset that says what its variables are; of losses in the units of the problem's."""
+    import xarray as xr
+
+    return described(xr.Dataset(variables, coords, attrs | {"loss": problem.loss}), WORDS)
 
 
 def _starts(problem: Problem, theta: Array, unit: Array, objective: str, count: int, seed: int) -> Array:

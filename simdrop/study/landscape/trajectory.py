@@ -15,6 +15,30 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+#: what the variables of this room's results hold, for `output.variables.described`
+WORDS = {
+    "above": "neurons above the threshold of relative amplitude",
+    "small_share": "share of small neurons",
+    "dead_share": "share of neurons that are 0 for all samples",
+    "effective_ratio": "directions that stand for all neurons, over the number of neurons",
+    "holding": "heaviest clusters that hold 95 % of the amplitude",
+    "near": "share of the large neurons near an orientation of the teacher",
+    "alpha": "place on a line, in units of its direction",
+    "beta": "place on a second line, in units of its direction",
+    "mean": "mean loss over directions",
+    "std": "standard deviation of the loss over directions",
+    "error": "standard error of mean",
+    "trace": "trace of the Hessian",
+    "top_eigenvalue": "largest eigenvalue of the Hessian",
+    "alignment": "Tr(HΣ) / (|H| |Σ|)",
+    "null_mean": "mean of the alignment of random axes",
+    "null_std": "standard deviation of the alignment of random axes",
+    "score": "alignment less null_mean, in units of null_std",
+    "p_value": "share of random axes at least as aligned",
+    "variance": "variance of the noise along the direction",
+    "curvature": "curvature along the direction",
+    "width": "length of the interval on which the loss stays low",
+}
 #: largest P of which a dense matrix is made
 MOST = 5000
 

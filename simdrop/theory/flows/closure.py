@@ -15,6 +15,7 @@ from ...errors import InvalidInput
 from ...problem import Problem
 from .._input import Array, add_decay, check_point
 from ..curvature import Curvature
+from ..labels import labelled
 
 
 def check_covariance(problem: Problem, value: ArrayLike) -> Array:
@@ -49,7 +50,8 @@ def mean_risk(problem: Problem, theta: Array, applied: Array, blocks: Array) -> 
     return float(np.square(curvature.net.e).sum() / (2 * problem.n_samples)) + curvature.trace(applied, blocks) / 2
 
 
-def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> Array:
+@labelled("mean_output", "point", "output", words="mean of the outputs")
+def mean_output(problem: Problem, theta: ArrayLike, blocks: ArrayLike, x: ArrayLike) -> Array:
     """Mean outputs E f(x) of an ensemble to second order in its spread, f(m) + ½ tr(∇²f C).
 
     Parameters
@@ -81,14 +83,14 @@ def mean_output(problem: Problem, theta: Array, blocks: Array, x: ArrayLike) -> 
     >>> simdrop.theory.mean_output(problem, flow.theta, flow.neuron_covariance, [0.5]).shape
     (1, 1)
     """
-    theta, blocks = check_point(problem, theta), check_finite("blocks", blocks)
+    point, held = check_point(problem, theta), check_finite("blocks", blocks)
     points, c = problem.augment(x), problem.n_outputs
     shape = (problem.width, c + problem.n_inputs, c + problem.n_inputs)
-    if blocks.shape != shape:
-        raise InvalidInput(f"blocks must have shape {shape}, got {blocks.shape}")
-    net = ForwardPass.at(points, np.zeros((1, c)), theta, problem.activation, problem.scale, order=2)
-    mixed = np.einsum("joq,iq->ioj", blocks[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
-    own = np.einsum("jdq,id,iq->ij", blocks[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)
+    if held.shape != shape:
+        raise InvalidInput(f"blocks must have shape {shape}, got {held.shape}")
+    net = ForwardPass.at(points, np.zeros((1, c)), point, problem.activation, problem.scale, order=2)
+    mixed = np.einsum("joq,iq->ioj", held[:, :c, c:], points)  # Cov(a_oj, w_j·x_i)
+    own = np.einsum("jdq,id,iq->ij", held[:, c:, c:], points, points, optimize=True)  # Var(w_j·x_i)
     bend: Array = net.scale * np.einsum("ij,ioj->io", net.h1, mixed) + (net.h2 * own) @ net.b.T / 2
     return net.e + bend
 
@@ -98,9 +100,5 @@ def variables(std: Array, risk: Array, blocks: Array) -> dict[str, Any]:
     return {
         "theta_std": (("time", "param"), std),
         "risk_mean": ("time", risk, {"long_name": "E R_S to second order in the spread"}),
-        "neuron_covariance": (
-            ("time", "neuron", "own_i", "own_j"),
-            blocks,
-            {"long_name": "covariance of each neuron's (a_1, ..., a_c, w)"},
-        ),
+        "neuron_covariance": (("time", "neuron", "own_i", "own_j"), blocks),
     }

@@ -28,6 +28,7 @@ from ...checks.numbers import check_count, check_finite, check_flag
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
+from ...output.variables import SLOW_TIME, described, with_parameters
 from ...problem import Noise, Problem, check_problem
 from ...schedule.base import Schedule
 from .._input import Array, check_point, check_squared
@@ -228,9 +229,12 @@ def _dataset(problem: Problem, times: Array, path: Path, *, lr: float | Schedule
     }
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
     over_time: Any = ("time", rates) if isinstance(lr, Schedule) else lr
-    return xr.Dataset(
+    found = xr.Dataset(
         data | path.variables, coords={"time": times, "lr": over_time, "keep_prob": problem.keep_prob}, attrs=attrs
     )
+    if attrs["kind"] == "manifold":
+        found["time"].attrs = dict(SLOW_TIME)
+    return described(with_parameters(found, problem))
 
 
 def _options(kind: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def follow(
         blocks.append(own)
         lost.append(walk.lost / max(walk.spread.size(), np.finfo(float).tiny))
     attrs = {"method": method, "method_reason": "blocks and low rank, Strang splitting", "rank": rank}
-    more = {"truncation": ("time", np.array(lost), {"long_name": "bound on what was cut off C, relative to C"})}
+    more = {"truncation": ("time", np.array(lost))}
     found = variables(np.array(std), np.array(risk), np.array(blocks))
     return Path(np.array(theta), attrs | walk.work | {"success": 1}, found | more)
 

@@ -112,8 +112,8 @@ def _around(problem: Problem, noise: Noise, lr: float, theta: Array, times: Arra
     kept = np.square(residual).sum(axis=(1, 2)) / (2 * problem.n_samples)
     shaken = lr * here.risk(SlowNoise.of(problem, noise)) if noise.part != "drift" else 0.0
     return {
-        "training_time": ("time", training_time(problem, noise, lr, times), {"long_name": "t = lr x step"}),
-        "residual": (("time", "sample", "output"), residual, {"long_name": "f(x) - y that dropout keeps, to O(v)"}),
+        "training_time": ("time", training_time(problem, noise, lr, times)),
+        "residual": (("time", "sample", "output"), residual),
         "risk_mean": ("time", kept + shaken, {"long_name": "E R_S, to second order in residuals and fluctuations"}),
     }
 

@@ -43,11 +43,13 @@ from ...errors import InvalidInput
 from ...problem import Problem
 from .._input import Array, add_decay, check_kept_point
 from ..curvature import features
+from ..labels import PARAM, labelled
 
 #: numbers of the arrays over (vector, sample, output, neuron) that a product works on: they should stay in cache
 _CACHE = 1 << 16
 
 
+@labelled("dropout_gradient", PARAM, words="gradient of the loss under the mask")
 def dropout_gradient(problem: Problem, theta: ArrayLike, mask: ArrayLike, *, keep_prob: float | None = None) -> Array:
     """∇R_drop under a given mask, with the λ θ of weight decay.
 

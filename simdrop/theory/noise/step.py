@@ -40,11 +40,13 @@ from ...problem.noise import Noise, check_connect, refuse_epochs
 from .. import any_loss
 from .._input import Array, add_decay, check_kept_point, check_matrix, check_thetas, each, keep_probs, network
 from ..curvature import features
+from ..labels import PARAM, labelled
 from . import placed, states
 from .operator import NoiseOperator
 from .parts import Identity, Matrix, Part, Rows, scatter
 
 
+@labelled("mean_gradient", PARAM, words="mean of the gradient of a step")
 def mean_gradient(
     problem: Problem,
     theta: ArrayLike,
@@ -108,6 +110,7 @@ def mean_gradient(
     return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
 
 
+@labelled("second_moment", words="second moment of the gradient of a step")
 def second_moment(
     problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: ArrayLike | None = None
 ) -> Array:
@@ -162,6 +165,7 @@ def second_moment(
     return each(one, problem, points, keep_prob=keep_probs(problem, theta, keep_prob))
 
 
+@labelled("noise_covariance", "param_i", "param_j", words="covariance of the gradient of a step")
 def noise_covariance(
     problem: Problem, theta: ArrayLike, *, noise: Noise | None = None, keep_prob: float | None = None
 ) -> Array:
@@ -207,6 +211,7 @@ def noise_covariance(
     return StepNoise.at(problem, point, noise).covariance()
 
 
+@labelled("covariance_product", PARAM, words="covariance of the gradient times the direction", by="direction")
 def covariance_product(
     problem: Problem,
     theta: ArrayLike,
