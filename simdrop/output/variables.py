@@ -7,10 +7,9 @@ where it is a logarithm; all else counts something, or is a pure number: "1".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .storage import texts
 
@@ -99,12 +98,19 @@ def described(data: xr.Dataset, own: Mapping[str, str] | None = None, *, skip: I
 
 
 def with_parameters(data: xr.Dataset, problem: Layout) -> xr.Dataset:
-    """The dataset with coordinates along its parameters: kind, neuron, input and output of each."""
-    for axis in ("param", "param_i", "param_j"):
-        if axis in data.dims:
-            places = data[axis].values if axis in data.coords else None
-            data = data.assign_coords(of_parameters(problem, places, axis))
-    return data
+    """The dataset with coordinates along its parameters: place in theta, kind, neuron, input and output of each."""
+    outputs, inputs, width = problem.n_outputs, problem.n_inputs, problem.width
+    a, w = outputs * width, width * inputs
+    kinds = np.repeat(texts(("a", "w")), (a, w))
+    if problem.bias:
+        kinds[a + inputs - 1 :: inputs] = "bias"
+    neuron = np.concatenate([np.tile(np.arange(width), outputs), np.repeat(np.arange(width), inputs)])
+    of_w = np.concatenate([np.full(a, -1), np.tile(np.arange(inputs), width)])
+    of_a = np.concatenate([np.repeat(np.arange(outputs), width), np.full(w, -1)])
+    columns = {"kind": kinds, "neuron": neuron, "input": of_w, "output": of_a}
+    return data.assign_coords(
+        {"param": np.arange(a + w)} | {f"param_{name}": ("param", values) for name, values in columns.items()}
+    )
 
 
 def about(name: str, loss: str = "squared") -> dict[str, str]:
@@ -112,9 +118,6 @@ def about(name: str, loss: str = "squared") -> dict[str, str]:
     if name in ABOUT:
         text, units = ABOUT[name]
         return {"long_name": text, "units": {_RISK: RISKS[loss], _OUTPUT: _OUTPUTS.get(loss, "1")}.get(units, units)}
-    for axis in ("param_i_", "param_j_"):
-        if name.startswith(axis):
-            return about(f"param_{name.removeprefix(axis)}", loss)
     for prefix, words in (("group_", "of a group of members: {}"), ("kept_", "of a kept member: {}")):
         if name.startswith(prefix):
             return _told(words, about(name.removeprefix(prefix), loss))
@@ -126,22 +129,3 @@ def about(name: str, loss: str = "squared") -> dict[str, str]:
 
 def _told(words: str, found: dict[str, str]) -> dict[str, str]:
     return {**found, "long_name": words.format(found["long_name"])} if found else {}
-
-
-def of_parameters(problem: Layout, places: ArrayLike | None = None, axis: str = "param") -> dict[str, Any]:
-    """Coordinates along the parameters: their places in theta, kinds, neurons, inputs and outputs.
-
-    places: those of some parameters, by default all; axis: what their dimension is called
-    """
-    outputs, inputs, width = problem.n_outputs, problem.n_inputs, problem.width
-    a, w = outputs * width, width * inputs
-    kinds = np.repeat(texts(("a", "w")), (a, w))
-    if problem.bias:
-        kinds[a + inputs - 1 :: inputs] = "bias"
-    neurons = np.concatenate([np.tile(np.arange(width), outputs), np.repeat(np.arange(width), inputs)])
-    of_w = np.concatenate([np.full(a, -1), np.tile(np.arange(inputs), width)])
-    of_a = np.concatenate([np.repeat(np.arange(outputs), width), np.full(w, -1)])
-    chosen = np.arange(problem.n_params) if places is None else np.asarray(places)
-    columns = {"kind": kinds, "neuron": neurons, "input": of_w, "output": of_a}
-    found: dict[str, Any] = {axis: chosen}
-    return found | {f"{axis}_{name}": (axis, values[chosen]) for name, values in columns.items()}

@@ -254,6 +254,9 @@ def simulate(
             absent where lr differs between members.
         member, param, quantile
             Numbers of members and parameters; levels of quantiles.
+        param_kind, param_neuron, param_input, param_output (param)
+            "a", "w" or "bias"; the hidden neuron; the input of an input weight and the output of an output weight, else
+            -1: `runs.theta_mean.sel(param=runs.param_kind == "a")`.
         param_i, param_j
             Numbers of the parameters of `theta_cov`.
         kept (kept)

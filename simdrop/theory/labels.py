@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overloa
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..output.variables import about, of_parameters
+from ..output.variables import about
 from ..problem import Problem, check_problem
 from ._input import Array
 
@@ -60,23 +60,18 @@ def labelled(
                 kwargs = kwargs | {by: problem.check_theta(given)}
             found = np.asarray(function(*args, **kwargs))
             attrs = {"long_name": words, "units": units} if words else about(name, problem.loss)
-            return _named(found, given, name, axes, attrs, problem)
+            return _named(found, given, name, axes, attrs)
 
         return with_names
 
     return around
 
 
-def _named(
-    values: Array, theta: xr.DataArray, name: str, axes: tuple[str, ...], attrs: dict[str, str], problem: Problem
-) -> xr.DataArray:
+def _named(values: Array, theta: xr.DataArray, name: str, axes: tuple[str, ...], attrs: dict[str, str]) -> xr.DataArray:
     """The values over theta's leading axes and `axes`."""
     import xarray as xr
 
     *leading, last = map(str, theta.dims)
     dims = (*leading, *(last if axis == PARAM else axis for axis in axes))
-    coords: dict[Any, Any] = {key: one for key, one in theta.coords.items() if set(map(str, one.dims)) <= set(dims)}
-    for axis in axes:
-        if axis in ("param_i", "param_j"):
-            coords |= of_parameters(problem, axis=axis)
+    coords = {key: one for key, one in theta.coords.items() if set(map(str, one.dims)) <= set(dims)}
     return xr.DataArray(values, coords, dims, name, attrs)

@@ -77,7 +77,7 @@ def test_parameters_are_found_by_kind_neuron_input_and_output(runs: xr.Dataset) 
         here = (runs.param_kind == kind) & (runs.param_neuron == neuron)
         here &= (runs.param_input == column) & (runs.param_output == row)
         assert last.sel(param=here).values.tolist() == [expected]
-    assert runs["param_i_kind"].values.tolist() == ["a", "w", "bias"]
+    assert runs["param_kind"].values[runs["param_i"]].tolist() == ["a", "w", "bias"]
     plain = simdrop.Problem(X, X, width=2, bias=False)
     flow = simdrop.flow(plain, plain.init(seed=0), lr=0.1, times=[0.0])
     assert flow["param_kind"].values.tolist() == ["a", "a", "w", "w"]

@@ -245,7 +245,9 @@ class _Ladder:
     def so_far(self, measured: int) -> Order:
         """The result where this many rungs are done."""
         lrs: list[float] = self.settings["lrs"]
-        errors = distances_of(self.distances, self.kinds, lrs).assign(diverged=("lr", self.lost))
+        errors = distances_of(self.distances, self.kinds, lrs).assign(
+            diverged=("lr", self.lost, {"long_name": "members lost", "units": "1"})
+        )
         summary = summary_of(self.problem, errors, self.settings, self.failures, clock.perf_counter() - self.started)
         summary |= {"interrupted": measured < len(lrs), "measured_lrs": lrs[:measured]}
         return Order(self.problem, errors, summary)

@@ -117,8 +117,8 @@ def flow(
         theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
         in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. "manifold" adds
         training_time (time), the t of each τ, residual (time, sample, output) and risk_mean (time). Coordinates: time,
-        lr, over time where it changes, keep_prob. Attributes: kind, method and why, tolerances, evaluations, seconds,
-        versions.
+        lr, over time where it changes, keep_prob, and along param param_kind, param_neuron, param_input and
+        param_output as in `simulate`. Attributes: kind, method and why, tolerances, evaluations, seconds, versions.
 
     Raises
     ------
