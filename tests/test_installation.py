@@ -121,6 +121,7 @@ def test_an_extension_that_does_not_load_is_not_called_missing(monkeypatch: pyte
     [
         ("sklearn", "data", ["compare", *SMALL, "--data", "diabetes"]),
         ("pyarrow", "parquet", ["show", "store", "--export", "all.parquet"]),
+        ("h5netcdf", "netcdf", ["show", "store", "--export", "all.nc"]),
         ("distributed", "cluster", ["sweep", "plan.toml", "--out", "store", "--workers", "1"]),
     ],
 )

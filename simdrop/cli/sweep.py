@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,17 +12,15 @@ from ..checks.words import check_path, counted
 from ..errors import InvalidInput
 from ..output.progress import Bars
 from .common import warnings_as_lines
+from .export import EXPORTS
+from .export import export as export_to
 from .flags import of_shell
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ..scale import Plan
 
-#: formats of results and figures
-EXPORTS, FIGURES = (".nc", ".zarr", ".parquet"), (".png", ".pdf", ".svg", ".jpg", ".webp")
-#: rows of a table that is exported
-MOST_ROWS = 10_000_000
+#: formats of figures
+FIGURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
 @click.command()
@@ -113,8 +109,18 @@ def _plan_text(plan: Plan) -> str:
     metavar="NAME",
     help="risk_mean, distance, diverged, or NAME_mean of what was kept",
 )
-@click.option("--figure", metavar="FILE.png", help="where the figure goes [default: DIR/figure.png]")
-@click.option("--export", metavar="FILE", help="write all results to FILE.nc (NetCDF), FILE.zarr or FILE.parquet")
+@click.option(
+    "--figure",
+    metavar="FILE.png",
+    shell_complete=of_shell("file"),
+    help="where the figure goes [default: DIR/figure.png]",
+)
+@click.option(
+    "--export",
+    metavar="FILE",
+    shell_complete=of_shell("file"),
+    help="write all results to FILE.nc (NetCDF), FILE.zarr, FILE.parquet or FILE.csv",
+)
 @click.option("--overwrite", is_flag=True, help="replace FILE.png and FILE where they are there")
 @click.option("--debug", is_flag=True, help="show the traceback of an error")
 def show(folder: str, variable: str, figure: str | None, export: str | None, overwrite: bool, debug: bool) -> None:
@@ -136,16 +142,8 @@ def show(folder: str, variable: str, figure: str | None, export: str | None, ove
         raise InvalidInput(f"--variable and --figure are for sweeps: the figure of this {held.kind} is in {folder}")
     click.echo(held.table())
     if exported is not None:
-        _export(held.data(), exported, as_table=_rows)
+        export_to(held.data(), exported)
         click.echo(f"written to {exported}")
-
-
-def _rows(found: xr.Dataset) -> Any:
-    """A table with a row for each combination of the coordinates; raises InvalidInput where that would be too many."""
-    rows = math.prod(found.sizes.values())
-    if rows > MOST_ROWS:
-        raise InvalidInput(f"a table of these results would have {rows} rows: export them as .nc or .zarr")
-    return found.to_dataframe().reset_index()
 
 
 def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path | None, *, overwrite: bool) -> None:
@@ -167,7 +165,7 @@ def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path 
     click.echo(f"{done} of {found['diverged'].size} points done; swept: {', '.join(fields) or 'points'}")
     click.echo(ends(found))
     if exported is not None:
-        _export(found, exported)
+        export_to(found, exported, scale.table)
         click.echo(f"written to {exported}")
     if drawn is None:
         return
@@ -176,24 +174,3 @@ def _show_sweep(folder: Path, variable: str, figure: str | None, exported: Path 
     else:
         style.save(drawn, named)
     click.echo(f"written to {named or folder / 'figure.png'}")
-
-
-def _export(found: xr.Dataset, path: Path, as_table: Callable[[xr.Dataset], Any] | None = None) -> None:
-    """Write all, with attributes; as Parquet a table with a row for each point and record time. Raises InvalidInput."""
-    from ..output.folder import remove
-    from ..output.storage import plain_attribute, save
-    from ..scale import table
-
-    if path.suffix != ".parquet":
-        save(found, path)
-        return
-    rows, fresh = (as_table or table)(found), path.with_name(f".{path.name}.new")
-    rows.attrs = {str(name): plain_attribute(value) for name, value in found.attrs.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        rows.to_parquet(fresh)
-        fresh.replace(path)
-    except ImportError:
-        raise InvalidInput("Parquet needs pyarrow: pip install 'simdrop[parquet]'") from None
-    finally:
-        remove(fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import uuid
@@ -35,6 +36,7 @@ def save(data: xr.Dataset, path: str | Path) -> Path:
     if not hasattr(data, "data_vars"):
         raise InvalidInput(f"data must be an xarray.Dataset, got {shown(data)}")
     _check_suffix(path)
+    _check_library(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -66,6 +68,7 @@ def load(path: str | Path) -> xr.Dataset:
     if not path.exists():
         raise InvalidInput(f"no results at {path}: there is no such file or folder")
     _check_suffix(path)
+    _check_library(path)
     with damage_as_invalid(f"cannot read {path}"):
         if path.suffix == ".zarr":
             with xr.open_zarr(path.absolute(), consolidated=False, chunks=None) as data:
@@ -87,6 +90,12 @@ def damage_as_invalid(what: str) -> Iterator[None]:
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise InvalidInput(f"results are kept as {' or '.join(SUFFIXES)}, got {path}")
+
+
+def _check_library(path: Path) -> None:
+    """Raise InvalidInput where what writes and reads NetCDF is not installed."""
+    if path.suffix == ".nc" and importlib.util.find_spec("h5netcdf") is None:
+        raise InvalidInput("NetCDF needs h5netcdf: pip install 'simdrop[netcdf]'; a path that ends in .zarr does not")
 
 
 def _with_plain_attributes(data: xr.Dataset) -> xr.Dataset:

@@ -7,9 +7,10 @@ where it is a logarithm; all else counts something, or is a pure number: "1".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .storage import texts
 
@@ -98,19 +99,24 @@ def described(data: xr.Dataset, own: Mapping[str, str] | None = None, *, skip: I
 
 
 def with_parameters(data: xr.Dataset, problem: Layout) -> xr.Dataset:
-    """The dataset with coordinates along its parameters: place in theta, kind, neuron, input and output of each."""
+    """The dataset with coordinates along its parameters, those of `of_parameters`."""
+    places = {"param": np.arange(problem.n_params)}
+    return data.assign_coords(places | {name: ("param", values) for name, values in of_parameters(problem).items()})
+
+
+def of_parameters(problem: Layout) -> dict[str, NDArray[Any]]:
+    """Kind, neuron, input and output of each parameter (P,), by the names of coordinates."""
     outputs, inputs, width = problem.n_outputs, problem.n_inputs, problem.width
     a, w = outputs * width, width * inputs
     kinds = np.repeat(texts(("a", "w")), (a, w))
     if problem.bias:
         kinds[a + inputs - 1 :: inputs] = "bias"
-    neuron = np.concatenate([np.tile(np.arange(width), outputs), np.repeat(np.arange(width), inputs)])
-    of_w = np.concatenate([np.full(a, -1), np.tile(np.arange(inputs), width)])
-    of_a = np.concatenate([np.repeat(np.arange(outputs), width), np.full(w, -1)])
-    columns = {"kind": kinds, "neuron": neuron, "input": of_w, "output": of_a}
-    return data.assign_coords(
-        {"param": np.arange(a + w)} | {f"param_{name}": ("param", values) for name, values in columns.items()}
-    )
+    return {
+        "param_kind": kinds,
+        "param_neuron": np.concatenate([np.tile(np.arange(width), outputs), np.repeat(np.arange(width), inputs)]),
+        "param_input": np.concatenate([np.full(a, -1), np.tile(np.arange(inputs), width)]),
+        "param_output": np.concatenate([np.repeat(np.arange(outputs), width), np.full(w, -1)]),
+    }
 
 
 def about(name: str, loss: str = "squared") -> dict[str, str]:

@@ -30,6 +30,7 @@ from ..checks.words import check_path, shown
 from ..errors import InvalidInput
 from ..output.folder import Folder, describe
 from ..output.storage import damage_as_invalid
+from ..output.variables import about, described, of_parameters
 from ..settings.problem import ProblemSettings
 from ..simulation.checkpoint import Torn, discard, refuse_other, sync_folder
 from ..simulation.checkpoint import read as read_file
@@ -37,6 +38,7 @@ from ..simulation.checkpoint import write as write_file
 from .data import problem_of, test_of
 from .design import Design
 from .launch import Arrays
+from .point import Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,10 @@ FORMAT = 4
 CHUNK, CHUNK_BYTES = 256, 1 << 22
 #: fields that tell which data a problem has
 DATA = tuple(field.name for field in fields(ProblemSettings) if field.metadata["section"] == "Data")
+#: what variables and swept fields are, where `output.variables` does not know it
+WORDS = {"distance": "distance of the ensemble's mean from the prediction at the end"}
+WORDS |= {"distance_error": "standard error of distance", "diverged": "members lost, or -1 where nothing is done"}
+WORDS |= {field.name: field.metadata["about"] for field in fields(Point) if field.name != "kinds"}
 #: fields by which the number of its parameters may differ
 SIZE = (*DATA, "width", "bias")
 
@@ -136,7 +142,9 @@ class Store:
             warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification")
             coordinates = _coordinates(design)
             _refuse_strangers(self.folder / "results.zarr", {*coordinates, *arrays})
-            xr.Dataset(coords=coordinates).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+            described(xr.Dataset(coords=coordinates), WORDS).to_zarr(
+                folder, mode="w", consolidated=False, zarr_format=3
+            )
             group = zarr.open_group(folder, mode="r+")
             attrs = {"sweep": self.identity, "dims": list(design.dims), "shape": list(points)}
             group.attrs.update(attrs)
@@ -146,6 +154,7 @@ class Store:
                     name, shape=(*points, *rest.values()), chunks=(*_chunks(points, max(1, few)), *rest.values()),
                     dtype=np.asarray(empty).dtype, fill_value=empty, dimension_names=(*design.dims, *rest),
                     compressors=ZstdCodec(level=0, checksum=True),  # damage is found on reading
+                    attributes=_words(name, first.loss),
                 )  # fmt: skip
             zarr.consolidate_metadata(folder)
 
@@ -219,7 +228,19 @@ def _coordinates(design: Design) -> dict[str, tuple[str, NDArray[Any]]]:
         found[name] = along, np.array(values if numbers else [str(value) for value in values])
     if design.points[0].kinds:
         found["kind"] = "kind", np.array(design.points[0].kinds)
+    if "theta_mean" in design.points[0].keep and len(problems := _problems(design, SIZE)) == 1:
+        found |= {name: ("param", values.astype(str) if values.dtype == object else values)
+                  for name, values in of_parameters(problems[0]).items()}  # fmt: skip
     return found
+
+
+def _words(name: str, loss: str) -> dict[str, Any]:
+    """What a variable is, and its units; of the mean of a function of the user's own that it is that."""
+    if name in WORDS:
+        return {"long_name": WORDS[name], "units": "1"}
+    known = about(name, loss)
+    stem, _, end = name.rpartition("_")
+    return known or {"long_name": {"mean": "mean over members of: ", "error": "standard error of: "}[end] + stem}
 
 
 def _cells(points: tuple[NDArray[Any], ...], rest: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
@@ -337,7 +358,7 @@ def table(found: xr.Dataset) -> pd.DataFrame:
         labels = found[further].values  # the kinds, or 0, 1, ...
         columns |= {f"{name}_{label}": values.isel({further: k}, drop=True) for k, label in enumerate(labels)}
     return (
-        xr.Dataset(columns, found.drop_vars("kind", errors="ignore").coords)
+        xr.Dataset(columns, {name: one for name, one in found.coords.items() if not {"kind", "param"} & set(one.dims)})
         .to_dataframe(dim_order=list(found["step"].dims))
         .reset_index()
     )

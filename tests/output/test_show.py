@@ -19,7 +19,19 @@ def _swept(tmp_path: Path) -> Any:
     return tmp_path / "map"
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".parquet"])
+def attributes_of_csv(path: Path, held: xr.Dataset) -> dict[str, Any]:
+    """The attributes above the table of a CSV file, whose rows and words are those of the sweep `held`."""
+    import pandas as pd
+
+    pd.testing.assert_frame_equal(pd.read_csv(path, comment="#"), scale.table(held), check_dtype=False)
+    lines = [line[2:].split(": ", 1) for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    words = {name: text for name, text in lines if name in held.variables}
+    assert words["risk_mean"] == "mean over members of: risk R_S, without dropout [y^2]"
+    assert set(words) == set(held.variables)
+    return {name: json.loads(text) for name, text in lines if name not in held.variables}
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".parquet", ".csv"])
 def test_exports_keep_attributes_and_draw_nothing(
     tmp_path: Path, swept: Any, capsys: pytest.CaptureFixture[str], suffix: Any
 ) -> None:
@@ -31,6 +43,8 @@ def test_exports_keep_attributes_and_draw_nothing(
         import pandas as pd
 
         found = pd.read_parquet(target).attrs
+    elif suffix == ".csv":
+        found = attributes_of_csv(target, scale.load(swept))
     else:
         found = xr.open_dataset(target, **({"engine": "h5netcdf"} if suffix == ".nc" else {})).attrs
     assert set(found) == set(held)
