@@ -32,6 +32,7 @@ LOSSES = {
 WITH_R1 = 3
 TITLES = {"dropout": "R_drop", "L1": "L1", "L3": "L3", "L2": "L2", "L4": "L4", "risk": "R_S"}
 COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#D55E00")
+LOOKS = ("o-", "^-", "v-", "s--", "D--", "X--")
 
 
 def run(settings: Settings) -> Outcome:
@@ -121,9 +122,8 @@ def draw(outcome: Outcome) -> Figure:
             for k, (name, label) in enumerate(LOSSES.items()):
                 values = 100 * data["accuracy"].sel(lr=lr, objective=name).transpose("seed", "keep_prob").values
                 error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-                style = "o-" if k < WITH_R1 else "s--"
                 where = data["keep_prob"] + 0.004 * (k % WITH_R1 - 1)  # side by side where they agree
-                axis.errorbar(where, values.mean(axis=0), error, fmt=style, color=COLORS[k], ms=4.5, label=label)
+                axis.errorbar(where, values.mean(axis=0), error, fmt=LOOKS[k], color=COLORS[k], ms=4.5, label=label)
             axis.set(xlabel="keep probability $p$", title=f"lr = {lr:.2g} at first; means ± standard error over seeds")
             axis.set_xticks(data["keep_prob"].values)
             axis.set_ylim(0, 100)

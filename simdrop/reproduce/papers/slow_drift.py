@@ -234,9 +234,9 @@ def draw(outcome: Outcome) -> Figure:
         first, second, third, fourth = figure.subplots(1, 4)
         tau = data["tau"].values
         first.plot(tau, data["z_limit"], color="#222222", lw=1.4, label=r"limit $lr, v \to 0$")
-        for color, lr in zip(colors, data["lr"].values, strict=False):
-            one = data.sel(lr=lr)
-            first.errorbar(tau, one["z"], one["z_error"], fmt="o", ms=3, color=color, label=f"training, lr = {lr:g}")
+        for color, marker, lr in zip(colors, "os^", data["lr"].values, strict=True):
+            one, label = data.sel(lr=lr), f"training, lr = {lr:g}"
+            first.errorbar(tau, one["z"], one["z_error"], fmt=marker, ms=3, color=color, label=label)
             first.plot(tau, one["z_paths"], "--", lw=1, color=color)
         first.set(xlabel=r"slow time $\tau = v\,t$", ylabel=r"mean of $z = (a_1w_1 - a_2w_2)/2$", title="Dropout")
         first.legend(title="dashed: paths along zero loss", title_fontsize=7.5, fontsize=7.5)
@@ -253,8 +253,8 @@ def draw(outcome: Outcome) -> Figure:
         third.errorbar(tau, data["d"], data["d_error"], fmt="o", ms=3, color=colors[2], label="training")
         third.set(xlabel=r"slow time $\tau = lr\,s^2\,t$", ylabel=r"mean of $a^2 - w^2$ / start", title="Label noise")
         third.legend()
-        for color, arm in zip((colors[0], colors[2]), data["arm"].values, strict=True):
-            fourth.plot(data["long"], data["groups"].sel(arm=arm), "o-", ms=3, color=color, label=TITLES[str(arm)])
+        for color, look, arm in zip((colors[0], colors[2]), ("o-", "s--"), data["arm"].values, strict=True):
+            fourth.plot(data["long"], data["groups"].sel(arm=arm), look, ms=3, color=color, label=TITLES[str(arm)])
         fourth.set(
             xlabel=r"slow time $\tau$, each its own", ylabel="orientations with 95 % of the amplitude",
             title="Condensation", ylim=(0, None),
