@@ -234,7 +234,7 @@ def draw(outcome: Outcome) -> Figure:
         first, second, third, fourth = figure.subplots(1, 4)
         tau = data["tau"].values
         first.plot(tau, data["z_limit"], color="#222222", lw=1.4, label=r"limit $lr, v \to 0$")
-        for color, marker, lr in zip(colors, "os^", data["lr"].values, strict=True):
+        for color, marker, lr in zip(colors, "os^", data["lr"].values, strict=False):
             one, label = data.sel(lr=lr), f"training, lr = {lr:g}"
             first.errorbar(tau, one["z"], one["z_error"], fmt=marker, ms=3, color=color, label=label)
             first.plot(tau, one["z_paths"], "--", lw=1, color=color)
