@@ -59,7 +59,7 @@ class OrderSettings(ProblemSettings):
     sme_members: int = in_comparison(
         80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=MEMBERS
     )
-    paths: int = in_comparison(24, "members that pathwise flows follow", bounds={"least": 3})
+    paths: int = in_comparison(200, "members that pathwise flows follow", bounds={"least": 3})
     kinds: tuple[str, ...] = in_comparison(
         (),
         "prediction to measure; repeat for several, by default all",

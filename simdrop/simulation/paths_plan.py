@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,14 +74,17 @@ class PathsPlan:
         dtype: str = DTYPE, keep_theta: bool | Sequence[int] = False, grid: ArrayLike | None = None,
         covariance: bool | Sequence[int] = False, quantiles: Sequence[float] = QUANTILES, groups: int = 0,
         risk_limit: float | None = RISK_LIMIT, threads: int | None = None, memory: int = MEMORY,
-        block_size: int | None = None,
+        block_size: int | None = None, joined: int = 1,
     ) -> PathsPlan:  # fmt: skip
-        """Check the arguments of `sme` and choose the backend. Raises InvalidInput and BackendError."""
+        """Check the arguments of `sme` and choose the backend. Raises InvalidInput and BackendError.
+
+        joined : as of `Equation`
+        """
         theta0, members = _check_start(problem, theta0, members)
         lr, times, noise = check_rate(lr), check_times(times), _check_noise(problem, noise)
         clock = Clock.of(lr, times[-1]) if isinstance(lr, Schedule) else None
         largest = float(lr) if clock is None else float(clock.rates.max())
-        equation = _check_equation(problem, noise, order, scheme, antithetic, increments)
+        equation = replace(_check_equation(problem, noise, order, scheme, antithetic, increments), joined=joined)
         substeps = (
             default_substeps(problem, theta0, largest, scheme)
             if substeps is None
@@ -122,11 +125,12 @@ def choose_backend(
 
 
 def backend_name(
-    problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str, members: int
-) -> str:
+    problem: Problem, *, order: int, noise: Noise | None, scheme: str, antithetic: bool, backend: str, members: int,
+    joined: int = 1,
+) -> str:  # fmt: skip
     """The backend that `sme` takes here with these arguments; raises InvalidInput and BackendError as it would."""
     noise = _check_noise(problem, noise)
-    equation = _check_equation(problem, noise, order, scheme, antithetic, None)
+    equation = replace(_check_equation(problem, noise, order, scheme, antithetic, None), joined=joined)
     return choose_backend(problem, equation, backend, np.dtype(DTYPE), members)[0].name
 
 
@@ -213,7 +217,7 @@ def _most_steps(problem: Problem, equation: Equation) -> int:
             f"increments 'normal' take {counts.mask} numbers a step of width {problem.width}, more than {MAX_WIDTH}:"
             " choose 'masks'"
         )
-    return MAX_STEPS
+    return MAX_STEPS // equation.joined
 
 
 def _work(problem: Problem, equation: Equation) -> int:

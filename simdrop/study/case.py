@@ -19,8 +19,11 @@ from ..errors import Diverged, DivergenceWarning, FlowFailed, InvalidInput
 from ..problem import Noise, Problem
 from ..schedule.base import Schedule
 from ..settings.defaults import RISK_LIMIT
+from ..simulation.carry_out import Output
+from ..simulation.paths_plan import PathsPlan
 from ..simulation.run import lost_steps
-from ..simulation.sme import sme
+from ..simulation.sme import follow
+from ..theory.flows.pathwise import members_at_end
 from ..theory.flows.rates import Clock
 from ..theory.flows.table import FlowKind, flows
 from .distances import Array, Estimate, squared_distance
@@ -67,6 +70,8 @@ class Case:
         members.
     substeps, scheme, sme_backend
         Of the stochastic equations, as in `sme`.
+    joined : int
+        Of the stochastic equations, as in `Equation`.
     covariance : bool
         Whether covariances are compared too.
     """
@@ -90,6 +95,7 @@ class Case:
     substeps: int | None = None
     scheme: Scheme = "rk4"
     sme_backend: BackendName = "auto"
+    joined: int = 1
     risk_limit: float | None = RISK_LIMIT
     covariance: bool = False
 
@@ -283,12 +289,13 @@ def along_paths(order: int, case: Case) -> Predicted:
     """Antithetic paths of a stochastic modified equation, as many pairs in each group. Raises Diverged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # an error below
-        runs = sme(
-            case.problem, case.theta0, lr=case.lr, times=case.where, order=order, members=case.paths,  # type: ignore[arg-type]
-            antithetic=True, seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups, grid=case.points,
-            quantiles=(), threads=case.threads, noise=case.noise, substeps=case.substeps, scheme=case.scheme,
-            backend=case.sme_backend, risk_limit=case.risk_limit, covariance=case.covariance,
+        plan = PathsPlan.check(
+            case.problem, case.theta0, lr=case.lr, times=case.where, order=order, members=case.paths, antithetic=True,
+            seed=(case.seed + OTHER_SEED) % SEEDS, groups=case.groups, grid=case.points, quantiles=(),
+            threads=case.threads, noise=case.noise, substeps=case.substeps, scheme=case.scheme,
+            backend=case.sme_backend, risk_limit=case.risk_limit, covariance=case.covariance, joined=case.joined,
         )  # fmt: skip
+        runs = follow(plan, Output())
     lost = int((lost_steps(runs) >= 0).sum())
     if lost:
         raise Diverged(f"{lost} of {case.paths} paths diverged")
@@ -310,13 +317,12 @@ def _of_pairs(runs: Any) -> Array:
     return found
 
 
-def member_along(kind: FlowKind, case: Case, member: int) -> Array:
-    """The parameters (P,) to which a flow under the masks of one member leads at the end. Raises FlowFailed."""
-    found = theory.flow(
-        case.problem, case.theta0, lr=case.lr, times=[case.time], kind=kind, seed=case.seed, member=member
-    )
-    theta: Array = found["theta"].values[-1]
-    return theta
+def members_along(corrected: bool, case: Case, members: int) -> Array:
+    """The parameters (members, P) to which the flows under the masks of the first members lead. Raises FlowFailed."""
+    return members_at_end(
+        case.problem, case.theta0, lr=case.lr, steps=case.steps, seed=case.seed, members=members, corrected=corrected,
+        rtol=case.rtol, atol=case.atol,
+    )  # fmt: skip
 
 
 def averaged_already(problem: Problem, theta0: Array) -> str | None:

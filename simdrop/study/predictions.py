@@ -73,8 +73,8 @@ class Prediction:
     mean : callable or None
         From a `Case` what it predicts of the ensemble's means; raises FlowFailed and Diverged. None where it predicts
         single members.
-    member : callable or None
-        From a `Case` and the number of a member that member's parameters (P,) at the end; raises FlowFailed.
+    members : callable or None
+        From a `Case` and a number of members the parameters (M, P) of the first members at the end; raises FlowFailed.
     equation : int or None
         The order of the stochastic modified equation whose paths it is, None where it is not sampled.
     refusal : callable or None
@@ -91,7 +91,7 @@ class Prediction:
     look: Look
     spread: int = 0
     mean: Callable[[Case], Predicted] | None = None
-    member: Callable[[Case, int], Array] | None = None
+    members: Callable[[Case, int], Array] | None = None
     equation: int | None = None
     refusal: Callable[[Problem, Array], str | None] | None = None
 
@@ -178,12 +178,12 @@ PREDICTIONS = _table(
     Prediction(
         name="pathwise-plain", title="plain pathwise flow", words="the plain pathwise flow", order=1,
         sentence="The plain pathwise flow descends the loss under the masks of one network.",
-        look=Look("#999999", (0, (4, 1)), 1.4, "X"), member=_of_case("member_along", "pathwise-plain"),
+        look=Look("#999999", (0, (4, 1)), 1.4, "X"), members=_of_case("members_along", False),
     ),
     Prediction(
         name="pathwise", title="corrected pathwise flow", words="the corrected pathwise flow", order=2,
         sentence="The corrected pathwise flow adds to it the effect of a finite learning rate.",
-        look=Look(INK, "-", 1.2, "*"), member=_of_case("member_along", "pathwise"),
+        look=Look(INK, "-", 1.2, "*"), members=_of_case("members_along", True),
     ),
     Prediction(
         name="manifold", title="flow along zero loss", formula="R_1", words="the flow along the zero-loss manifold",

@@ -109,6 +109,7 @@ class Equation:
     scheme: Scheme = "rk4"
     increments: Increments = "normal"  # what the noise of a step is made of: see above
     antithetic: bool = False  # paths 2k and 2k + 1 are driven by W_k and -W_k
+    joined: int = 1  # a step's normal numbers are the sums of those of so many steps, over √joined
 
     @property
     def training_step(self) -> Step:
@@ -119,6 +120,13 @@ class Equation:
     def drawn_by(self, member: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The numbers (M,) in the generator's counter of the paths `member` (M,)."""
         return member // np.uint64(2) if self.antithetic else member
+
+    def drawn_at(self, step: int) -> range:
+        """The steps in the generator's counter whose normal numbers, summed and over √joined, are those of `step`.
+
+        Paths of steps 2 h with joined = 2 are so driven by the Brownian motion of those of steps h with joined = 1.
+        """
+        return range(step * self.joined, (step + 1) * self.joined)
 
     def signs(self, member: NDArray[np.uint64]) -> NDArray[np.float64]:
         """What multiplies their noise (M,): 1, or -1 on the second path of a pair."""

@@ -67,6 +67,7 @@ def advance(
     )  # fmt: skip
     scheme = np.array([(stage.ahead, stage.weight, stage.noise) for stage in stages], dtype=np.float64)
     steps, isa, drawn_by = np.array(sizes), instruction_set(), equation.drawn_by(ensemble.member)
+    joined = () if equation.joined == 1 else (equation.joined,)
     work = _work(equation, len(x), y.shape[1], x.shape[1], width_of(x, y, ensemble.theta))
 
     def follow(first: int, last: int, stop: threading.Event) -> None:
@@ -84,7 +85,7 @@ def advance(
             if stop.is_set():
                 raise _Stopped
             some = steps[begin : begin + at_once]
-            _native.follow(isa, config, x, y, *arrays, some, scheme, first_step + begin)
+            _native.follow(isa, config, x, y, *arrays, some, scheme, first_step + begin, *joined)
 
     _share(follow, len(ensemble.theta), work * len(steps), threads, LANES)
 

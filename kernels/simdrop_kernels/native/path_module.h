@@ -12,6 +12,7 @@ static double path_vectors_of(const simdrop_path_task *t) {
 static int check_path_task(const simdrop_path_task *t) {
     const int64_t most = INT64_C(1) << (t->by_masks ? 30 : 28); /* numbers of samples share a word with a role */
     const int64_t most_steps = INT64_C(1) << 32, draws = t->draws ? t->draws : 2;
+    const int64_t joined = t->joined > 0 && t->joined < most_steps ? t->joined : 1;
     const char *bad = NULL;
     if (t->activation < 0 || t->activation >= ACTS) bad = "activation";
     else if (t->mask < 0 || t->mask >= MASKS) bad = "mask";
@@ -23,7 +24,8 @@ static int check_path_task(const simdrop_path_task *t) {
     else if (t->batch < 0 || (t->by_masks && t->batch > most) || (!t->replace && t->batch > t->samples)) {
         bad = "batch size";
     } else if (t->draws < 0 || t->draws > 2) bad = "draws";
-    else if (!are_steps(t->first_step, t->steps, t->by_masks ? most_steps / (draws * t->masks) : most_steps)) {
+    else if (t->joined != joined || (t->by_masks && joined > 1)) bad = "number of joined steps";
+    else if (!are_steps(t->first_step, t->steps, most_steps / (t->by_masks ? draws * t->masks : joined))) {
         bad = "number of steps";
     } else if (is_beyond_memory(path_vectors_of(t))) bad = "product of sizes";
     return bad ? out_of_range(bad) : 0;
@@ -38,7 +40,8 @@ static const array_rule FOLLOWING[PATH_ARRAYS] = {
 };
 
 PyDoc_STRVAR(follow_doc,
-             "follow(isa, config, x, y, theta, lr, keep_prob, member, numbers, diverged, sizes, stages, first_step)\n\n"
+             "follow(isa, config, x, y, theta, lr, keep_prob, member, numbers, diverged, sizes, stages, first_step,\n"
+             "       joined=1)\n\n"
              "Take all paths of a stochastic equation through steps of these sizes, in place. config is (activation,\n"
              "mask, order, by_masks, train, part, gaussian, replace, masks, batch or 0, output_scale, batch_factor,\n"
              "repeat, label, parameter, seed); numbers (M, 9) and stages (S, 3) as path_task.h says.");
@@ -49,13 +52,13 @@ static PyObject *follow(PyObject *module, PyObject *args) {
     memset(&t, 0, sizeof t);
     const char *isa;
     PyObject *arrays[PATH_ARRAYS];
-    long long masks, batch, first_step;
+    long long masks, batch, first_step, joined = 1;
     unsigned long long seed;
-    if (!PyArg_ParseTuple(args, "s(iiipiippLLdddddK)OOOOOOOOOOL:follow", &isa, &t.activation, &t.mask, &t.order,
+    if (!PyArg_ParseTuple(args, "s(iiipiippLLdddddK)OOOOOOOOOOL|L:follow", &isa, &t.activation, &t.mask, &t.order,
                           &t.by_masks, &t.train, &t.part, &t.gaussian, &t.replace, &masks, &batch, &t.output_scale,
                           &t.batch_factor, &t.repeat, &t.label, &t.parameter, &seed, &arrays[0], &arrays[1], &arrays[2],
                           &arrays[3], &arrays[4], &arrays[5], &arrays[6], &arrays[7], &arrays[8], &arrays[9],
-                          &first_step)) {
+                          &first_step, &joined)) {
         return NULL;
     }
     const simdrop_kernels *kernels = find_kernels(isa);
@@ -67,6 +70,7 @@ static PyObject *follow(PyObject *module, PyObject *args) {
     t.masks = masks;
     t.batch = batch;
     t.seed = seed;
+    t.joined = joined;
     t.rates = 1;
     t.first_step = first_step;
     t.steps = views[SIZES].shape[0];
@@ -126,6 +130,7 @@ static PyObject *train_noisy(PyObject *module, PyObject *args) {
     if (take_arrays(arrays, TRAINING, TRAINING_ARRAYS, kind, views)) return NULL;
     TAKE_SIZES(t, views);
     t.order = 1;
+    t.joined = 1;
     t.by_masks = 1;
     t.masks = masks;
     t.batch = batch;

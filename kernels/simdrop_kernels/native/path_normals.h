@@ -14,8 +14,17 @@
 #define DISTANCES_AT_ONCE 8
 
 INLINE void N(draw_row)(N(paths) * s, vec *z, int64_t count, uint32_t row, uint32_t step) {
-    const lane_place at = {STREAM_SDE, row, step, s->t->seed};
+    const int64_t joined = s->t->joined;
+    lane_place at = {STREAM_SDE, row, (uint32_t)(step * joined), s->t->seed};
     N(lane_normals)(s, z, count, &at);
+    if (joined == 1) return;
+    for (int64_t k = 1; k < joined; k++) {
+        at.step++;
+        N(lane_normals)(s, s->further, count, &at);
+        for (int64_t q = 0; q < count; q++) z[q] += s->further[q];
+    }
+    const REAL share = (REAL)(1 / sqrt((double)joined));
+    for (int64_t q = 0; q < count; q++) z[q] *= share;
 }
 
 /* Adds to T of neuron k and `rows` rows what pairs first, ..., last - 1 neurons apart bring. */

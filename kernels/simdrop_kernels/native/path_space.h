@@ -17,6 +17,7 @@ typedef struct {
     vec *by_z;                                             /* (n) */
     vec *u, *tail;                                         /* (m, n c): `tail` is T */
     vec *z, *apart, *mean;    /* normal numbers: of a row, of a sample, the mean of such rows over samples */
+    vec *further;             /* normal numbers of another of the steps that are joined */
     vec *omega;               /* (n) */
     vec *factors;             /* (B or 1, m) */
     vec *batch_h, *batch_tail; /* (m, B), (m, B c): of minibatches */
@@ -63,6 +64,7 @@ static size_t N(lay_out_paths)(N(paths) * s, char *base) {
     CARVE(tail, by_row);
     CARVE(z, normals);
     CARVE(apart, s->shared ? normals : 0);
+    CARVE(further, t->joined > 1 ? normals : 0);
     CARVE(mean, s->shared ? s->numbers + 1 : 0);
     CARVE(omega, s->n);
     CARVE(factors, masks ? s->m * (t->mask == MASK_SAMPLE ? B : 1) + 4 * BLOCKS_AHEAD : 0);

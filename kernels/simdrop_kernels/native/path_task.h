@@ -23,6 +23,7 @@ typedef struct {
     int64_t samples, inputs, outputs, width, members;
     int64_t masks, batch; /* k masks a step; samples of a minibatch, 0: all */
     double output_scale, batch_factor, repeat, label, parameter; /* batch_factor and repeat: c and √(n/B) of `Noises` */
+    int64_t joined;          /* a step's normal numbers are the sums of those of so many steps, over √joined */
     uint64_t seed;
     int64_t first_step, steps, stage_count;
     const void *x, *y;       /* (n, D), (n, c) */

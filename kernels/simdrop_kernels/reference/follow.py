@@ -150,7 +150,8 @@ def gradient_noise(
     def draw(role: int, rows: int, count: int) -> Array:
         """(M, rows, count)."""
         rows_of = (role + np.arange(rows)).astype(np.uint64)
-        return normals(STREAM_SDE, count, rows_of, step, member[:, None], seed).astype(real)
+        drawn = [normals(STREAM_SDE, count, rows_of, at, member[:, None], seed) for at in equation.drawn_at(step)]
+        return (sum(drawn[1:], drawn[0]) / math.sqrt(len(drawn))).astype(real)
 
     u = net.h[..., None, :] * net.b[..., None, :, :]  # (M, n, c, m)
     e = net.e[..., None]  # (M, n, c, 1)

@@ -113,7 +113,7 @@ def order(
     refine: Sequence[int] | None = None,
     members: int = 400_000,
     sme_members: int = 80_000,
-    paths: int = 24,
+    paths: int = 200,
     kinds: Sequence[PredictionKind] | Sequence[str] | None = None,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
@@ -327,14 +327,15 @@ def _rung(
         one = PREDICTIONS[name]
         try:
             steps: dict[str, float] = {}
-            if one.member is not None:
+            if one.members is not None:
                 estimates = _along_paths(one, case, runs["theta"].values[-1])
             else:
                 fewer = FEWER if one.equation == 1 else 1
                 own = replace(case, sme_members=(case.sme_members or case.members) // fewer)
-                prediction = predict(name, own)
                 if name in schemes:
-                    steps = schemes[name].at(name, own, prediction)
+                    prediction, steps = schemes[name].follow(name, own)
+                else:
+                    prediction = predict(name, own)
                 both = [quantity for quantity in simulated.values if quantity in prediction.values]
                 estimates = {quantity: distance(simulated, prediction, quantity) for quantity in both}
         except FAILURES as error:
@@ -350,16 +351,17 @@ def _rung(
 
 def _along_paths(one: Prediction, case: Case, theta: Array) -> dict[str, Estimate]:
     """Mean squared distances of members theta (paths, P) from their own flows; replicates leave one member out."""
-    assert one.member is not None
-    problem, away = case.problem, {quantity: np.empty(len(theta)) for quantity in QUANTITIES}
-    for member, own in enumerate(theta):
-        if not np.isfinite(own).all():
-            raise Diverged(f"member {member}, whose path is followed, diverged")
-        flow = one.member(case, member)
-        f = problem.predict(own, case.points) - problem.predict(flow, case.points)
-        away["parameters"][member] = np.square(own - flow).sum()
-        away["function"][member] = np.square(f).mean()
-        away["risk"][member] = np.square(theory.risk(problem, own) - theory.risk(problem, flow))
+    assert one.members is not None
+    lost = np.flatnonzero(~np.isfinite(theta).all(axis=1))
+    if lost.size:
+        raise Diverged(f"member {lost[0]}, whose path is followed, diverged")
+    problem, flow = case.problem, one.members(case, len(theta))
+    f = problem.predict(theta, case.points) - problem.predict(flow, case.points)
+    away = {
+        "parameters": np.square(theta - flow).sum(axis=1),
+        "function": np.square(f).mean(axis=(1, 2)),
+        "risk": np.square(theory.risk(problem, theta) - theory.risk(problem, flow)),
+    }
     return {quantity: _mean(values) for quantity, values in away.items()}
 
 

@@ -38,7 +38,7 @@ def distances_of(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr
 
 def _freedom(name: str, settings: dict[str, Any]) -> int:
     """Degrees of freedom of the standard errors of a prediction."""
-    return int(settings["paths" if PREDICTIONS[name].member is not None else "groups"]) - 1
+    return int(settings["paths" if PREDICTIONS[name].members is not None else "groups"]) - 1
 
 
 def summary_of(

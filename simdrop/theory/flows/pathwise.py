@@ -35,6 +35,10 @@ METHODS = ("DOP853", "RK45")
 MOST_STEPS = 10**8
 #: masks drawn at a time
 _STEPS = 256
+#: hidden values, samples times neurons, of the members that are followed together: what fills the nearest caches
+_TOGETHER = 4096
+#: the smallest relative tolerance that SciPy takes
+_LEAST = 2.3e-14
 #: of a step: how near a time must be to a step's end to count as it
 _NEAR = 1e-9
 
@@ -93,8 +97,54 @@ def follow(
     return Path(path, attrs | whose | {"nfev": nfev, "njev": 0, "success": 1})
 
 
+def members_at_end(
+    problem: Problem, theta0: Array, *, lr: float | Schedule, steps: int, seed: int, members: int, corrected: bool,
+    rtol: float, atol: float,
+) -> Array:  # fmt: skip
+    """Where the flows under the masks of members 0, 1, ... are after `steps` steps of training: (members, P).
+
+    Members are followed together, as many as `_TOGETHER` says, each within the tolerances. Raises FlowFailed.
+    """
+    at_once = max(_TOGETHER // (problem.n_samples * problem.width), 1)
+    clock = Clock.constant(lr) if isinstance(lr, float) else Clock.of(lr, float(lr.times(np.array([steps]))[0]))
+    found = np.tile(theta0, (members, 1))
+    for first in range(0, members, at_once):
+        theta = found[first : first + at_once]
+        numbers, within = first + np.arange(len(theta)), np.sqrt(len(theta))
+        # SciPy bounds the root mean square of the errors of all members, beyond which one can be √M times
+        options = {"rtol": max(rtol / within, _LEAST), "atol": atol / within}
+        state, ahead = theta.ravel(), np.inf
+        for step in range(steps):
+            if step % _STEPS == 0:
+                drawn = _masks(problem, seed=seed, member=numbers[:, None], first=step)  # (M, steps, [n,] m)
+                drawn = drawn if problem.mask == "sample" else drawn[:, :, None]
+            begin, end, rate = clock.interval(step)
+            right = slope(problem, drawn[:, step % _STEPS], lr=rate, corrected=corrected)
+            state, ahead = _step_together(right, state, theta.shape, begin, end, ahead, options)
+        found[first : first + at_once] = state.reshape(theta.shape)
+    return found
+
+
+def _step_together(
+    right: Slope, state: Array, shape: tuple[int, ...], begin: float, end: float, ahead: float,
+    options: dict[str, float],
+) -> tuple[Array, float]:  # fmt: skip
+    """Members' flows, flat, through the step from `begin` to `end`, and the longest step taken; `ahead`: the first."""
+    from scipy.integrate import DOP853
+
+    flat = watched(lambda time, theta: right(time, theta.reshape(shape)).ravel(), state, begin, end)
+    solver = DOP853(flat, begin, state, end, first_step=min(ahead, end - begin), **options)
+    longest = 0.0
+    while solver.status == "running":
+        message = solver.step()
+        if solver.status == "failed":
+            raise gave_up(solver.t, end, message)
+        longest = max(longest, solver.step_size)
+    return solver.y, longest
+
+
 def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bool) -> Slope:
-    """The right-hand side during a step under `mask`, (m,) or (n, m)."""
+    """The right-hand side during a step under `mask`, (m,) or (n, m), or (M, 1 or n, m) of as many members."""
     x, y, factor = problem.inputs, problem.y, mask / problem.keep_prob
 
     def descent(_: float, theta: Array) -> Array:
@@ -108,7 +158,7 @@ def slope(problem: Problem, mask: NDArray[np.bool_], *, lr: float, corrected: bo
     return descent
 
 
-def _masks(problem: Problem, *, seed: int, member: int, first: int) -> NDArray[np.bool_]:
+def _masks(problem: Problem, *, seed: int, member: int | NDArray[np.int64], first: int) -> NDArray[np.bool_]:
     """The masks of steps first, first + 1, ...: (steps, m), or (steps, n, m) for sample masks."""
     return rng.masks(
         seed=seed,

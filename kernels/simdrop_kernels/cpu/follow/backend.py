@@ -33,6 +33,8 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
         unknown.append("weight_decay")
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
+    if equation.joined > 1:
+        return "the normal numbers of several steps are not joined in it"
     if equation.increments == "masks":
         if equation.noise.connect < 1 and equation.order == 2:
             return "the drift of order 2 under DropConnect is not written for it"

@@ -31,6 +31,8 @@ def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
     if equation.increments == "masks":
         return "increments 'masks' are not written for it"
+    if equation.joined > 1:
+        return "the normal numbers of several steps are not joined in it"
     further = [name for name in equation.noise.further if name not in ("masks", "part")]
     if equation.noise.batch_size is not None:
         further.append("batch_size")
