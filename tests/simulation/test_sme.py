@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from oracles import enumeration, steps
 import simdrop
 from simdrop.errors import Diverged, InvalidInput
 from simdrop.problem import Noise
-from simdrop.simulation.paths_plan import schedule
+from simdrop.simulation.carry_out import Output
+from simdrop.simulation.paths_plan import PathsPlan, schedule
+from simdrop.simulation.sme import follow
 from simdrop_kernels import BackendError, registry
 from simdrop_kernels.contract.equation import INCREMENTS, Equation
 from simdrop_kernels.contract.step import Ensemble
@@ -382,3 +385,35 @@ def test_antithetic_paths_come_in_pairs_in_every_group() -> None:
         _sme(members=3, antithetic=True)
     with pytest.raises(InvalidInput, match="members must be a multiple of 20, got 30"):
         _sme(members=30, groups=10, antithetic=True)
+
+
+@pytest.mark.parametrize("backend", ["numpy", C])
+def test_joined_steps_follow_the_same_brownian_motion(backend: Any) -> None:
+    """Noise that depends on nothing: where labels alone are noisy and input weights frozen, steps add up exactly."""
+    problem = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=1.0, train="output")
+    known: dict[str, Any] = {"lr": 0.1, "times": [0.4], "members": 6, "noise": Noise(label=0.3, part="noise")}
+    known |= {"antithetic": True, "keep_theta": True, "backend": backend}
+    output = Output()
+    longer, shorter, other = (
+        follow(PathsPlan.check(problem, THETA0, substeps=substeps, joined=joined, **known), output).theta.values[-1]
+        for substeps, joined in ((1, 3), (3, 1), (1, 1))
+    )
+    np.testing.assert_allclose(longer, shorter, rtol=1e-12)
+    assert np.abs(longer - other).max() > 1e-3
+
+
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built")
+@pytest.mark.parametrize("noise", [Noise(), Noise(batch_size=3, label=0.2, parameter=0.1)], ids=["dropout", "more"])
+@pytest.mark.parametrize("mask", ["step", "sample"])
+def test_joined_steps_are_the_same_on_backends(mask: Any, noise: Noise) -> None:
+    problem = replace(PROBLEM, mask=mask)
+    known: dict[str, Any] = {"lr": 0.1, "times": [0.5], "members": 20, "noise": noise, "keep_theta": True, "joined": 2}
+    paths = [
+        follow(PathsPlan.check(problem, THETA0, backend=backend, **known), Output()).theta.values[-1]
+        for backend in ("numpy", "native")
+    ]
+    np.testing.assert_allclose(*paths, rtol=1e-12, atol=1e-12)
+    equation = Equation(joined=2)
+    assert "not joined" in (parallel.refuses(equation, np.dtype(float)) or "")
+    with pytest.raises(InvalidInput, match="more than"):
+        PathsPlan.check(problem, THETA0, lr=0.1, times=[0.5], members=2, joined=1 << 31)

@@ -11,7 +11,8 @@ import simdrop
 from simdrop import theory
 from simdrop.study import order
 from simdrop.study.case import COVARIANCE, Case
-from simdrop.study.convergence.scheme import SchemeErrors
+from simdrop.study.convergence.fit import consistent, fit_floor
+from simdrop.study.convergence.scheme import SchemeErrors, uneven
 from simdrop.study.predictions import predict
 
 X = np.linspace(-1, 1, 4)
@@ -58,8 +59,38 @@ def test_the_error_of_a_scheme_is_bounded_and_scaled() -> None:
     schemes = SchemeErrors()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simdrop.study.convergence.scheme.default_substeps", lambda *_: 1)
-        bound = schemes.at("sme2", case, euler)
+        _, bound = schemes.follow("sme2", case)
     away = np.linalg.norm(euler.values["parameters"].mean(axis=0) - fine.values["parameters"].mean(axis=0))
-    assert 0.005 < away < 1.2 * bound["parameters"] < 5 * away
-    later = schemes.at("sme2", replace(case, lr=0.01), euler)
-    assert later == {name: pytest.approx(error / 8) for name, error in bound.items()}
+    assert 0.005 < away < 1.2 * bound["parameters"].value < 5 * away
+    _, later = schemes.follow("sme2", replace(case, lr=0.01, sme_members=40))
+    assert later == {name: (pytest.approx(error.value / 8), 1) for name, error in bound.items()}
+
+
+def test_paths_of_two_schemes_along_one_brownian_motion() -> None:
+    """Their difference says more than that of independent paths, which "numba" alone would follow here."""
+    case = Case(
+        problem=PROBLEM, theta0=PROBLEM.init(seed=3), lr=0.1, steps=10, points=X[:, None], members=100, groups=20,
+        seed=0, sme_members=2000, covariance=True,
+    )  # fmt: skip
+    paths, errors = SchemeErrors().follow("sme2", case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simdrop.study.convergence.scheme._joins", lambda *_: False)
+        again, apart = SchemeErrors().follow("sme2", case)
+    assert {error.steps for error in errors.values()} == {4}
+    assert errors["parameters"].value < apart["parameters"].value / 2
+    away = paths.values["parameters"].mean(axis=0) - again.values["parameters"].mean(axis=0)
+    assert 0 < np.linalg.norm(away) < 2 * apart["parameters"].value
+
+
+def test_what_of_a_scheme_is_no_part_of_a_power() -> None:
+    """At single steps errors are c lr³; where there are several they are up to as far from it as both are large."""
+    lrs = np.array([0.2, 0.1, 0.05, 0.025])
+    error = np.array([3e-3, 1e-3, 1e-4, 1.25e-5])
+    np.testing.assert_allclose(
+        uneven(lrs, error, np.array([8, 4, 1, 1])), [3e-3 + 6.4e-3, 1e-3 + 8e-4, 0, 0], rtol=1e-12
+    )
+    assert not uneven(lrs, 0 * error, np.zeros(4)).any()
+    smooth, off = 2 * lrs**2 + 8 * error.max() * lrs**3, np.array([0, 0.02, 0, 0])
+    known = {"order": 2, "freedom": 39}
+    assert consistent(fit_floor(lrs, smooth, 0.002 * smooth, **known), 2) == "yes"
+    assert consistent(fit_floor(lrs, smooth, 0.002 * smooth, **known, uneven=off), 2) == "not resolved"

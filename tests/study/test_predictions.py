@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,25 @@ def test_sums_over_all_masks_are_taken_by_default_where_they_are_short(width: in
     x = np.linspace(-1, 1, samples)
     problem = simdrop.Problem(x, np.arange(samples) % 3, width=width, loss="softmax")
     assert ("averaged" in default_kinds(problem)) == summed
+
+
+@pytest.mark.parametrize("mask", ["step", "sample"])
+def test_pathwise_flows_of_many_members_are_those_of_each(
+    problem: simdrop.Problem, mask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The distances of order() from members and flows, one at a time; members are followed two together here."""
+    monkeypatch.setattr("simdrop.theory.flows.pathwise._TOGETHER", 40)
+    problem = replace(problem, mask=mask)
+    theta0, kinds = problem.init(seed=3), ["pathwise-plain", "pathwise"]
+    found = order(problem, theta0, kinds=kinds, seed=7, backend="numpy", **RUNGS | {"paths": 5})
+    for number, lr in enumerate(RUNGS["lrs"]):
+        steps = round(1 / lr)
+        runs = simdrop.simulate(
+            problem, theta0, lr=lr, steps=steps, members=5, seed=7 + number, keep_theta=True, backend="numpy"
+        )
+        for kind in kinds:
+            own: dict[str, Any] = {"lr": lr, "times": 1.0, "kind": kind, "seed": 7 + number}
+            flow = np.array([theory.flow(problem, theta0, member=k, **own).theta.values[0] for k in range(5)])
+            away = np.square(runs.theta.values[-1] - flow).sum(axis=1).mean() ** 0.5
+            one = found.errors.distance.sel(kind=kind, quantity="parameters", lr=lr)
+            np.testing.assert_allclose(one, away, rtol=1e-6)

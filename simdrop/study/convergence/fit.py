@@ -7,13 +7,14 @@ of members. Four rungs (three, where the ladder has no more) determine δ beside
 
     δ = Σ_k w_k D_k,   Σ_k w_k = 1,   Σ_k w_k ε_k^p = 0 for p = q, q + 1, q + 2
 
-(Richardson's extrapolation to ε = 0), of standard error σ = (Σ_k w_k² s_k²)^½. The weights depend on the learning
-rates alone, so that δ / σ is Student's t of ν or more degrees of freedom. What powers beyond these add to δ is taken
-to be at most β: of four rungs twice the larger of the changes of δ with the last two powers and rungs, of three the one
-change. This is an assumption, that g is smooth on these rungs, and the test says no more than that. (Once and a quarter
-of these changes, which bound it for g = 1/(1 + ρ ε) with |ρ ε| < 1, were too little for the flows of `simdrop order` at
-learning rates of 0.2 to 0.025: g turns there, and one change was small by chance.) Three rungs know one change alone,
-and what is not smooth on them looks like a constant: there a δ that is not 0 is not resolved.
+(Richardson's extrapolation to ε = 0), of standard error σ = (Σ_k w_k² s_k²)^½. The weights depend on the learning rates
+alone, so that δ / σ is Student's t of ν or more degrees of freedom. What powers beyond these add to δ is taken to be at
+most β: of four rungs twice the larger of the changes of δ with the last two powers and rungs, of three the one change.
+This is an assumption, that g is smooth on these rungs, and the test says no more than that. (Once and a quarter of
+these changes, which bound it for g = 1/(1 + ρ ε) with |ρ ε| < 1, were too little for the flows of `simdrop order` at
+learning rates of 0.2 to 0.025: g turns there, and one change was small by chance.) β also holds Σ_k |w_k| times what
+the scheme of a stochastic equation adds that is not smooth in ε (`scheme.uneven`); σ is that of sampling. Three rungs
+know one change alone, and what is not smooth on them looks like a constant: there a δ that is not 0 is not resolved.
 
     no             |δ| > t σ + β of four rungs,  t for a probability of `FALSE_ALARM`: a theory of the claimed order,
                    whose g is smooth on these rungs, gets "no" with this probability at most. Both signs count: a
@@ -153,61 +154,91 @@ def local_slopes(lrs: Array, distance: Array) -> list[float | None]:
     return [float(one) if np.isfinite(one) else None for one in slopes]
 
 
-def fit_floor(lrs: Array, distance: Array, error: Array, order: int, *, freedom: int) -> Floor | None:
+@dataclass(frozen=True)
+class _Ladder:
+    """What is known at rungs, the finest first: (rungs,) each; uneven: errors of schemes that are not smooth in lr."""
+
+    lrs: Array
+    distance: Array
+    error: Array
+    uneven: Array
+    order: int
+    freedom: int
+
+    def part(self, chosen: slice) -> _Ladder:
+        """Some neighbours."""
+        arrays = (values[chosen] for values in (self.lrs, self.distance, self.error, self.uneven))
+        return _Ladder(*arrays, self.order, self.freedom)
+
+    def weights(self, *, at: float = 0.0) -> Array:
+        """The weights by which the distances make that `at` another lr."""
+        return _weights(self.lrs, self.order, at=at)
+
+    def most_uneven(self, weights: Array) -> float:
+        """What errors of schemes add to a sum with weights, at most."""
+        return float(np.abs(weights) @ self.uneven)
+
+    def above(self, probability: float) -> float:
+        """What Student's t exceeds with a probability."""
+        return float(stdtrit(self.freedom, 1 - probability))
+
+    @property
+    def precise(self) -> bool:
+        """Whether a constant of `SIZE` D would be seen."""
+        weights = self.weights()
+        hidden = (self.above(FALSE_ALARM / 2) + self.above(MISSED)) * _error(weights, self.error)
+        return bool(hidden + self.most_uneven(weights) <= SIZE * self.distance[0])
+
+
+def fit_floor(
+    lrs: Array, distance: Array, error: Array, order: int, *, freedom: int, uneven: Array | None = None
+) -> Floor | None:
     """δ beside the powers from `order` on; None with fewer than three rungs, or for order 0.
 
     freedom : ν, groups from which the errors are estimated, less 1
+    uneven : what besides is not smooth in lr, at most: see `scheme.uneven`
     """
     known = np.flatnonzero(np.isfinite(distance) & np.isfinite(error))
     rungs = known[np.argsort(lrs[known])]
-    error = np.maximum(error, 1e-12 * distance)  # rounding
     if order == 0 or rungs.size < WINDOW:
         return None
+    error = np.maximum(error, 1e-12 * distance)  # rounding
+    uneven = np.zeros_like(error) if uneven is None else uneven
+    ladder = _Ladder(*(values[rungs] for values in (lrs, distance, error, uneven)), order, freedom)
     found = [
-        _floor(rungs[first : first + count], rungs[:first], lrs, distance, error, order, freedom)
+        _floor(ladder, slice(first, first + count))
         for first in range(rungs.size - WINDOW + 1)
         for count in (RUNGS, WINDOW)
-        if first + count <= rungs.size and _precise(rungs[first : first + count], lrs, distance, error, order, freedom)
+        if first + count <= rungs.size and ladder.part(slice(first, first + count)).precise
     ]
     for floor in found:
         if len(floor.lrs) == RUNGS and floor.found and not floor.contradicted:
             return floor
         if len(floor.lrs) == RUNGS:
             break
-    return found[0] if found else _floor(rungs[:RUNGS], rungs[:0], lrs, distance, error, order, freedom)
+    return found[0] if found else _floor(ladder, slice(0, RUNGS))
 
 
-def _precise(chosen: NDArray[np.intp], lrs: Array, distance: Array, error: Array, order: int, freedom: int) -> bool:
-    """Whether a constant of `SIZE` D would be seen on `chosen` rungs, the finest first."""
-    hidden = (_student(freedom, FALSE_ALARM / 2) + _student(freedom, MISSED)) * _error(
-        _weights(lrs[chosen], order), error[chosen]
-    )
-    return bool(hidden <= SIZE * distance[chosen[0]])
+def _floor(ladder: _Ladder, chosen: slice) -> Floor:
+    """δ from `chosen` rungs, and whether finer ones lie off the curve."""
+    part = ladder.part(chosen)
+    missed = [_missed(ladder.part(slice(k, k + 1)), part) for k in range(chosen.start)]
+    return replace(_extrapolated(part), contradicted=any(one > part.above(FALSE_ALARM / 2) for one in missed))
 
 
-def _floor(
-    chosen: NDArray[np.intp], finer: NDArray[np.intp], lrs: Array, distance: Array, error: Array, order: int,
-    freedom: int,
-) -> Floor:  # fmt: skip
-    """δ from `chosen` rungs, the finest first, and whether `finer` ones lie off the curve."""
-    floor = _extrapolated(lrs[chosen], distance[chosen], error[chosen], order, freedom)
-    missed = [_missed(k, chosen, lrs, distance, error, order) for k in finer]
-    return replace(floor, contradicted=any(one > _student(freedom, FALSE_ALARM / 2) for one in missed))
-
-
-def _extrapolated(lrs: Array, distance: Array, error: Array, order: int, freedom: int) -> Floor:
-    """δ from rungs, the finest first."""
-    weights = _weights(lrs, order)
+def _extrapolated(rungs: _Ladder) -> Floor:
+    """δ from rungs."""
+    lrs, distance, error, weights = rungs.lrs, rungs.distance, rungs.error, rungs.weights()
     value, sigma = float(weights @ distance), _error(weights, error)
-    before = [float(_weights(lrs[:count], order) @ distance[:count]) for count in range(2, len(lrs))]
+    before = [float(_weights(lrs[:count], rungs.order) @ distance[:count]) for count in range(2, len(lrs))]
     changes = np.abs(np.diff([*before, value]))[::-1]
-    remainder = float(changes.max()) * (SAFETY if len(lrs) == RUNGS else 1)
-    one_sided, small = _student(freedom, MISSED), True
+    remainder = float(changes.max()) * (SAFETY if len(lrs) == RUNGS else 1) + rungs.most_uneven(weights)
+    one_sided, small = rungs.above(MISSED), True
     for sign in (1, -1):
         off = sign * weights
         off[0] += SIZE
         small = small and bool(off @ distance > one_sided * _error(off, error) + remainder)
-    found = abs(value) > _student(freedom, FALSE_ALARM / 2) * sigma + remainder
+    found = abs(value) > rungs.above(FALSE_ALARM / 2) * sigma + remainder
     most = abs(value) + one_sided * sigma + remainder
     return Floor(value, sigma, remainder, most, found, small, tuple(lrs[::-1].tolist()))
 
@@ -217,16 +248,12 @@ def _error(weights: Array, error: Array) -> float:
     return float(np.linalg.norm(weights * error))
 
 
-def _student(freedom: int, above: float) -> float:
-    """What Student's t exceeds with a probability."""
-    return float(stdtrit(freedom, 1 - above))
-
-
-def _missed(finer: int, chosen: NDArray[np.intp], lrs: Array, distance: Array, error: Array, order: int) -> float:
+def _missed(finer: _Ladder, chosen: _Ladder) -> float:
     """By how many standard errors the curve through `chosen` rungs misses a finer one."""
-    weights = _weights(lrs[chosen], order, at=lrs[finer])
-    away = abs(float(weights @ distance[chosen]) - distance[finer])
-    off = float(np.hypot(_error(weights, error[chosen]), error[finer]))
+    weights = chosen.weights(at=float(finer.lrs[0]))
+    away = abs(float(weights @ chosen.distance) - finer.distance[0])
+    away = max(away - chosen.most_uneven(weights) - finer.uneven[0], 0.0)
+    off = float(np.hypot(_error(weights, chosen.error), finer.error[0]))
     return away / off if off else math.inf if away else 0.0
 
 

@@ -41,14 +41,14 @@ from ...simulation.run import lost_steps
 from ...simulation.simulate import train
 from ...theory._input import check_squared
 from ...theory.flows.scheduled import refuse_other_rates
-from ..case import FAILURES, QUANTITIES, SEEDS, Case, distance, grid_points, group_means
+from ..case import FAILURES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
 from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
 from ..result import Result
 from .control_variate import affordable, controlled
 from .rungs import TIME, Rungs, check_rungs
-from .scheme import SchemeErrors
+from .scheme import SchemeError, SchemeErrors
 from .summary import MEASURED, distances_of, summary_of
 from .table import table
 
@@ -217,7 +217,7 @@ class _Ladder:
         steps = [case.steps for case in cases]
         controlled = [affordable(problem, count) for count in steps]
         self.settings = settings | {"lrs": [case.first_rate for case in cases], "control_variate": controlled}
-        self.distances = np.full((len(kinds), len(MEASURED), len(cases), 3), np.nan)
+        self.distances = np.full((len(kinds), len(MEASURED), len(cases), 4), np.nan)
         self.schemes = {name: SchemeErrors() for name in kinds if PREDICTIONS[name].equation}
         self.lost = np.full(len(cases), -1, dtype=np.int64)  # -1: not measured
         self.failures: list[str] = []
@@ -239,7 +239,7 @@ class _Ladder:
                 raise
             for row, name in enumerate(self.kinds):
                 for k, quantity in enumerate(MEASURED):
-                    self.distances[row, k, column] = found.get((name, quantity), (np.nan, np.nan, np.nan))
+                    self.distances[row, k, column] = found.get((name, quantity), (np.nan,) * 4)
         return self.so_far(len(self.cases))
 
     def so_far(self, measured: int) -> Order:
@@ -311,7 +311,7 @@ def _rung(
     failures: list[str],
     advance: Callable[[Case], None],
 ) -> tuple[dict[tuple[str, str], Any], int]:
-    """Distances at one learning rate, (kind, quantity) -> (D, s, the scheme's part of s), and members lost."""
+    """Distances at one lr, (kind, quantity) -> (D, s, the scheme's part of s and its steps), and members lost."""
     found: dict[tuple[str, str], Any] = {}
     try:
         runs = train(_training(case, paths), Output())
@@ -326,14 +326,14 @@ def _rung(
         advance(case)
         one = PREDICTIONS[name]
         try:
-            steps: dict[str, float] = {}
+            schemes_own: dict[str, SchemeError] = {}
             if one.members is not None:
                 estimates = _along_paths(one, case, runs["theta"].values[-1])
             else:
                 fewer = FEWER if one.equation == 1 else 1
                 own = replace(case, sme_members=(case.sme_members or case.members) // fewer)
                 if name in schemes:
-                    prediction, steps = schemes[name].follow(name, own)
+                    prediction, schemes_own = schemes[name].follow(name, own)
                 else:
                     prediction = predict(name, own)
                 both = [quantity for quantity in simulated.values if quantity in prediction.values]
@@ -343,8 +343,8 @@ def _rung(
             continue
         for quantity, estimate in estimates.items():
             value, sampling = (float(v) for v in root(estimate.value, estimate.error, lost=lost > 0))
-            scheme = steps.get(quantity, 0.0)
-            found[name, quantity] = value, float(np.hypot(sampling, scheme)), scheme
+            scheme = schemes_own.get(quantity, SchemeError(0.0, 0))
+            found[name, quantity] = value, float(np.hypot(sampling, scheme.value)), *scheme
     advance(case)
     return found, lost
 

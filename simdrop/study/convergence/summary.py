@@ -15,6 +15,7 @@ from ..case import COVARIANCE, QUANTITIES
 from ..distances import WORDS, Array
 from ..predictions import PREDICTIONS
 from .fit import RESOLVED, RULE, consistent, fit_floor, fit_slope, local_slopes
+from .scheme import uneven
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,16 +25,17 @@ MEASURED = (*QUANTITIES, COVARIANCE)
 
 
 def distances_of(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr.Dataset:
-    """Distances (kind, quantity, lr, 3), their errors and those of schemes, as a dataset."""
+    """Distances (kind, quantity, lr, 4), their errors, those of schemes and their steps, as a dataset."""
     import xarray as xr
 
-    value, error, scheme = (distances[..., k] for k in range(3))
+    value, error, scheme, steps = (distances[..., k] for k in range(4))
     axes = ("kind", "quantity", "lr")
     with np.errstate(invalid="ignore"):
         resolved = value >= RESOLVED * error
     coords = {"kind": texts(kinds), "quantity": texts(MEASURED), "lr": lrs}
     found = {"distance": (axes, value), "error": (axes, error), "scheme_error": (axes, scheme)}
-    return described(xr.Dataset(found | {"resolved": (axes, resolved)}, coords), WORDS)
+    found |= {"scheme_steps": (axes, steps), "resolved": (axes, resolved)}
+    return described(xr.Dataset(found, coords), WORDS)
 
 
 def _freedom(name: str, settings: dict[str, Any]) -> int:
@@ -54,7 +56,11 @@ def summary_of(
             measured = lrs, row["distance"].values, row["error"].values
             claim = PREDICTIONS[name].claim(quantity)
             slope = fit_slope(*measured)
-            floor = fit_floor(*measured, claim, freedom=_freedom(name, settings))
+            scheme, own = row["scheme_error"].values, row["scheme_steps"].values
+            sampling = np.sqrt(np.maximum(measured[2] ** 2 - scheme**2, 0))
+            floor = fit_floor(
+                *measured[:2], sampling, claim, freedom=_freedom(name, settings), uneven=uneven(lrs, scheme, own)
+            )
             rows[quantity] = {
                 "distance": row["distance"].values.tolist(),
                 "error": row["error"].values.tolist(),
