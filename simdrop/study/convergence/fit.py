@@ -112,6 +112,9 @@ class Floor:
         The rungs used.
     contradicted : bool
         Whether finer rungs lie off the curve through these.
+    wanted : float
+        How many times as small errors of sampling would have to be for some rungs to be precise enough, 1 or less where
+        they are; infinite where no precision would do.
     """
 
     value: float
@@ -122,6 +125,7 @@ class Floor:
     small: bool
     lrs: tuple[float, ...]
     contradicted: bool = False
+    wanted: float = 1.0
 
 
 #: how the table, its legend and summary.json judge
@@ -145,6 +149,19 @@ def consistent(floor: Floor | None, order: int) -> str:
     if floor.found:
         return "no" if len(floor.lrs) == RUNGS else "not resolved"
     return "yes" if floor.small else "not resolved"
+
+
+def missing(floor: Floor | None, order: int, sampled: str) -> str:
+    """What would decide a claim that is not resolved, in words, empty where it is; sampled: what more of it takes."""
+    if consistent(floor, order) != "not resolved":
+        return ""
+    if floor is None:
+        return f"fewer than {WINDOW} learning rates have a value"
+    if math.isinf(floor.wanted):
+        return "finer learning rates, as no precision would show a constant at these"
+    if floor.wanted > 1:
+        return f"about {floor.wanted**2:.2g} times as many {sampled}, or finer learning rates"
+    return f"finer learning rates or more {sampled}, as the curve bends by more than is known of it"
 
 
 def local_slopes(lrs: Array, distance: Array) -> list[float | None]:
@@ -183,11 +200,12 @@ class _Ladder:
         return float(stdtrit(self.freedom, 1 - probability))
 
     @property
-    def precise(self) -> bool:
-        """Whether a constant of `SIZE` D would be seen."""
+    def wanted(self) -> float:
+        """How many times as small errors would have to be for a constant of `SIZE` D to be seen."""
         weights = self.weights()
         hidden = (self.above(FALSE_ALARM / 2) + self.above(MISSED)) * _error(weights, self.error)
-        return bool(hidden + self.most_uneven(weights) <= SIZE * self.distance[0])
+        left = float(SIZE * self.distance[0]) - self.most_uneven(weights)
+        return hidden / left if left > 0 else math.inf
 
 
 def fit_floor(
@@ -205,18 +223,20 @@ def fit_floor(
     error = np.maximum(error, 1e-12 * distance)  # rounding
     uneven = np.zeros_like(error) if uneven is None else uneven
     ladder = _Ladder(*(values[rungs] for values in (lrs, distance, error, uneven)), order, freedom)
-    found = [
-        _floor(ladder, slice(first, first + count))
+    windows = [
+        slice(first, first + count)
         for first in range(rungs.size - WINDOW + 1)
         for count in (RUNGS, WINDOW)
-        if first + count <= rungs.size and ladder.part(slice(first, first + count)).precise
+        if first + count <= rungs.size
     ]
+    wanted = [ladder.part(window).wanted for window in windows]
+    found = [_floor(ladder, window) for window, more in zip(windows, wanted, strict=True) if more <= 1]
+    chosen = found[0] if found else _floor(ladder, slice(0, RUNGS))
     for floor in found:
-        if len(floor.lrs) == RUNGS and floor.found and not floor.contradicted:
-            return floor
         if len(floor.lrs) == RUNGS:
+            chosen = floor if floor.found and not floor.contradicted else chosen
             break
-    return found[0] if found else _floor(ladder, slice(0, RUNGS))
+    return replace(chosen, wanted=min(wanted))
 
 
 def _floor(ladder: _Ladder, chosen: slice) -> Floor:

@@ -14,7 +14,7 @@ from ...problem import Problem
 from ..case import COVARIANCE, QUANTITIES
 from ..distances import WORDS, Array
 from ..predictions import PREDICTIONS
-from .fit import RESOLVED, RULE, consistent, fit_floor, fit_slope, local_slopes
+from .fit import RESOLVED, RULE, consistent, fit_floor, fit_slope, local_slopes, missing
 from .scheme import uneven
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def distances_of(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr
 def _freedom(name: str, settings: dict[str, Any]) -> int:
     """Degrees of freedom of the standard errors of a prediction."""
     return int(settings["paths" if PREDICTIONS[name].members is not None else "groups"]) - 1
+
+
+def _sampled(name: str) -> str:
+    """The argument of `order` that says how much is sampled of what makes most of a prediction's errors."""
+    one = PREDICTIONS[name]
+    return "sme_members" if one.equation else "members" if one.members is None else "paths"
 
 
 def summary_of(
@@ -78,6 +84,7 @@ def summary_of(
                 "floor_below_95": None if floor is None else floor.most,
                 "floor_from_lrs": None if floor is None else list(floor.lrs),
                 "consistent": consistent(floor, claim),
+                "missing": missing(floor, claim, _sampled(name)),
             }
         found[name] = rows
     return {

@@ -49,6 +49,12 @@ def table(summary: dict[str, Any]) -> str:
             lines.append(f"{label:>11}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
     lines += ["", *(f"{name:<16}{_described(name)}" for name in kinds), *textwrap.wrap(_LEGEND, COLUMNS)]
     lines += [
+        f"not resolved: {title} by {name}; would decide it: {rows[quantity].get('missing')}"
+        for quantity, title in _TITLES.items()
+        for name, rows in kinds.items()
+        if says(rows, quantity) and rows[quantity].get("missing")
+    ]
+    lines += [
         f"lr {lr}: {count} of {settings['members']} networks diverged and left the means"
         for lr, count in summary["diverged"].items()
         if count
