@@ -32,6 +32,7 @@ WORDS = {
     "noise": "distance that sampling alone would give",
     "own_noise": "distance that the sampling of the prediction alone would give; 0 for a flow",
     "scheme_error": "what the steps of the scheme add to error",
+    "scheme_steps": "steps of the scheme for each of training, 0 where there is none",
     "resolved": "whether the distance is well above its error",
     "size": "distance of the ensemble's mean from its start",
     "size_error": "standard error of size",
