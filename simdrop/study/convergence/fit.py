@@ -184,8 +184,10 @@ class _Ladder:
 
     def part(self, chosen: slice) -> _Ladder:
         """Some neighbours."""
-        arrays = (values[chosen] for values in (self.lrs, self.distance, self.error, self.uneven))
-        return _Ladder(*arrays, self.order, self.freedom)
+        return replace(
+            self, lrs=self.lrs[chosen], distance=self.distance[chosen], error=self.error[chosen],
+            uneven=self.uneven[chosen],
+        )  # fmt: skip
 
     def weights(self, *, at: float = 0.0) -> Array:
         """The weights by which the distances make that `at` another lr."""
@@ -222,7 +224,7 @@ def fit_floor(
         return None
     error = np.maximum(error, 1e-12 * distance)  # rounding
     uneven = np.zeros_like(error) if uneven is None else uneven
-    ladder = _Ladder(*(values[rungs] for values in (lrs, distance, error, uneven)), order, freedom)
+    ladder = _Ladder(lrs[rungs], distance[rungs], error[rungs], uneven[rungs], order, freedom)
     windows = [
         slice(first, first + count)
         for first in range(rungs.size - WINDOW + 1)

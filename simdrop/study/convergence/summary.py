@@ -34,8 +34,8 @@ def distances_of(distances: Array, kinds: Sequence[str], lrs: list[float]) -> xr
         resolved = value >= RESOLVED * error
     coords = {"kind": texts(kinds), "quantity": texts(MEASURED), "lr": lrs}
     found = {"distance": (axes, value), "error": (axes, error), "scheme_error": (axes, scheme)}
-    found |= {"scheme_steps": (axes, steps), "resolved": (axes, resolved)}
-    return described(xr.Dataset(found, coords), WORDS)
+    found["scheme_steps"] = axes, steps
+    return described(xr.Dataset(found | {"resolved": (axes, resolved)}, coords), WORDS)
 
 
 def _freedom(name: str, settings: dict[str, Any]) -> int:
