@@ -11,9 +11,11 @@ from test_architecture import FLOORS, KERNEL_FLOORS
 
 ROOT = Path(__file__).parents[1]
 SITE = tuple(
-    f"docs/{name}.md" for name in ("index", "quickstart", "which-theory", "how-to", "derivations", "data-format")
+    f"docs/{name}.md"
+    for name in ("index", "quickstart", "backends", "which-theory", "how-to", "derivations", "data-format")
 )
 PAGES = (
+    "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/extending.md",
@@ -41,6 +43,10 @@ def test_files_links_and_names_exist(page: str) -> None:
             except ImportError:
                 missing.append(name)
     assert not missing
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 150
 
 
 @pytest.mark.slow
