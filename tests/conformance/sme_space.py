@@ -15,7 +15,7 @@ from conformance.space import FORMS
 import simdrop
 from simdrop.checks.numbers import MIN_KEEP_PROB
 from simdrop_kernels.contract.network import MASKS, TRAINS
-from simdrop_kernels.contract.noise import PARTS
+from simdrop_kernels.contract.noise import PARTS, PLACES
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 MEMBERS = 6  # three groups of pairs
@@ -77,6 +77,8 @@ AXES: dict[str, Sequence[Any]] = {
     "parameter": (0.0, 0.2),
     "part": PARTS,
     "connect": (1.0, 0.7),
+    "place": PLACES,
+    "weight_decay": (0.0, 0.3),
     "antithetic": (False, True),
     "start": tuple(STARTS),
     "substeps": (1, None, 3),
@@ -93,7 +95,7 @@ _BATCHES: dict[str, Any] = {"one": lambda n: 1, "half": lambda n: (n + 1) // 2, 
 #: for each level of "compiled": these have every kind of activation (smooth, by the error function, with a kink)
 TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "numpy": {},
-    "native": {"connect": (1.0,)},
+    "native": {"connect": (1.0,), "place": ("both",), "weight_decay": (0.0,)},
     "numba": {
         "compiled": (
             ("tanh", "float64", "normal"),
@@ -105,13 +107,17 @@ TAKEN: dict[str, dict[str, Sequence[Any]]] = {
     "cuda": {
         "compiled": tuple(levels for levels in COMPILED if levels[2] == "normal"),
         "law": ("bernoulli",), "batch": ("whole",), "label": (0.0,), "parameter": (0.0,), "connect": (1.0,),
+        "place": ("both",), "weight_decay": (0.0,),
     },
 }  # fmt: skip
 
 
 def allowed(chosen: Configuration) -> bool:
     """Whether `sme` allows these levels beside each other; axes may be missing."""
-    return chosen.get("connect", 1) == 1 or "compiled" not in chosen or chosen["compiled"][2] == "masks"
+    connected, placed = chosen.get("connect", 1) < 1, chosen.get("place", "both") != "both"
+    if connected and placed:
+        return False
+    return not (connected or placed) or "compiled" not in chosen or chosen["compiled"][2] == "masks"
 
 
 def compiled(chosen: Configuration) -> bool:
@@ -137,6 +143,7 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
     problem = simdrop.Problem(
         form(x), form(y), width=chosen["width"], bias=chosen["bias"], keep_prob=chosen["keep_prob"],
         activation=activation, mask=chosen["mask"], output_scale=chosen["output_scale"], train=chosen["train"],
+        weight_decay=chosen["weight_decay"],
     )  # fmt: skip
     members = MEMBERS if chosen["start"].startswith("members") else None
     theta0 = problem.init(seed=1, scale=1 / np.sqrt(d + c * problem.width), members=members)
@@ -148,7 +155,7 @@ def call(chosen: Configuration) -> tuple[simdrop.Problem, dict[str, Any]]:
         recording["grid"] = form(x[: min(n, 3)])
     noise = simdrop.Noise(
         law=chosen["law"], masks=chosen["masks"], label=chosen["label"], parameter=chosen["parameter"],
-        part=chosen["part"], connect=chosen["connect"], replace=chosen["batch"] == "twice",
+        part=chosen["part"], connect=chosen["connect"], place=chosen["place"], replace=chosen["batch"] == "twice",
         batch_size=_BATCHES.get(chosen["batch"], lambda n: None)(n),
     )  # fmt: skip
     return problem, {

@@ -32,11 +32,14 @@ HANDFUL: list[Configuration] = [
     {"inputs": 2, "outputs": 1, "form": "read-only"},
     {"inputs": 1, "outputs": 2, "form": "pandas", "mask": "sample", "batch": "half", "law": "gaussian"},
     {"outputs": 3, "form": "list", "label": 0.3, "parameter": 0.2, "antithetic": True, "start": "members fortran"},
+    {"outputs": 2, "form": "array", "weight_decay": 0.3, "train": "output"},
 ]
 #: the same for increments by masks, whose kernel takes minutes to compile
 BY_MASKS: list[Configuration] = [
     {"compiled": ("tanh", "float64", "masks"), "order": 1, "connect": 0.7, "batch": "half", "form": "xarray"},
     {"compiled": ("tanh", "float64", "masks"), "outputs": 2, "masks": 3, "scheme": "heun", "train": "input"},
+    {"compiled": ("tanh", "float64", "masks"), "place": "independent", "mask": "sample", "weight_decay": 0.3},
+    {"compiled": ("tanh", "float64", "masks"), "place": "update", "train": "output", "weight_decay": 0.3, "order": 1},
 ]
 
 
@@ -80,6 +83,8 @@ def test_what_a_backend_does_not_take_is_refused_in_one_line(backend: str) -> No
     refused: list[Configuration] = [{"compiled": ("tanh", "float64", "masks"), "order": 2, "connect": 0.7}]
     if backend != "native":
         refused.append({"mask": "step", "batch": "half"})
+    if backend != "numba":
+        refused.append({"weight_decay": 0.3})
     plain = {name: levels[0] for name, levels in (sme_space.AXES | sme_space.TAKEN["numba"]).items()} | {"samples": 7}
     for changes in refused:
         said = compare.run(*sme_space.call(plain | changes), backend, SME)

@@ -19,7 +19,7 @@ Array = NDArray[np.floating]
 
 name = "numba"
 #: noises besides dropout and minibatches that its kernels have: names of `Noise.further`
-NOISES = ("law", "masks", "label", "parameter", "connect", "part")
+NOISES = ("law", "masks", "label", "parameter", "connect", "part", "place")
 unavailable = parallel.unavailable
 
 #: neurons times samples up to which, and paths from which, the formulas of "numpy", all paths at once, are faster
@@ -29,8 +29,6 @@ _SMALL, _MANY = 20, 1000
 def refuses(equation: Equation, dtype: np.dtype) -> str | None:
     """Why this backend does not run `equation`, or None."""
     unknown = [name for name in equation.noise.further if name not in NOISES]
-    if equation.network.weight_decay:
-        unknown.append("weight_decay")
     if unknown:
         return f"{', '.join(unknown)} other than the default is not written for it"
     if equation.joined > 1:
@@ -105,10 +103,14 @@ def advance(
 
 
 def numbers(equation: Equation, ensemble: Ensemble, samples: int) -> NDArray[np.float64]:
-    """The fields of `workspace.Numbers` of all paths: (M, 12)."""
+    """The fields of `workspace.Numbers` of all paths: (M, 13)."""
+    of_noise = Noises.of(equation, ensemble.keep_prob, samples)
+    if equation.noise.place != "both":  # there is no R_1 then
+        of_noise = of_noise._replace(variance=0 * of_noise.variance)
     fields = (
-        *Noises.of(equation, ensemble.keep_prob, samples),
+        *of_noise,
         equation.noise.parameter,
         equation.signs(ensemble.member),
+        equation.network.weight_decay,
     )
     return np.stack(np.broadcast_arrays(*fields), axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...mathematics.activations.base import Scalars
 from ..compile import leaf
-from .workspace import dot, finish, mix, through_inputs
+from .workspace import add, dot, finish, is_frozen, mix, through_inputs
 
 
 def make_forward(act: Scalars) -> Any:
@@ -101,13 +101,25 @@ def bend_drift(room, sizes, x, scale, variance, train):
 
 
 @leaf
-def fill_drift(room, sizes, x, scale, variance, train, half_lr):
+def add_decay(target, source, sizes, decay, train):
+    """Add `decay` times the rows of another array, of the weights that are trained."""
+    for q in range(sizes.outputs + sizes.inputs):
+        if not is_frozen(q, sizes, train):
+            add(target[q], decay, source[q])
+
+
+@leaf
+def fill_drift(room, sizes, x, scale, numbers, train, half_lr):
     """Fill k with -∇L or, where half_lr is not 0, with -∇(L + half_lr/2 |∇L|²)."""
-    mean_gradient(room, sizes, x, scale, variance, train)
+    mean_gradient(room, sizes, x, scale, numbers.variance, train)
+    if numbers.decay != 0:
+        add_decay(room.gradient, room.point, sizes, numbers.decay, train)
     if half_lr == 0:
         room.drift[:] = 0
     else:
-        bend_drift(room, sizes, x, scale, variance, train)
+        bend_drift(room, sizes, x, scale, numbers.variance, train)
+        if numbers.decay != 0:
+            add_decay(room.drift, room.gradient, sizes, numbers.decay, train)
     for q in range(sizes.outputs + sizes.inputs):
         drift, gradient = room.drift[q], room.gradient[q]
         for j in range(drift.size):

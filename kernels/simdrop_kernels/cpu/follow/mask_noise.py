@@ -1,8 +1,9 @@
 """The noise of a path by two draws of all that a training step draws, and the drift under DropConnect.
 
 The draws are those of `general`, the kernel that trains with every noise. A gradient is Σ_ρ g_ρj T_ρj too, with
-T_ρj = s_ρj e_ρ under factors s and their residuals e: what the stage's forward pass left serves both draws, unless
-DropConnect is there. With it gradients are those of `general`, which works on parameters as theta lies.
+T_ρj = t_ρj e_ρ, e the residuals under factors s and t those of the backward pass, s unless they have another place:
+what the stage's forward pass left serves both draws, unless DropConnect is there. With it gradients are those of
+`general`, which works on parameters as theta lies.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ...mathematics import rng
 from ...mathematics.activations.base import Scalars
 from ..compile import inner, leaf
 from ..train.arguments import Chances, chances_of
-from ..train.general import Knobs, draw_factors, draw_parameter, make_gradient, make_room, take_samples
+from ..train.general import Knobs, draw_factors, draw_parameter, make_gradient, make_room, place_factors, take_samples
+from .drift import add_decay
 from .normal_noise import pull
 from .workspace import add, dot, finish, load, store
 
@@ -65,8 +67,8 @@ class Others(NamedTuple):
 
 
 @leaf
-def add_sample(room, sizes, i, factors, targets, weight):
-    """Add to T of sample i `weight` times s e under factors s (m,) and targets (c,)."""
+def add_sample(room, sizes, i, factors, backward, targets, weight):
+    """Add to T of sample i `weight` times t e: e under factors s (m,), targets (c,), t those of the backward pass."""
     width, h = sizes.width, room.h[i]
     masked = room.rows[1][:width]
     for j in range(width):
@@ -75,7 +77,7 @@ def add_sample(room, sizes, i, factors, targets, weight):
         t, b = room.t[i * sizes.outputs + o], room.b[o]
         e = weight * (dot(b[:width], masked) - targets[o])
         for j in range(width):
-            t[j] += e * factors[j]
+            t[j] += e * backward[j]
 
 
 @leaf
@@ -87,8 +89,11 @@ def add_masks(room, others, sizes, weight, knobs, drawing, chance, number, membe
     share = weight * real(sizes.samples) / real(batch.chosen.size * knobs.masks)
     for r in range(knobs.masks):
         draw_factors(batch, batch.factors, knobs, chance, number * knobs.masks + r, member, drawing.key, False)
+        if knobs.placed:
+            place_factors(batch, knobs, chance, number * knobs.masks + r, member, drawing.key)
+        backward = batch.backward if knobs.placed else batch.factors
         for s in range(batch.chosen.size):
-            add_sample(room, sizes, batch.chosen[s], batch.factors[s], batch.y[s], share)
+            add_sample(room, sizes, batch.chosen[s], batch.factors[s], backward[s], batch.y[s], share)
 
 
 @leaf
@@ -182,6 +187,7 @@ def make_by_masks(act: Scalars) -> Any:
         data = drawing.x, drawing.y
         add_mean(others.full, gradient, a, w, real(-1), data, knobs, drawing.scale, numbers.variance)
         load(gradient, sizes, room.drift)
+        add_decay(room.drift, room.point, sizes, -numbers.decay, settings.train)
         finish(room.drift, sizes, real(1), real(1), settings.train)
         return True
 

@@ -88,7 +88,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
             forward(room, sizes, x, y, scale, drifts and settings.order == 2)
             if drifts:
                 if not connected(room, others, sizes, scale, numbers, settings, knobs, drawing):
-                    fill_drift(room, sizes, x, scale, numbers.variance, settings.train, half_lr)
+                    fill_drift(room, sizes, x, scale, numbers, settings.train, half_lr)
                 for q in range(room.total.shape[0]):
                     add(room.total[q], real(weight[stage]), room.drift[q])
             if stage == settings.noise_at and settings.part != DRIFT_ALONE:
@@ -103,7 +103,7 @@ def _make_step(activation: str, real: type, fill: Any, connected: Any) -> Any:
 def build(activation: str, real: type, increments: str) -> Any:
     """The kernel `follow(theta, diverged, members, data, settings_of, run, knobs, drawing, chances)`.
 
-    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 12). data:
+    theta (M, P), diverged (M,): changed in place. members: lr (M,) in double, numbers (M,), `Numbers` as (M, 13). data:
     x (n, D), with a column of zeros more where D is odd, y (n, c). settings_of: `Settings` as integers. run: key (2,),
     step sizes in double, `ahead` and `weight` of the stages, output scale. The last three are those of
     `mask_noise.drawing`, zeros for normal increments.

@@ -79,6 +79,7 @@ class Numbers(NamedTuple):
     repeat: Any
     parameter: Any
     sign: Any  # of the noise: -1 on the second path of a pair
+    decay: Any  # λ of weight decay
 
 
 class Settings(NamedTuple):
@@ -100,7 +101,7 @@ class Settings(NamedTuple):
 @leaf
 def as_numbers(v):
     """`Numbers` of an array."""
-    return Numbers(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11])
+    return Numbers(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12])
 
 
 @leaf
@@ -191,11 +192,17 @@ def through_inputs(target, sizes, x, i, by_z):
 
 
 @leaf
+def is_frozen(q, sizes, train):
+    """Whether row q of the weights is not trained."""
+    return (train == OUTPUT_ALONE and q >= sizes.outputs) or (train == INPUT_ALONE and q < sizes.outputs)
+
+
+@leaf
 def finish(target, sizes, scale, factor, train):
     """Scale sums over samples to gradients, and those of weights that are not trained to zero."""
     c = sizes.outputs
     for q in range(c + sizes.inputs):
-        frozen = (train == OUTPUT_ALONE and q >= c) or (train == INPUT_ALONE and q < c)
+        frozen = is_frozen(q, sizes, train)
         times = 0 * factor if frozen else (factor * scale if q < c else factor)
         row = target[q]
         for j in range(row.size):
