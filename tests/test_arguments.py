@@ -332,7 +332,7 @@ DOORS = {
     "compare": Door(
         simdrop.compare,
         TRAIN | {"record": 3, "grid": 3},
-        "object: problem test; array: theta0 record grid; positive: lr; limit: risk_limit;"
+        "object: problem noise test; array: theta0 record grid; positive: lr; limit: risk_limit;"
         " count: steps members sme_members groups threads memory; seed: seed; names: kinds;"
         " name: spacing backend dtype; path: out; flag: overwrite;"
         "function: progress",

@@ -11,6 +11,7 @@ from ..output.progress import Bars
 from ..settings import defaults
 from ..settings.fields import (
     ABOUT_LR,
+    ABOUT_PLACE,
     ABOUT_RISK_LIMIT,
     ABOUT_TEST,
     MEMBERS,
@@ -61,6 +62,7 @@ class CompareSettings(ProblemSettings):
     )
     seed: int = in_training(0, "seed of the masks", bounds=SEED)
     test: str | None = in_training(None, ABOUT_TEST)
+    place: str = in_training("both", ABOUT_PLACE, choices="simdrop_kernels.contract.noise:PLACES")
     kinds: tuple[str, ...] = in_comparison(
         (),
         "prediction to hold against the ensemble; repeat for several [default: gradient, averaged and modified; with"
@@ -144,6 +146,7 @@ def _members(problem: Problem, steps: int) -> int:
 
 
 def _plan(problem: Problem, settings: CompareSettings) -> Plan:
+    from ..problem import Noise
     from ..study.comparison.compare import Plan
     from ..study.predictions import FLOWS
 
@@ -159,6 +162,7 @@ def _plan(problem: Problem, settings: CompareSettings) -> Plan:
         steps=settings.steps,
         members=settings.members if settings.members is not None else _members(problem, settings.steps),
         seed=settings.seed,
+        noise=Noise(place=settings.place) if settings.place != "both" else None,  # type: ignore[arg-type]  # checked
         kinds=settings.kinds or FLOWS,
         sme_members=settings.sme_members,
         record=settings.record,

@@ -30,7 +30,7 @@ from ..simulation.run import lost_steps
 from ..simulation.simulate import simulate
 from ..study.case import FAILURES, Case, Means, distance
 from ..study.distances import root
-from ..study.predictions import PREDICTIONS, equations, predict
+from ..study.predictions import PREDICTIONS, check_noise_of, equations, predict
 from .data import problem_of, test_of
 from .design import Design
 from .kept import observed
@@ -80,6 +80,7 @@ def with_backends(point: Point) -> Point:
         test=test_of(point), observe=observed(point.keep), **point.training(),
     )  # fmt: skip
     (trains,) = (phase.backend.name for phase in training.phases)
+    check_noise_of(point.kinds, problem, point.noise())
     orders = equations(point.kinds)
     if not orders:
         return replace(point, backend=trains)

@@ -84,6 +84,7 @@ POINTS = {"least": 2, "most": 1_000_000}
 THREADS = {"least": 1, "most": 1 << 16}
 RISK_LIMIT = {"least": 1}
 ABOUT_LR = "learning rate; {0: 0.1, 2000: 0.01} changes it at step 2000, as cosine(0.1, steps=2000) and others do"
+ABOUT_PLACE = "where dropout acts: in the step (both), forward, on the update, or independent in the two passes"
 ABOUT_RISK_LIMIT = "times the risk at the start, beyond which a network has blown up and leaves the means; or none"
 
 ABOUT_TEST = "samples of a test set, whose risk is measured too: FILE.csv, FILE.npz or another that --data takes"

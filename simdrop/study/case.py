@@ -64,7 +64,7 @@ class Case:
     rtol, atol, max_evaluations
         Of flows, as in `flow`.
     noise : Noise, optional
-        Of the stochastic equations, besides the problem's dropout.
+        Of a step, besides the problem's dropout or with its mask in another place.
     sme_members : int, optional
         Paths of a stochastic equation, rounded to whole pairs in each group; by default as many as the ensemble has
         members.
@@ -267,6 +267,8 @@ def _flow(kind: FlowKind, case: Case) -> Any:
     limits: dict[str, Any] = {}
     if "max_evaluations" in flows()[kind].options:
         limits["max_evaluations"] = case.max_evaluations
+    if case.noise is not None:
+        limits["noise"] = case.noise
     return theory.flow(
         case.problem, case.theta0, lr=case.lr, times=case.where, kind=kind, rtol=case.rtol, atol=case.atol, **limits
     )

@@ -16,7 +16,7 @@ from ..errors import InvalidInput, RenamedWarning
 from ..output.style import INK
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from ..problem import Noise, Problem
     from .case import Case, Means, Predicted
     from .distances import Array
 
@@ -230,10 +230,13 @@ def check_kinds(kinds: object, *, where: str = "") -> tuple[str, ...]:
 MOST_TERMS = 1 << 18
 
 
-def default_kinds(problem: Problem) -> tuple[str, ...]:
+def default_kinds(problem: Problem, noise: Noise | None = None) -> tuple[str, ...]:
     """What `compare` takes by default: FLOWS, or with another loss than the squared one what holds for that."""
+    placed = noise is not None and noise.place != "both"  # the averaged flow is plain gradient flow then
     if problem.loss == "squared":
-        return FLOWS
+        return tuple(kind for kind in FLOWS if kind != "averaged") if placed else FLOWS
+    if placed:
+        return ("gradient",)
     from ..theory.any_loss import unknown
 
     if unknown(problem) or problem.n_samples << problem.width > MOST_TERMS:
@@ -256,6 +259,16 @@ def check_loss_of(kinds: Iterable[str], problem: Problem) -> None:
                 f"kind 'averaged' needs the mean of loss {problem.loss!r} over masks: {why}; kind 'second-order'"
                 " approximates it"
             )
+
+
+def check_noise_of(kinds: Iterable[str], problem: Problem, noise: Noise | None) -> None:
+    """Raise InvalidInput where one of `kinds` is a flow that steps with this noise do not have."""
+    from ..theory.flows.table import flows
+
+    for kind in kinds:
+        check = flows()[kind].check_noise if kind in flows() else None
+        if check is not None and noise is not None:
+            check(problem, noise)
 
 
 def check_start_of(kinds: Iterable[str], problem: Problem, theta0: Array) -> None:

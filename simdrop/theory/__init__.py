@@ -1,5 +1,6 @@
 """The theory of dropout in closed form: pure functions of a problem and of theta, in float64."""
 
+from .accuracy import accuracy
 from .curvature import hessian, hessian_operator, hessian_product, hessian_trace
 from .exact import Quadratic, linear_moments
 from .flows.closure import mean_output
@@ -16,6 +17,7 @@ __all__ = [
     "NoiseOperator",
     "Quadratic",
     "StepNoise",
+    "accuracy",
     "covariance_product",
     "dropout_gradient",
     "flow",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from simdrop_kernels.mathematics.network import any_loss
 from simdrop_kernels.mathematics.network.any_loss import MOST_NEURONS
 
@@ -61,6 +63,29 @@ def mean_gradient(problem: Problem, theta: Array, noise: Noise, how: How) -> Arr
     known = {"keep_prob": problem.keep_prob, "how": way(problem, noise, how)}
     found = any_loss.mean_gradient(problem.network, problem.inputs, problem.y, theta, **known)  # type: ignore[arg-type]
     return add_decay(problem, problem.freeze(found), theta)
+
+
+def hessian_along(problem: Problem, theta: Array, direction: Array) -> Array:
+    """The Hessian at theta (P,) of what `risk_gradient` is the gradient of, times direction (..., P)."""
+    own = problem.freeze(direction)
+    found = any_loss.gradient_along(problem.network, problem.inputs, problem.y, theta, own)
+    return add_decay(problem, problem.freeze(found), direction)
+
+
+def hessian_trace(problem: Problem, theta: Array) -> Array:
+    """Its trace (...) at theta (..., P)."""
+    trained = {"by_a": problem.train != "input", "by_w": problem.train != "output"}
+    found = any_loss.hessian_trace(problem.network, problem.inputs, problem.y, theta, **trained)
+    return np.asarray(found + problem.weight_decay * problem.freeze(np.ones(problem.n_params)).sum())
+
+
+def check_objective(problem: Problem, objective: str) -> None:
+    """Raise InvalidInput where the Hessian of this objective is not known for the loss of the problem."""
+    if problem.loss != "squared" and objective != "risk":
+        raise InvalidInput(
+            f"the Hessian of R_S + R_1 is known for loss 'squared', where R_1 has a closed form; for {problem.loss!r}"
+            " objective='risk' is"
+        )
 
 
 def risk_gradient(problem: Problem, theta: Array) -> Array:

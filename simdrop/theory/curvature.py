@@ -1,5 +1,7 @@
 """Hessians of R_S and R_S + R_1: as a product with vectors for any P, as a matrix for small P, and ∇ tr(H C).
 
+For losses other than the squared one that of R_S alone, by `any_loss`; what follows is for the squared loss.
+
 Symbols as in `simdrop_kernels.mathematics.network.expected`; v = 0 leaves R_S. With the features g_ρ = ∂f_o(x_i)/∂θ
 of ρ = (i, o),
 
@@ -24,7 +26,8 @@ from simdrop_kernels.contract.layout import join
 from simdrop_kernels.mathematics.network.forward import Adjoint, ForwardPass
 
 from ..checks.words import check_choice
-from ..problem import Problem
+from ..problem import Problem, check_problem
+from . import any_loss
 from ._input import Array, add_decay, check_kept_point, check_matrix, check_point, check_thetas, each, keep_probs
 from .labels import PARAM, labelled
 
@@ -45,7 +48,7 @@ def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", k
     theta : array_like, shape (P,)
         Parameters.
     objective : {"risk+r1", "risk"}
-        The loss.
+        The loss; "risk" alone where the loss of the problem is not the squared one.
     keep_prob : float, optional
         In place of the problem's, as in `loss`.
 
@@ -67,6 +70,9 @@ def hessian(problem: Problem, theta: ArrayLike, *, objective: str = "risk+r1", k
     """
     problem, point = _checked(problem, theta, objective, keep_prob)
     check_matrix(problem)
+    if problem.loss != "squared":
+        found = any_loss.hessian_along(problem, point, np.eye(problem.n_params))
+        return np.asarray((found + found.T) / 2)
     return Curvature.at(problem, point, objective=objective).matrix()
 
 
@@ -90,7 +96,7 @@ def hessian_product(
     direction : array_like, shape (..., P)
         Vectors.
     objective : {"risk+r1", "risk"}
-        The loss.
+        The loss; "risk" alone where the loss of the problem is not the squared one.
     keep_prob : float, optional
         In place of the problem's, as in `loss`.
 
@@ -128,7 +134,7 @@ def hessian_operator(
     theta : array_like, shape (P,)
         Parameters.
     objective : {"risk+r1", "risk"}
-        The loss.
+        The loss; "risk" alone where the loss of the problem is not the squared one.
     keep_prob : float, optional
         In place of the problem's, as in `loss`.
 
@@ -151,6 +157,8 @@ def hessian_operator(
     True
     """
     problem, point = _checked(problem, theta, objective, keep_prob)
+    if problem.loss != "squared":
+        return lambda direction: any_loss.hessian_along(problem, point, direction)
     net, v = _network(problem, point, order=2), _variance(problem, objective)
     return lambda direction: add_decay(
         problem, problem.freeze(net.mean_gradient_along(problem.freeze(direction), v)), direction
@@ -160,8 +168,10 @@ def hessian_operator(
 def _checked(problem: Problem, theta: ArrayLike, objective: str, keep_prob: float | None) -> tuple[Problem, Array]:
     """The problem at one theta (P,), and that, checked."""
     check_choice("objective", objective, OBJECTIVES)
-    if objective == "risk" and keep_prob is None:
-        return problem, check_point(problem, theta)
+    any_loss.check_objective(check_problem(problem), objective)
+    if objective == "risk":
+        keep_probs(problem, theta, keep_prob, needed=False)
+        return problem, check_point(problem, theta, any_loss=True)
     return check_kept_point(problem, theta, keep_prob)
 
 
@@ -178,7 +188,7 @@ def hessian_trace(
     theta : array_like, shape (..., P)
         Parameters.
     objective : {"risk+r1", "risk"}
-        The loss.
+        The loss; "risk" alone where the loss of the problem is not the squared one.
     keep_prob : float or array_like, optional
         In place of the problem's, as in `loss`.
 
@@ -207,7 +217,8 @@ def hessian_trace(
     True
     """
     check_choice("objective", objective, OBJECTIVES)
-    points = check_thetas(problem, theta)
+    any_loss.check_objective(check_problem(problem), objective)
+    points = check_thetas(problem, theta, any_loss=True)
 
     def one(problem: Problem, theta: Array, _: float) -> Array:
         v, flat = _variance(problem, objective), theta.reshape(-1, problem.n_params)
@@ -220,6 +231,8 @@ def hessian_trace(
 
 def _trace(problem: Problem, theta: Array, v: float) -> Array:
     """`hessian_trace` (K,) of a few theta (K, P)."""
+    if problem.loss != "squared":
+        return any_loss.hessian_trace(problem, theta)
     net = _network(problem, theta, order=2)
     size = np.square(net.x).sum(axis=-1)[:, None]  # (n, 1)
     by_a = problem.n_outputs * (1 + v) * net.scale**2 * np.square(net.h)

@@ -22,6 +22,7 @@ from ..problem.noise import Noise, check_connect
 from . import any_loss
 from ._input import Array, add_decay, check_thetas, each, keep_probs, network, rates
 from .labels import PARAM, labelled
+from .noise.moment import moment_gradient
 from .noise.step import checked, mean_gradient, second_moment
 
 #: what `loss`, `gradient` and, but for R_2, the Hessians know; sums of R_S, R_1 and R_2
@@ -202,7 +203,8 @@ def loss(
         as one number for each member.
     noise : Noise, optional
         Noise of a step. R_1 is then the excess of the mean loss over R_S under that noise, and R_2 is (lr/4) E|G|² for
-        the gradient G of a step.
+        the gradient G of a step. Where dropout's factors do not act in the whole step (`place`), the mean gradient is
+        ∇R_S, and R_1 is 0.
     keep_prob : float or array_like, optional
         Probability to keep a neuron in place of the problem's, shaped as lr.
 
@@ -226,7 +228,7 @@ def loss(
     """
     terms = _terms(objective, lr)
     points = check_thetas(problem, theta, any_loss="r2" not in terms)
-    noise = checked(problem, noise)
+    noise = checked(problem, noise, any_place=True)
     kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
     lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
 
@@ -235,7 +237,7 @@ def loss(
             alone = expectation.risk(problem.network, problem.inputs, problem.y, theta)
             if "r1" not in terms:
                 return np.asarray(alone + _penalty(problem, theta))
-            mean = any_loss.mean_risk(problem, theta, noise, "exact")
+            mean = alone if noise.place == "update" else any_loss.mean_risk(problem, theta, noise, "exact")
             return mean + _penalty(problem, theta) if "risk" in terms else mean - alone
         total = theta[..., 0] * 0.0
         if terms & {"risk", "r1"}:
@@ -327,7 +329,7 @@ def _excess(problem: Problem, theta: Array, noise: Noise, parts: tuple[Array, Ar
     """E R - R_S (...) under `noise`, given R_S and R_1 of dropout alone."""
     if noise.part == "noise":
         raise InvalidInput("part 'noise' has no R_1: the mean of its gradients is 0")
-    excess = parts[1]
+    excess = parts[1] if noise.place == "both" else np.zeros_like(parts[1])
     if noise.connect < 1:
         check_connect(problem, noise, "the mean loss under DropConnect is")
         known = network(problem)
@@ -358,7 +360,7 @@ def gradient(
     lr : float or array_like, optional
         Learning rate ε, needed for R_2, as in `loss`.
     noise : Noise, optional
-        Noise of a step, as in `loss`; not for R_2.
+        Noise of a step, as in `loss`; without DropConnect for R_2.
     keep_prob : float or array_like, optional
         In place of the problem's, as in `loss`.
 
@@ -381,24 +383,28 @@ def gradient(
     """
     terms = _terms(objective, lr)
     points = check_thetas(problem, theta, any_loss="r2" not in terms)
-    noise = checked(problem, noise)
+    noise = checked(problem, noise, any_place=True)
     kept = keep_probs(problem, theta, keep_prob, needed=terms != {"risk"})
     lrs = rates(theta, lr) if "r2" in terms and lr is not None else np.asarray(0.0)
-    if noise != Noise() and "r2" in terms:
-        raise InvalidInput("the gradient of R_2 is known for dropout alone: leave out noise, or r2")
+    if noise.connect < 1 and "r2" in terms:
+        raise InvalidInput("the gradient of R_2 is not known under DropConnect: leave out connect, or r2")
 
     def one(problem: Problem, theta: Array, lr: float) -> Array:
         if problem.loss != "squared":
+            alone = any_loss.risk_gradient(problem, theta)
             if terms == {"risk"}:
-                return any_loss.risk_gradient(problem, theta)
-            mean = any_loss.mean_gradient(problem, theta, noise, "exact")
-            return mean if "risk" in terms else mean - any_loss.risk_gradient(problem, theta)
+                return alone
+            placed = noise.place == "update"  # outputs have no mask then
+            mean = alone if placed else any_loss.mean_gradient(problem, theta, noise, "exact")
+            return mean if "risk" in terms else mean - alone
         known: dict[str, Any] = {"mask": problem.mask, "lr": lr, "train": problem.train, **network(problem)}
         if noise == Noise():
             known["decay"] = problem.weight_decay
             found = problem.freeze(expected.gradient(objective, problem.inputs, problem.y, theta, **known))
         else:
-            found = _noisy_gradient(replace(problem, weight_decay=0.0), theta, terms, noise, known)
+            found = _noisy_gradient(replace(problem, weight_decay=0.0), theta, terms - {"r2"}, noise, known)
+            if "r2" in terms:
+                found = found + lr / 4 * moment_gradient(problem, theta, noise)
         return add_decay(problem, found, theta) if "risk" in terms else found
 
     return each(one, problem, points, keep_prob=kept, lr=lrs)
@@ -407,6 +413,8 @@ def gradient(
 def _noisy_gradient(problem: Problem, theta: Array, terms: set[str], noise: Noise, known: dict[str, Any]) -> Array:
     """The gradient (..., P) of a sum without R_2 under `noise`."""
     total = np.zeros_like(theta)
+    if not terms:
+        return total
     if "r1" in terms:
         total = mean_gradient(problem, theta, noise=replace(noise, part="both"))
         if noise.part == "noise":

@@ -20,6 +20,7 @@ from simdrop import cli, scale
 from simdrop.output.storage import load, write_json
 from simdrop.study.predictions import ANYWHERE, FLOWS, PREDICTIONS
 from simdrop_kernels.contract.network import MASKS, TRAINS
+from simdrop_kernels.contract.noise import PLACES
 from simdrop_kernels.mathematics.activations.table import ACTIVATIONS
 
 #: how near a sweep comes to `compare`: it trains several points in one ensemble, which sums members in another order
@@ -51,6 +52,7 @@ COMPARE: dict[str, Sequence[Any]] = NETWORK | {
     "dtype": ("float64", "float32"),
     "seed": (0, 2**64 - 1),
     "lr": (0.02, 0.1),
+    "place": PLACES,
 }
 
 ORDER: dict[str, Sequence[Any]] = {
@@ -73,6 +75,7 @@ SWEEP: dict[str, Sequence[Any]] = {
     "design": ("grid", "list"),
     "over": ("lr", "keep_prob", "width", "init_seed"),
     "kinds": (("gradient",), ("averaged", "modified")),
+    "place": PLACES,
     "keep": ((), ("theta_mean", "norm")),
     "dtype": ("float64", "float32"),
     "members": (6, 4),
@@ -167,12 +170,14 @@ def test_compare(chosen: Configuration, tmp_path: Path) -> None:
     names = ("lr", "members", "seed", "record", "spacing", "groups", "dtype")
     found = simdrop.compare(
         problem, problem.init(seed=chosen["init_seed"], scale=chosen["init_scale"]), steps=12, backend="numpy",
-        kinds=chosen["kinds"] or FLOWS, **{name: chosen[name] for name in names},
+        kinds=chosen["kinds"] or FLOWS, noise=simdrop.Noise(place=chosen["place"]),
+        **{name: chosen[name] for name in names},
     )  # fmt: skip
     expected = _plain(found.summary, tmp_path)
     for part in (
         "problem",
         "simulation",
+        "noise",
         "time",
         "groups",
         "grid_points",
@@ -231,6 +236,7 @@ def test_sweep(chosen: Configuration, tmp_path: Path) -> None:
     tables: dict[str, dict[str, Any]] = {
         "problem": fixed,
         "simulate": training | lr | {"keep": chosen["keep"]},
+        "noise": {"place": chosen["place"]},
         "theory": {"kinds": chosen["kinds"]},
         "sweep": {"design": chosen["design"], over: OVER[over]},
     }
@@ -249,7 +255,7 @@ def test_sweep(chosen: Configuration, tmp_path: Path) -> None:
         problem = _problem(chosen, x, y, **{name: here[name] for name in ("width", "output_scale", "keep_prob")})
         compared = simdrop.compare(
             problem, problem.init(seed=here["init_seed"]), lr=here["lr"], kinds=chosen["kinds"],
-            groups=chosen["members"], **{name: training[name] for name in training},
+            groups=chosen["members"], noise=simdrop.Noise(place=chosen["place"]), **training,
         )  # fmt: skip
         close = CLOSE[chosen["dtype"]]
         np.testing.assert_allclose(point["risk_mean"], compared.runs["risk_mean"], **close)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ...checks.numbers import check_count, check_finite, check_flag
 from ...errors import InvalidInput
 from ...output.progress import Progress, telling
-from ...problem import Problem, check_problem
+from ...problem import Noise, Problem, check_problem
 from ...schedule.base import Schedule
 from ...settings.defaults import BACKEND, MEMORY, RECORD, RISK_LIMIT
 from ...simulation.carry_out import Output
@@ -28,7 +28,16 @@ from ...theory.flows.rates import check_rate
 from ...theory.flows.scheduled import refuse_other_rates
 from ..case import Case, grid_points
 from ..distances import Array
-from ..predictions import FLOWS, PREDICTIONS, check_kinds, check_loss_of, check_start_of, default_kinds, equations
+from ..predictions import (
+    FLOWS,
+    PREDICTIONS,
+    check_kinds,
+    check_loss_of,
+    check_noise_of,
+    check_start_of,
+    default_kinds,
+    equations,
+)
 from ..result import Result
 from .measure import as_dataset, follow_all, over_time, sizes, squared_distances
 from .summary import summarize
@@ -55,7 +64,8 @@ class Comparison(Result):
     runs : xarray.Dataset
         What `simulate` returned.
     flows : xarray.Dataset
-        The predictions over (kind, time): theta, f on the grid and risk, and r1 and r2 at theta.
+        The predictions over (kind, time): theta, f on the grid and risk, and r1, r2 and, with classes, accuracy at
+        theta.
     distances : xarray.Dataset
         Over (quantity, kind, time): `distance`, its standard error `error`, the `share` of the distance of plain
         gradient flow that a prediction removes, and `share_error`. Over (quantity, time): `noise`, the distance that
@@ -100,6 +110,7 @@ def compare(
     steps: int,
     members: int,
     seed: int = 0,
+    noise: Noise | None = None,
     kinds: Sequence[PredictionKind] | Sequence[str] = FLOWS,
     sme_members: int | None = None,
     record: int | ArrayLike = RECORD,
@@ -126,11 +137,15 @@ def compare(
         Start of all members; by default a draw of `problem.init()`.
     lr, steps, members, seed, record, spacing, risk_limit, test, backend, dtype, threads, memory
         As in `simulate`, with one learning rate for all members, which may change.
+    noise : Noise, optional
+        Noise of a step, of the ensemble and of what is to predict it alike: further noise, or dropout of another law
+        or in another place. Each flow says in `flow` what it takes.
     kinds : sequence of str
         The predictions: any of "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2" and, where R_S is
         near zero at theta0, "manifold". "gradient", in whose distance the others are measured, is always among them.
         With a loss other than the squared one "gradient", "second-order" and, of at most 12 neurons, "averaged": by
-        default all of them, "averaged" where samples times masks are at most 2^18.
+        default all of them, "averaged" where samples times masks are at most 2^18. Where dropout's factors do not act
+        in the whole step, "averaged" is "gradient", and is left out by default.
     sme_members : int, optional
         Paths of a stochastic modified equation, rounded to whole pairs in each group; by default as many as members.
     grid : int or array_like, shape (k,) or (k, d), optional
@@ -172,6 +187,7 @@ def compare(
         steps=steps,
         members=members,
         seed=seed,
+        noise=noise,
         kinds=kinds,
         sme_members=sme_members,
         record=record,
@@ -193,6 +209,7 @@ class Plan:
     """A comparison whose arguments have been checked, ready to run."""
 
     training: TrainingPlan
+    noise: Noise | None
     points: Array
     kinds: list[str]
     sme_members: int | None
@@ -202,7 +219,7 @@ class Plan:
     def check(
         cls, problem: Problem, theta0: ArrayLike | None, *, lr: Any, members: int, kinds: Sequence[str],
         sme_members: int | None, grid: int | ArrayLike | None, groups: int | None, risk_limit: float | None,
-        **training: Any,
+        noise: Noise | None = None, **training: Any,
     ) -> Plan:  # fmt: skip
         """Refuse, before any work, what `compare` cannot do; arguments as there. Raises InvalidInput, BackendError."""
         theta0 = check_start(problem, theta0)
@@ -213,9 +230,10 @@ class Plan:
         points = grid_points(problem, grid)
         plan = TrainingPlan.check(
             problem, theta0, lr=_check_lr(lr), members=members, groups=groups, grid=points, risk_limit=risk_limit,
-            **training,
+            noise=noise, **training,
         )  # fmt: skip
-        kinds = _check_kinds(problem, kinds)
+        kinds = _check_kinds(problem, noise, kinds)
+        check_noise_of(kinds, problem, noise)
         if plan.settings.schedule is not None:
             refuse_other_rates(kinds, plan.settings.schedule)
         check_start_of(kinds, problem, theta0)
@@ -223,10 +241,12 @@ class Plan:
             check_count("sme_members", sme_members, least=2, most=1 << 32)
         if orders := equations(kinds):
             backend_name(
-                problem, order=max(orders), noise=None, scheme="rk4", antithetic=True, backend="auto",
+                problem, order=max(orders), noise=noise, scheme="rk4", antithetic=True, backend="auto",
                 members=sme_members or members,
             )  # fmt: skip
-        return cls(training=plan, points=points, kinds=kinds, sme_members=sme_members, risk_limit=risk_limit)
+        return cls(
+            training=plan, noise=noise, points=points, kinds=kinds, sme_members=sme_members, risk_limit=risk_limit
+        )
 
     def run(
         self,
@@ -262,7 +282,7 @@ class Plan:
         with np.errstate(over="ignore", invalid="ignore"):  # members on their way to infinity
             with watch("distances", 1):
                 squared = squared_distances(runs, predicted)
-                distances = over_time(squared, runs, predicted).merge(sizes(problem, case.rates, runs, flows))
+                distances = over_time(squared, runs, predicted).merge(sizes(case, runs, flows))
             summary = summarize(problem, runs, flows, distances, squared, seconds=watch.seconds)
         return Comparison(problem, runs, flows, distances, summary, run_id)
 
@@ -272,7 +292,7 @@ class Plan:
             problem=plan.problem, theta0=settings.theta0, lr=settings.schedule or float(settings.lr[0]),
             steps=settings.steps,
             points=self.points, times=times, members=settings.members, groups=plan.wanted.groups, seed=settings.seed,
-            threads=plan.threads, sme_members=self.sme_members, risk_limit=self.risk_limit,
+            threads=plan.threads, sme_members=self.sme_members, risk_limit=self.risk_limit, noise=self.noise,
         )  # fmt: skip
 
 
@@ -297,10 +317,10 @@ def _check_lr(lr: Any) -> float | Schedule:
     return float(value)
 
 
-def _check_kinds(problem: Problem, kinds: Sequence[str]) -> list[str]:
+def _check_kinds(problem: Problem, noise: Noise | None, kinds: Sequence[str]) -> list[str]:
     """The kinds asked for and "gradient", in the order of the table."""
     known = check_kinds(kinds, where="compare")  # first: what is no sequence of names may not be compared
-    chosen = default_kinds(problem) if known == FLOWS else known
+    chosen = default_kinds(problem, noise) if known == FLOWS else known
     check_loss_of(chosen, problem)
     return [kind for kind in PREDICTIONS if kind in chosen or kind == "gradient"]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from simdrop_kernels.mathematics.losses.table import find
 
 from ... import theory
 from ...output.progress import Progress
 from ...output.storage import texts
 from ...output.variables import described, with_parameters
-from ...problem import Problem
 from ...schedule.base import Schedule
 from ...theory.any_loss import unknown
 from ...theory.flows.integration import workplace
@@ -48,8 +49,13 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
     r1, r2 = [], []
     for one in predicted.values():
         theta = one.mean("theta")
-        r1.append(one.terms["r1"] if one.terms else theory.r1(problem, theta))
-        r2.append(one.terms["r2"] if one.terms else theory.r2(problem, theta, lr=lr))
+        r1.append(one.terms["r1"] if one.terms else theory.loss(problem, theta, objective="r1", noise=case.noise))
+        r2.append(
+            one.terms["r2"] if one.terms else theory.loss(problem, theta, objective="r2", lr=lr, noise=case.noise)
+        )
+    of_classes = {}
+    if find(problem.loss).targets != "numbers":
+        of_classes["accuracy"] = (axes, theory.accuracy(problem, [one.mean("theta") for one in predicted.values()]))
     found = xr.Dataset(
         {
             "theta": ((*axes, "param"), np.array([one.mean("theta") for one in predicted.values()])),
@@ -57,6 +63,7 @@ def as_dataset(predicted: Mapping[str, Predicted], case: Case) -> xr.Dataset:
             "r1": (axes, np.array(r1)),
             "r2": (axes, np.array(r2)),
             "f": ((*axes, "point", "output"), np.array([one.mean("f") for one in predicted.values()])),
+            **of_classes,
         },
         {
             "kind": texts(predicted), "time": np.asarray(case.where), "keep_prob": problem.keep_prob,
@@ -120,15 +127,18 @@ def _noise(runs: xr.Dataset) -> Array:
     return np.sqrt(np.array(variances) / np.maximum(alive, 1))
 
 
-def sizes(problem: Problem, lr: float | Array, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:
+def sizes(case: Case, runs: xr.Dataset, flows: xr.Dataset) -> xr.Dataset:
     """Value and norm of the gradient of R_S, R_1 and R_2 along each flow and the mean parameters."""
     import xarray as xr
 
+    problem, noise = case.problem, case.noise
     paths = {str(kind): flows["theta"].sel(kind=kind).values for kind in flows["kind"].values}
     paths["mean of the ensemble"] = runs["theta_mean"].values
     terms = ("risk", "r1", "r2")
-    known = terms if problem.loss == "squared" else terms[: 1 if unknown(problem) else 2]  # NaN stands for the others
-    lrs = np.broadcast_to(lr, runs.sizes["time"])
+    known = terms if problem.loss == "squared" else terms[: 1 if unknown(problem, noise) else 2]  # NaN for the others
+    if noise is not None and noise.connect < 1:
+        known = terms[:2]
+    lrs = np.broadcast_to(case.rates, runs.sizes["time"])
     value = np.full((len(paths), len(terms), runs.sizes["time"]), np.nan)
     norm = value.copy()
     with workplace(problem):
@@ -136,8 +146,9 @@ def sizes(problem: Problem, lr: float | Array, runs: xr.Dataset, flows: xr.Datas
             for k in np.flatnonzero(np.isfinite(theta).all(axis=1)):
                 for j, term in enumerate(known):
                     # One point at a time: R_2 holds n² numbers for each.
-                    value[i, j, k] = theory.loss(problem, theta[k], objective=term, lr=lrs[k])
-                    norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], objective=term, lr=lrs[k]))
+                    about: dict[str, Any] = {"objective": term, "lr": lrs[k], "noise": noise}
+                    value[i, j, k] = theory.loss(problem, theta[k], **about)
+                    norm[i, j, k] = np.linalg.norm(theory.gradient(problem, theta[k], **about))
     axes = ("path", "term", "time")
     found = xr.Dataset(
         {"value": (axes, value), "gradient_norm": (axes, norm)},

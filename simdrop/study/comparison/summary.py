@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import provenance
 from ...output.numbers import plus_minus
-from ...problem import Problem
+from ...problem import Noise, Problem
 from ...simulation.run import lost_steps
 from ..distances import Array, Estimate, root, share_removed, time_weights
 from ..predictions import PREDICTIONS
@@ -55,6 +55,7 @@ def summarize(
             name: runs.attrs[name]
             for name in ("lr", "steps", "members", "seed", "dtype", "backend", "backend_reason", "threads")
         },
+        "noise": {name: runs.attrs[name] for name in provenance.of_noise(Noise(), problem)},
         "time": {"final": float(times[-1]), "recorded": len(times)},
         "groups": runs.sizes["group"],
         "grid_points": runs.sizes["point"],

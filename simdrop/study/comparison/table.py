@@ -22,6 +22,13 @@ risk: |E R_S - R_S(flow)|.  Values are corrected for sampling noise, ± is one s
 the share of plain gradient flow's distance that a flow removes; "below" bounds what is hidden by its error, "-" stands
 where networks diverged and nothing is known. Sampling noise: what an exact theory would
 show before the correction, for {members} networks."""
+#: where dropout's factors act -> words
+PLACES = {
+    "forward": ", in the forward pass alone",
+    "update": ", on the update alone",
+    "independent": ", another in the backward pass",
+}
+_PLACED = "Dropout does not act in the whole step: the mean step descends R_S, and R_1 is 0."
 #: of predictions that are sampled themselves
 _OWN = """\
 Own sampling noise: the same for the paths of an SME, whose groups are paired with those of the networks, so that ±
@@ -36,7 +43,7 @@ def table(summary: dict[str, Any]) -> str:
     neurons = counted(problem["width"], f"{problem['activation']} neuron")
     lines = [
         f"{run['members']} networks of {neurons} with dropout (keep_prob"
-        f" {problem['keep_prob']:g}, one mask per {problem['mask']}),",
+        f" {problem['keep_prob']:g}, one mask per {problem['mask']}{_place(summary)}),",
         f"{counted(run['steps'], 'step')} of learning rate {short(run['lr'])} on"
         f" {counted(problem['n_samples'], 'sample')},"
         f" against {predictions} of their mean",
@@ -54,6 +61,8 @@ def table(summary: dict[str, Any]) -> str:
         noises = [f"{q['noise'][span]:.2g}" for q in summary["quantities"].values()]
         lines += [_row("sampling noise", noises), ""]
     lines.append(_LEGEND.format(grid=counted(summary["grid_points"], "point"), members=run["members"]))
+    if _place(summary):
+        lines.append(_PLACED)
     others = [PREDICTIONS[kind] for kind in kinds if kind not in FLOWS]
     lines += textwrap.wrap(" ".join(one.sentence for one in others), COLUMNS)
     if any(one.equation for one in others):
@@ -64,6 +73,11 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _place(summary: dict[str, Any]) -> str:
+    """Where dropout's factors act, if not in the whole step."""
+    return PLACES.get(summary.get("noise", {}).get("place", "both"), "")
+
+
 def _on_test(means: dict[str, dict[str, float]]) -> str:
     """Risk, and accuracy where there are classes, on the data and on the test set."""
     words = {"risk": "risk", "test_risk": "test risk", "accuracy": "accuracy", "test_accuracy": "test accuracy"}
@@ -71,7 +85,7 @@ def _on_test(means: dict[str, dict[str, float]]) -> str:
 
 
 def _row(title: str, cells: list[str]) -> str:
-    return f"{title:<32}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
+    return f"{title:<32}" + "".join(f"{cell:<25} " for cell in cells).rstrip()
 
 
 def _cell(found: dict[str, float]) -> str:

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from simdrop_kernels.mathematics.losses.table import find as find_loss
+
 from ... import provenance
 from ...checks.labels import check_time
 from ...checks.numbers import check_count, check_finite, check_flag
@@ -32,8 +34,8 @@ from ...output.variables import SLOW_TIME, described, with_parameters
 from ...problem import Noise, Problem, check_problem
 from ...schedule.base import Schedule
 from .._input import Array, check_point, check_squared
-from ..any_loss import unknown
-from ..losses import r1, r2, risk
+from ..accuracy import accuracy
+from ..losses import loss, risk
 from .integration import Method, Path, check_tolerances, workplace
 from .rates import Clock, check_rate
 from .scheduled import follow
@@ -104,7 +106,9 @@ def flow(
         Of "pathwise" and "manifold": whether the term of order lr is included, as it is by default; "pathwise-plain"
         is the pathwise flow without it.
     noise : Noise, optional
-        Of "manifold": further noise of a step, or another law of dropout; not DropConnect.
+        Further noise of a step, or dropout of another law or in another place (`simdrop.Noise`), for all but pathwise
+        flows: that of the run that the flow stands for. Under DropConnect "gradient" and "averaged" alone are known;
+        "manifold" needs place "both", and "mean-covariance" a covariance as a matrix.
     max_evaluations : int, optional
         Largest number of evaluations of the right-hand side; unbounded by default. Not for pathwise flows, nor for
         "mean-covariance" with a rank.
@@ -112,8 +116,8 @@ def flow(
     Returns
     -------
     xarray.Dataset
-        theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta, NaN where the loss of the
-        problem has no closed form for them. "mean-covariance" adds
+        theta (time, param), and risk, r1, r2 (time), which are R_S, R_1 and R_2 at theta, NaN where they have no
+        closed form for the loss of the problem or the noise; with classes accuracy (time). "mean-covariance" adds
         theta_std (time, param), neuron_covariance (time, neuron, own_i, own_j), risk_mean (time), E R_S to second order
         in the spread, and theta_cov (time, param_i, param_j) where the covariance is a full matrix. "manifold" adds
         training_time (time), the t of each τ, residual (time, sample, output) and risk_mean (time). Coordinates: time,
@@ -138,6 +142,9 @@ def flow(
         "mean-covariance"   m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H C),  C' = -(H C + C H) + ε Σ(m)
         "pathwise"          θ' = -∇(R_drop + (ε/4)|∇R_drop|²) under the masks of one simulated member
         "manifold"          dΘ/dτ = -P_T ∇(R_1/v) + (ε/2v) P_T D²Φ[Σ], Θ(0) = `limit_point` of theta0
+
+    Under further noise L is the loss whose gradient is the mean of a step, R_2 is (ε/4) E|G|² of its gradient G, and Σ
+    the covariance of G. Where dropout's factors do not act in the whole step (`place`), L is R_S.
 
     "manifold" is the limit of ε → 0 and v = (1-p)/p → 0 in the slow time τ = v t, with the first correction in ε to the
     drift (arXiv:2404.12293); P_T projects on the zero-loss manifold. The networks have residuals of O(v), given as
@@ -190,7 +197,9 @@ def flow(
         "atol": atol,
         "seconds": clock.perf_counter() - started,
     }
-    return _dataset(problem, times, path, lr=rate, attrs=attrs)
+    if noise is not None:
+        attrs |= provenance.of_noise(noise, problem)
+    return _dataset(problem, times, path, lr=rate, noise=noise, attrs=attrs)
 
 
 def check_start(problem: Problem, theta0: ArrayLike, kind: str) -> Array:
@@ -215,18 +224,35 @@ def check_times(times: ArrayLike) -> Array:
     return array
 
 
-def _dataset(problem: Problem, times: Array, path: Path, *, lr: float | Schedule, attrs: dict[str, Any]) -> xr.Dataset:
+def _dataset(
+    problem: Problem,
+    times: Array,
+    path: Path,
+    *,
+    lr: float | Schedule,
+    noise: Noise | None,
+    attrs: dict[str, Any],
+) -> xr.Dataset:
     """The result of a flow: theta (time, param), the losses along it, and where it comes from."""
     import xarray as xr
 
     rates = Clock.of(lr, times[-1]).at(times) if isinstance(lr, Schedule) else lr
-    nothing = np.full(len(times), np.nan)
+    noise = None if attrs["kind"] == "manifold" else noise  # whose R_1 is that of dropout
+
+    def term(name: str) -> Array:
+        try:
+            return loss(problem, path.theta, objective=name, lr=rates, noise=noise)
+        except InvalidInput:  # not known for this loss, or this noise
+            return np.full(len(times), np.nan)
+
     data = {
         "theta": (("time", "param"), path.theta),
         "risk": ("time", risk(problem, path.theta)),
-        "r1": ("time", nothing if problem.loss != "squared" and unknown(problem) else r1(problem, path.theta)),
-        "r2": ("time", nothing if problem.loss != "squared" else r2(problem, path.theta, lr=rates)),
+        "r1": ("time", term("r1")),
+        "r2": ("time", term("r2")),
     }
+    if find_loss(problem.loss).targets != "numbers":
+        data["accuracy"] = ("time", accuracy(problem, path.theta))
     attrs = attrs | path.attrs | provenance.of_problem(problem) | provenance.versions()
     over_time: Any = ("time", rates) if isinstance(lr, Schedule) else lr
     found = xr.Dataset(

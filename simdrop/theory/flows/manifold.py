@@ -36,7 +36,10 @@ def slow_rate(problem: Problem, noise: Noise, lr: float) -> float:
         raise InvalidInput("kind 'manifold' does not know DropConnect: noise must have connect=1")
     check_no_decay(problem, "the slow flow along zero loss, where networks do not stay under decay,")
     if noise.place != "both":
-        raise InvalidInput(f"kind 'manifold' needs noise with place 'both', got {noise.place!r}")
+        raise InvalidInput(
+            f"kind 'manifold' drifts by R_1, which the mean step does not have with place {noise.place!r}: it takes"
+            " noise with place 'both'"
+        )
     if problem.variance and noise.part != "noise":
         return problem.variance
     if noise.label and noise.part != "drift":
@@ -79,7 +82,7 @@ def follow(
     """The flow at slow times (T,) from Φ(theta0). Raises InvalidInput and FlowFailed."""
     if method not in METHODS or method == "BDF":
         raise InvalidInput(f"method must be {', '.join(map(repr, METHODS[:-1]))} for kind 'manifold', got {method!r}")
-    noise = checked(problem, noise)
+    noise = checked(problem, noise, any_place=True)
     steady, shaken, strength = slopes(problem, noise, lr, corrected=corrected)
     start = limit_point(problem, theta0, rtol=max(rtol / 10, 1e-13), atol=atol / 10)
     held = _HELD / times[-1] if times[-1] else 0.0
@@ -118,4 +121,9 @@ def _around(problem: Problem, noise: Noise, lr: float, theta: Array, times: Arra
     }
 
 
-FLOWS = {"manifold": Flow(follow, ("corrected", "noise", "max_evaluations"))}
+def check_noise(problem: Problem, noise: Noise) -> None:
+    """Raise InvalidInput where steps with that noise have no such flow."""
+    slow_rate(problem, checked(problem, noise, any_place=True), 1.0)
+
+
+FLOWS = {"manifold": Flow(follow, ("corrected", "noise", "max_evaluations"), check_noise=check_noise)}

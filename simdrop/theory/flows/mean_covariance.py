@@ -3,6 +3,8 @@
     m' = -∇(L + (ε/4)|∇L|²)(m) - ½ ∇ tr(H(m) C)          L = R_S + R_1,  H = ∇²L
     C' = -(H C + C H) + ε Σ(m)                            C(0) = covariance of the initial ensemble
 
+Where dropout's factors do not act in the whole step L is R_S, and Σ is that of the noise that is given.
+
 One step of SGD moves the mean by -ε E∇L(θ) = -ε (∇L(m) + ½ ∇ tr(H C)) + O(ε³) for an ensemble of covariance C = O(ε),
 and the covariance by -ε (H C + C H) + ε² Σ. The term (ε/4) ∇|∇L|² is what a flow needs to follow steps of length ε.
 The modified flow has (ε/4) ∇E|∇R_drop|² = (ε/4) ∇(|∇L|² + tr Σ) in its place: a drift by the noise that the mean does
@@ -34,6 +36,7 @@ order with frozen input weights, where that is gained.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,11 +46,11 @@ from ...checks.numbers import check_count
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
-from ...problem import Problem
+from ...problem import Noise, Problem
 from .._input import Array, add_decay
 from ..curvature import Curvature
 from ..neurons import indices
-from ..noise.operator import NoiseOperator
+from ..noise.step import StepNoise, checked
 from .closure import check_covariance, mean_risk, mean_slope, variables
 from .integration import METHODS, Path, Slope, integrate
 from .rates import Rate, value
@@ -76,10 +79,12 @@ def follow(
     covariance0: ArrayLike | None = None,
     rank: int | None = None,
     covariance_order: int | None = None,
+    noise: Noise | None = None,
     max_evaluations: int | None = None,
 ) -> Path:
     """The flow at `times`. Raises InvalidInput and FlowFailed."""
     check_choice("method", method, METHODS)
+    noise = check_noise(problem, noise, rank)
     order = _check_order(problem, rank, covariance_order)
     if problem.sigma.orders < 3:
         raise InvalidInput(
@@ -93,7 +98,8 @@ def follow(
         size = 16.0 * len(times) * problem.n_params**2
         check_memory({f"covariances of {problem.n_params} parameters at {len(times)} times": size})
         limits = {"rtol": rtol, "atol": atol, "limit": max_evaluations}
-        return _follow_dense(problem, theta0, times, start, lr=lr, method=method, order=order, **limits)
+        moving = Moving(problem, noise, lr, order)
+        return _follow_dense(moving, theta0, times, start, method=method, **limits)
     if max_evaluations is not None:
         raise InvalidInput("max_evaluations is for mean-covariance flows without a rank")
     if callable(lr):
@@ -117,6 +123,21 @@ def follow(
     return path
 
 
+def check_noise(problem: Problem, noise: Noise | None, rank: int | None = None) -> Noise:
+    """`noise` of which the flow has mean, Hessian and covariance, the default where it is None; raises InvalidInput."""
+    noise = checked(problem, noise, any_place=True)
+    if noise.connect < 1:
+        raise InvalidInput("kind 'mean-covariance' needs the Hessian of the mean loss, not known under DropConnect")
+    if noise.part == "noise":
+        raise InvalidInput("part 'noise' has mean 0: no flow follows it")
+    if noise != Noise() and (rank is not None or problem.n_params > DENSE):
+        raise InvalidInput(
+            "the covariance in blocks and a low rank is followed under dropout alone, in the whole step; other noise"
+            f" needs it as a matrix, without a rank and with at most {DENSE} parameters"
+        )
+    return noise
+
+
 def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
     """Order of the covariance; by default 2 where that is exact and takes little. Raises InvalidInput."""
     dense = rank is None and problem.n_params <= DENSE
@@ -131,16 +152,34 @@ def _check_order(problem: Problem, rank: int | None, given: int | None) -> int:
     return order
 
 
-def _follow_dense(
-    problem: Problem, theta0: Array, times: Array, start: Array, *, lr: Rate, method: str, order: int, **limits: Any
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What moves mean and covariance: L, whose gradient is the mean step's, Σ, ε(t), and the order of C."""
+
+    problem: Problem
+    noise: Noise
+    lr: Rate
+    order: int
+
+    def curvature(self, mean: Array, order: int = 2) -> Curvature:
+        """The Hessian of L at the mean (P,), with R_1 where dropout's factors act in the whole step."""
+        objective = "risk+r1" if self.noise.place == "both" else "risk"
+        return Curvature.at(self.problem, mean, objective=objective, order=order)
+
+    def spread(self, mean: Array) -> Array:
+        """Σ (P, P) at the mean (P,)."""
+        return StepNoise.at(self.problem, mean, self.noise).covariance()
+
+
+def _follow_dense(moving: Moving, theta0: Array, times: Array, start: Array, *, method: str, **limits: Any) -> Path:
+    problem = moving.problem
     params, own = problem.n_params, indices(problem)
     pairs = own[:, :, None], own[:, None, :]
     if start.ndim < 2:
         start = np.diag(np.broadcast_to(start, params))
     state = np.concatenate([theta0, start.ravel()])
     found, work = integrate(
-        _dense_slope(problem, pairs, lr, order), state, times,
+        _dense_slope(moving, pairs), state, times,
         **limits, method="DOP853" if method == "auto" else method,
     )  # fmt: skip
     theta, covariance = found[:, :params].copy(), found[:, params:].reshape(-1, params, params)
@@ -151,22 +190,22 @@ def _follow_dense(
         for m, c, b in zip(theta, covariance, blocks, strict=True)
     ]
     attrs = {"method": "DOP853" if method == "auto" else method, "method_reason": "dense covariance", "rank": params}
-    attrs["covariance_order"] = order
+    attrs["covariance_order"] = moving.order
     more = {"theta_cov": (("time", "param_i", "param_j"), covariance)}
     return Path(theta, attrs | work, variables(std, np.array(risk), blocks) | more)
 
 
-def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: Rate, order: int) -> Slope:
-    params = problem.n_params
+def _dense_slope(moving: Moving, pairs: tuple[Any, Any]) -> Slope:
+    params = moving.problem.n_params
 
     def slope(time: float, state: Array) -> Array:
-        rate = value(lr, time)
+        rate = value(moving.lr, time)
         mean, covariance = state[:params], state[params:].reshape(params, params)
-        curvature = Curvature.at(problem, mean, order=3)
-        sunk, noise = curvature.product(covariance), NoiseOperator.at(problem, mean).covariance()
-        if order == 2:
-            noise = noise + _second_order(curvature, covariance, noise, mean, rate)
-            sunk = sunk + rate / 2 * (curvature.product(sunk) + _turning(curvature, covariance, mean))
+        curvature = moving.curvature(mean, order=3)
+        sunk, noise = curvature.product(covariance), moving.spread(mean)
+        if moving.order == 2:
+            noise = noise + _second_order(moving, curvature, covariance, noise, mean, rate)
+            sunk = sunk + rate / 2 * (curvature.product(sunk) + _turning(moving, curvature, covariance, mean))
         spread = rate * noise - sunk - sunk.T
         drift = mean_slope(curvature, mean, curvature.features @ covariance, covariance[pairs], rate)
         return np.concatenate([drift, spread.ravel()])
@@ -174,13 +213,11 @@ def _dense_slope(problem: Problem, pairs: tuple[Any, Any], lr: Rate, order: int)
     return slope
 
 
-def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: Array, lr: float) -> Array:
-    """Σ̃ - Σ (P, P) at the mean (P,), for C and Σ there."""
-    problem, step = curvature.problem, _step(mean)
-
-    def at(point: Array) -> Array:
-        return NoiseOperator.at(problem, point).covariance()
-
+def _second_order(
+    moving: Moving, curvature: Curvature, covariance: Array, noise: Array, mean: Array, lr: float
+) -> Array:
+    """Σ̃ - Σ (P, P) at the mean (P,), for H, C and Σ there."""
+    at, step = moving.spread, _step(mean)
     heated = curvature.product(noise)
     found = lr / 2 * (heated + heated.T)
     gradient, size = _gradient(curvature, mean)
@@ -194,14 +231,14 @@ def _second_order(curvature: Curvature, covariance: Array, noise: Array, mean: A
     return found
 
 
-def _turning(curvature: Curvature, covariance: Array, mean: Array) -> Array | float:
+def _turning(moving: Moving, curvature: Curvature, covariance: Array, mean: Array) -> Array | float:
     """D³L[∇L] C (P, P) at the mean (P,); 0 where only output weights are trained, for L is quadratic in them."""
-    problem, step = curvature.problem, _step(mean)
+    problem, step = moving.problem, _step(mean)
     gradient, size = _gradient(curvature, mean)
     if problem.train == "output" or size == 0:
         return 0.0
     ahead = step / size * gradient
-    before, after = (Curvature.at(problem, point).product(covariance) for point in (mean - ahead, mean + ahead))
+    before, after = (moving.curvature(point).product(covariance) for point in (mean - ahead, mean + ahead))
     return size / (2 * step) * (after - before)
 
 
@@ -218,6 +255,5 @@ def _step(mean: Array) -> float:
     return _STEP * max(float(np.sqrt(np.square(mean).mean())), _STEP)
 
 
-FLOWS = {
-    "mean-covariance": Flow(follow, ("covariance0", "rank", "covariance_order", "max_evaluations"), lr="pieces"),
-}
+_OPTIONS = ("covariance0", "rank", "covariance_order", "noise", "max_evaluations")
+FLOWS = {"mean-covariance": Flow(follow, _OPTIONS, lr="pieces", check_noise=check_noise)}

@@ -9,6 +9,7 @@ from typing import Literal
 
 from simdrop_kernels.mathematics.discovery import declared
 
+from ...problem import Noise, Problem
 from .integration import Path
 
 #: what the argument `kind` of `flow` may be
@@ -33,12 +34,15 @@ class Flow:
     lr : {"constant", "none", "pieces", "steps"}
         What `follow` takes for a learning rate that changes: nothing; any number, as the flow has none in it; a
         `rates.Rate` for each piece between kinks, which is followed by itself; the schedule.
+    check_noise : callable or None
+        Called with (problem, noise); raises InvalidInput where steps with that noise have no such flow.
     """
 
     follow: Callable[..., Path]
     options: tuple[str, ...] = ()
     any_loss: bool = False
     lr: Literal["constant", "none", "pieces", "steps"] = "constant"
+    check_noise: Callable[[Problem, Noise], object] | None = None
 
 
 @cache

@@ -13,6 +13,8 @@ With u_ioj = b_oj h_ij, v = Var η, g_ioj = ∂u_ioj/∂(neuron j) and residuals
                     for others its error does not vanish with the learning rate.
 
 All three gradients have the form (1/n) Σ_ioj (r̄_io + v Σ_q c_ioq u_iqj) g_ioj, with r̄ (n, c) and c (n, c, c).
+
+The Hessian of R_S is (1/n) Σ_i (Σ_oq ∂²ℓ_i/∂f_o∂f_q g_io g_iqᵀ + Σ_o r_io ∇²f_io), g_io of all neurons.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.layout import join
+from ...contract.layout import join, split
 from ...contract.network import Network
 from ..losses.table import find
 from .forward import ForwardPass, dropout_gradient
@@ -46,6 +48,32 @@ def gradient(network: Network, x: Array, y: Array, theta: Array) -> Array:
     """∇R_S (..., P) at theta (..., P)."""
     f, net = _outputs(network, x, y, theta, order=1)
     return net.mean_gradient(find(network.loss).residual(f, y), 0.0)
+
+
+def gradient_along(network: Network, x: Array, y: Array, theta: Array, direction: Array) -> Array:
+    """The derivative of ∇R_S at theta (P,) along direction (..., P): a product with the Hessian."""
+    f, net = _outputs(network, x, y, theta, order=2)
+    loss, samples = find(network.loss), len(x)
+    r, bend = loss.residual(f, y), loss.curvature(f, y)
+    da, dw = split(direction, y.shape[-1], x.shape[-1])
+    db, dz = net.scale * da, x @ dw.swapaxes(-1, -2)
+    dh = net.h1 * dz
+    df = dh @ net.b.T + net.h @ db.swapaxes(-1, -2)
+    dr = (bend @ df[..., None])[..., 0]
+    by_a = dr.swapaxes(-1, -2) @ net.h + r.T @ dh
+    by_z = (dr @ net.b + r @ db) * net.h1 + (r @ net.b) * net.h2 * dz
+    return np.asarray(join(net.scale * by_a, by_z.swapaxes(-1, -2) @ x) / samples)
+
+
+def hessian_trace(network: Network, x: Array, y: Array, theta: Array, *, by_a: bool, by_w: bool) -> Array:
+    """The trace (...) of the Hessian of R_S at theta (..., P), over output weights, input weights, or both."""
+    f, net = _outputs(network, x, y, theta, order=2)
+    loss = find(network.loss)
+    r, bend = loss.residual(f, y), loss.curvature(f, y)
+    steep = np.trace(bend, axis1=-2, axis2=-1) * net.scale**2 * np.square(net.h).sum(axis=-1)
+    bent = (bend @ net.b[..., None, :, :] * net.b[..., None, :, :]).sum(axis=-2)  # b_jᵀ ℓ'' b_j: (..., n, m)
+    curved = np.square(x).sum(axis=-1) * (bent * np.square(net.h1) + (r @ net.b) * net.h2).sum(axis=-1)
+    return np.asarray((by_a * steep + by_w * curved).mean(axis=-1))
 
 
 def mean_risk(network: Network, x: Array, y: Array, theta: Array, *, keep_prob: float, how: str) -> Array:
