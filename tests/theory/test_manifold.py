@@ -165,7 +165,7 @@ def test_what_has_no_slow_drift_is_refused(problem: simdrop.Problem) -> None:
         simdrop.flow(whole, theta0, corrected=False, noise=simdrop.Noise(label=0.1), **given)
     with pytest.raises(InvalidInput, match="does not know DropConnect"):
         simdrop.flow(problem, theta0, noise=simdrop.Noise(connect=0.5), **given)
-    with pytest.raises(InvalidInput, match=r"noise is an option of kind .* or 'manifold', not of 'pathwise'"):
+    with pytest.raises(InvalidInput, match=r"noise is an option of kind .* not of 'pathwise'"):
         simdrop.flow(problem, theta0, lr=0.1, times=1.0, kind="pathwise", noise=simdrop.Noise())
     with pytest.raises(InvalidInput, match="weight_decay 0"):
         simdrop.flow(replace(problem, weight_decay=0.1), theta0, **given)
