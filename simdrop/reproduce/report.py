@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..output.folder import Folder
 
 COLUMNS = 118
+#: the source of experiments that no paper has
+BEYOND = "beyond the papers"
 
 
 def listing(experiments: Iterable[Experiment]) -> str:
@@ -48,9 +50,20 @@ def table(experiment: Experiment, outcome: Outcome) -> str:
             rule += f" ({row.reason})"
         lines.append(f"  {row.quantity:<{widest}}{row.published:<{between}}{_ours(row):<22}{rule}".rstrip())
     lines.append("")
-    for note in outcome.notes:
+    for note in notes(experiment, outcome):
         lines += textwrap.wrap(note, COLUMNS, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)
+
+
+def notes(experiment: Experiment, outcome: Outcome) -> list[str]:
+    """The notes of an outcome, and why lines have no published number."""
+    if all(row.published for row in outcome.rows):
+        return list(outcome.notes)
+    if experiment.source == BEYOND:
+        why = "Lines without a published number: no paper that is known to us has the experiment."
+    else:
+        why = f"Lines without a published number: the paper states none ({experiment.source})."
+    return [*outcome.notes, why]
 
 
 def _ours(row: Row) -> str:
@@ -101,7 +114,7 @@ class Reproduction(Result):
         return _about(self.experiment, self.settings) | {
             "passed": self.outcome.passed,
             "rows": rows,
-            "notes": list(self.outcome.notes),
+            "notes": notes(self.experiment, self.outcome),
             "took": None if self.took is None else self.took._asdict(),
             "settings": dict(self.outcome.data.attrs),
         }

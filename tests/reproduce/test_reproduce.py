@@ -62,7 +62,9 @@ def test_files_and_status_of_one_that_passes(
 ) -> None:
     _install(monkeypatch, ROWS)
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 0
-    assert "- a note" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "- a note" in shown
+    assert "Lines without a published number: the paper states none (nowhere)" in shown
     assert {path.name for path in (tmp_path / "toy").iterdir()} == {
         "summary.json",
         "results.zarr",
