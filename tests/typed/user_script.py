@@ -11,6 +11,7 @@ from typing import Any, assert_type
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 import simdrop
 from simdrop import data, errors, reproduce, scale, study
@@ -30,11 +31,16 @@ flow = simdrop.flow(problem, theta0, lr=0.1, times=runs.time, kind="mean-covaria
 paths = simdrop.sme(problem, theta0, lr=0.1, times=[0, 1], order=2, members=8, increments="masks")
 assert_type(paths, xr.Dataset)
 
+assert_type(simdrop.theory.r1(problem, runs["theta_mean"]), xr.DataArray)
+assert_type(simdrop.theory.hessian(problem, theta0, objective="risk"), NDArray[np.float64])
+assert_type(study.condensation.amplitudes(problem, runs["theta_mean"]), xr.DataArray)
+
 found = simdrop.compare(problem, lr=0.1, steps=10, members=60, kinds=["averaged", "sme2"], progress=True)
 assert_type(found, study.Comparison)
 assert_type(found.table(), str)
 assert_type(found.summary, dict[str, Any])
 found.figure().savefig("comparison.svg")
+simdrop.plots.distance(found, "risk", ax=found.figure().axes[0])
 found.save("compared", overwrite=True)
 
 ladder = study.order(problem, kinds=("averaged", "modified"), lrs=[0.1, 0.05, 0.025], backend="auto")
