@@ -114,7 +114,11 @@ setup(
     long_description_content_type="text/markdown",
     packages=packages + kernels,
     package_dir={"simdrop_kernels": "kernels/simdrop_kernels"},
-    package_data={"simdrop": ["py.typed"], "simdrop.output": ["*.j2", "*.mplstyle"], "simdrop_kernels": ["py.typed"]},
+    package_data={
+        "simdrop": ["py.typed"],
+        "simdrop.output": ["*.j2", "*.json", "*.mplstyle"],
+        "simdrop_kernels": ["py.typed"],
+    },
     ext_modules=[native],
     cmdclass={"build_ext": BuildNative, "editable_wheel": BuildEditable},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},

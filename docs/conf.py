@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
+sys.path[:0] = [str(ROOT), str(ROOT / "kernels"), str(ROOT / "docs" / "_extensions")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCE = f"{PROJECT['urls']['Source']}/blob/main/"
 
@@ -21,12 +21,16 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
+    "experiments",  # of docs/_extensions, as what follows
+    "pictures",
 ]
 myst_enable_extensions = ["amsmath", "dollarmath", "deflist"]
 myst_heading_anchors = 3
 myst_dmath_allow_space = False
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated/experiments.md", "tutorials"]
+html_extra_path = ["../simdrop/output/summary.schema.json"]
 math_number_all = False
 math_numfig = True
 numfig = True
@@ -37,6 +41,20 @@ autodoc_member_order = "groupwise"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 copybutton_exclude = ".linenos, .gp, .go"
+
+#: each tutorial runs when the site is built, in an order from the first steps on
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "generated/tutorials",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "pictures.first_steps_first",
+    "image_scrapers": ("matplotlib", "pictures.scraper"),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"simdrop {version}"

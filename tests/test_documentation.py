@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
+import runpy
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from test_architecture import FLOORS, KERNEL_FLOORS
 
+from simdrop.cli import cli
+from simdrop.reproduce import experiments
+
 ROOT = Path(__file__).parents[1]
 SITE = tuple(
     f"docs/{name}.md"
-    for name in ("index", "quickstart", "backends", "which-theory", "how-to", "derivations", "data-format")
+    for name in (
+        "index",
+        "quickstart",
+        "backends",
+        "which-theory",
+        "how-to",
+        "experiments",
+        "derivations",
+        "performance",
+        "data-format",
+        "cluster",
+    )
 )
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -34,7 +53,7 @@ def test_files_links_and_names_exist(page: str) -> None:
         for name in re.findall(r"`((?:simdrop|kernels|tests|bench|docs|examples)/[\w./-]*)`", prose)
         if not (ROOT / name).exists()
     ]
-    missing += [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not ((ROOT / page).parent / link).exists()]
+    missing += [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not _is_there(page, link)]
     for name in re.findall(r"`(simdrop(?:_kernels)?(?:\.\w+)+)(?:\(.*?\))?`", prose):
         module, _, attribute = name.rpartition(".")
         if not hasattr(importlib.import_module(module), attribute):
@@ -47,6 +66,67 @@ def test_files_links_and_names_exist(page: str) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 150
+
+
+def _is_there(page: str, link: str) -> bool:
+    """Whether a file is there, or the tutorial that a page of the site is made from."""
+    tutorial = re.sub(r"^generated/tutorials/(\w+)$", r"tutorials/\1.py", link)
+    return link == "generated/tutorials/index" or ((ROOT / page).parent / tutorial).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_understood(page: str) -> None:
+    """Every `simdrop ...` of a block has flags and values that the command line takes; none is run."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^ *```bash\n(.*?)^ *```$", text, flags=re.DOTALL | re.MULTILINE))
+    for line in re.findall(r"(?:^|&& |=\S+ )(?:\S*/)?(simdrop .*)$", blocks.replace("\\\n", " "), flags=re.MULTILINE):
+        words = shlex.split(re.split(r" &&| \||#", line)[0])[1:]
+        command = cli.commands[words[0]]
+        command.make_context(words[0], words[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_runs(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    monkeypatch.chdir(tmp_path)
+    with matplotlib.rc_context({"backend": "agg"}):
+        runpy.run_path(str(script))
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close("all")
+
+
+def test_the_site_has_every_tutorial_in_an_order() -> None:
+    order = runpy.run_path(str(ROOT / "docs" / "_extensions" / "pictures.py"))["ORDER"]
+    assert sorted(order) == [script.stem for script in TUTORIALS]
+    assert len(order) == 7
+
+
+def test_the_results_of_the_site_are_those_of_experiments_that_are_there() -> None:
+    found = sorted((ROOT / "docs" / "experiments").glob("*.json"))
+    assert found
+    for file in found:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        assert experiments()[file.stem].source == summary["source"]
+        assert summary["day"] >= "2026-11-26"
+        assert file.with_suffix(".png").stat().st_size > 5000
+        assert summary["passed"] == ("FAIL" not in {row["verdict"] for row in summary["rows"]})
+
+
+def test_the_page_of_experiments_has_all_of_them() -> None:
+    text = "\n".join(runpy.run_path(str(ROOT / "docs" / "_extensions" / "experiments.py"))["page"]())
+    for name in experiments():
+        assert f"simdrop reproduce {name}\n" in text
+        assert (f"](experiments/{name}.png)" in text) == (ROOT / "docs" / "experiments" / f"{name}.json").exists()
+
+
+def test_equations_that_docstrings_cite_are_numbered() -> None:
+    text = (ROOT / "docs" / "derivations.md").read_text(encoding="utf-8")
+    numbered = set(re.findall(r"\$\$ \((\w+)\)$", text, flags=re.MULTILINE))
+    modules = [path.read_text(encoding="utf-8") for path in (ROOT / "simdrop").rglob("*.py")]
+    cited = {name for module in modules for name in re.findall(r":eq:`(\w+)`", module)}
+    assert {"r1", "r2", "second", "moments", "sme", "drift"} <= cited <= numbered
 
 
 @pytest.mark.slow
@@ -64,7 +144,7 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["quickstart", "how-to"])
+@pytest.mark.parametrize("page", ["quickstart", "how-to", "data-format"])
 def test_the_python_of_the_site_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from simdrop_kernels.mathematics.activations import table
 
@@ -77,7 +157,7 @@ def test_the_python_of_the_site_runs(page: str, tmp_path: Path, monkeypatch: pyt
             exec(block, names)
     finally:
         table.ACTIVATIONS.pop("cube", None)  # which a page registers
-    assert len(blocks) > 1
+    assert blocks
 
 
 def test_every_room_is_explained_on_its_floor() -> None:

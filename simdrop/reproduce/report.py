@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from simdrop_kernels.threads import one_thread
 
 from ..output.numbers import plus_minus
-from ..output.storage import save, write_json
+from ..output.storage import save
+from ..output.summary import write_summary
 from ..provenance import machine, versions
 from ..study.result import Result
 from .experiment import Experiment, Outcome, Row, Settings
@@ -153,7 +154,7 @@ def write_partial(experiment: Experiment, error: BaseException, settings: Settin
         folder.write(name, partial(save, data))
     summary = {"interrupted": True, "reason": str(error) or type(error).__name__, "passed": None, "rows": []}
     summary["parts"] = {name: what for name, (what, _) in parts.items()}
-    folder.write("summary.json", partial(write_json, _about(experiment, settings) | summary))
+    folder.write("summary.json", partial(write_summary, "reproduce", _about(experiment, settings) | summary))
 
 
 def _about(experiment: Experiment, settings: Settings) -> dict[str, Any]:

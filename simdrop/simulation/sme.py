@@ -124,7 +124,8 @@ def sme(
 
     Notes
     -----
-    With L = R_S + R_1 and Σ the covariance of the gradient of a step (arXiv:2305.15850),
+    With L = R_S + R_1 and Σ the covariance of the gradient of a step (arXiv:2305.15850; equation :eq:`sme` of the
+    derivations on the site),
 
         order 1   dΘ = -∇L dt + √ε Σ^½ dW
         order 2   dΘ = -∇(L + (ε/4)|∇L|²) dt + √ε Σ^½ dW

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..checks.numbers import check_flag
 from ..output import style
-from ..output.storage import save, write_json
+from ..output.storage import save
+from ..output.summary import write_summary
 from ..problem.display import html
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Result(ABC):
         settings : str
             The settings of a command, as TOML, for the report.
         """
-        folder.write(f"{self.described}.json", partial(write_json, self.summary))
+        name = self.study if self.described == "summary" else self.described
+        folder.write(f"{self.described}.json", partial(write_summary, name, self.summary))
         for name, dataset in self.datasets().items():
             folder.write(f"{name}.zarr", partial(save, dataset))
         figure = self.figure()

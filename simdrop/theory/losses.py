@@ -86,7 +86,7 @@ def r1(problem: Problem, theta: ArrayLike, *, keep_prob: ArrayLike | None = None
 
     Notes
     -----
-    arXiv:2207.05952, lemma 1.
+    arXiv:2207.05952, lemma 1; equation :eq:`r1` of the derivations on the site.
 
     Examples
     --------
@@ -124,7 +124,8 @@ def r2(problem: Problem, theta: ArrayLike, *, lr: ArrayLike, keep_prob: ArrayLik
 
     Notes
     -----
-    arXiv:2207.05952, lemma 2. The mean over masks is exact, see `second_moment`.
+    arXiv:2207.05952, lemma 2; equation :eq:`r2` of the derivations on the site. The mean over masks is exact, see
+    `second_moment`.
 
     Examples
     --------

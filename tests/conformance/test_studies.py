@@ -14,6 +14,7 @@ import pytest
 from conformance import pairwise
 from conformance.pairwise import Configuration
 from numpy.typing import NDArray
+from oracles.summary_schema import read_valid
 
 import simdrop
 from simdrop import cli, scale
@@ -164,7 +165,7 @@ def test_compare(chosen: Configuration, tmp_path: Path) -> None:
     settings = {name: chosen[name] for name in COMPARE if name not in ("data", "how")}
     arguments = _arguments(settings | data | {"steps": 12, "backend": "numpy"}, chosen["how"], tmp_path)
     assert cli.run(["compare", *arguments, "--quiet", "--out", str(tmp_path / "out")]) == 0
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    told = read_valid(tmp_path / "out" / "summary.json", "compare")
 
     problem = _problem(chosen, x, y)
     names = ("lr", "members", "seed", "record", "spacing", "groups", "dtype")
@@ -206,7 +207,7 @@ def test_order(chosen: Configuration, tmp_path: Path) -> None:
     settings = sizes | network | data | {"output_scale": 0.5, "init_seed": 2, "lrs": ("0.2", "0.1", "0.05")}
     arguments = _arguments(settings, chosen["how"], tmp_path)
     assert cli.run(["order", *arguments, "--quiet", "--out", str(tmp_path / "out")]) == 0
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    told = read_valid(tmp_path / "out" / "summary.json", "order")
 
     problem = _problem(chosen, x, y, width=3, output_scale=0.5)
     found = simdrop.study.order(problem, problem.init(seed=2), lrs=[0.2, 0.1, 0.05], **sizes)

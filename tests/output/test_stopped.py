@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from oracles.summary_schema import read_valid
 from output.small import COMPARE, ORDER, PROBLEM, X, run, simulate, sme
 
 import simdrop
@@ -184,7 +185,7 @@ def test_order_keeps_the_learning_rates_that_were_done(
     monkeypatch.setattr("simdrop.output.progress.Bars.__call__", lambda self, *told: progress(*told))
     assert run(*ORDER, "--out", tmp_path / "out") == (130 if error is KeyboardInterrupt else 1)
     assert "what was recorded is in" in capsys.readouterr().err
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = read_valid(tmp_path / "out" / "summary.json", "order")
     assert summary["interrupted"] is True
     assert {"errors.zarr", "figure.png", "settings.toml"} <= set(os.listdir(tmp_path / "out"))
 
@@ -219,7 +220,7 @@ def test_reproduce_keeps_what_it_had(
     assert run("reproduce", "condensation", "--seeds", "2", "--quiet", "--out", tmp_path) == 130
     assert "what was recorded is in" in capsys.readouterr().err
     out = tmp_path / "condensation"
-    summary = json.loads((out / "summary.json").read_text())
+    summary = read_valid(out / "summary.json", "reproduce")
     assert summary["interrupted"] is True
     assert len(summary["parts"]) == 2
     for name in summary["parts"]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from oracles.summary_schema import read_valid
 
 from simdrop import reproduce
 from simdrop.cli import run
@@ -52,7 +52,7 @@ def test_a_rule_that_fails_is_told_and_sets_the_status(
     _install(monkeypatch, [*ROWS, Row(quantity="wrong", ours=1, rule="above 2", holds=False)])
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 1
     assert "FAIL: above 2" in capsys.readouterr().out
-    summary = json.loads((tmp_path / "toy" / "summary.json").read_text())
+    summary = read_valid(tmp_path / "toy" / "summary.json", "reproduce")
     assert not summary["passed"]
     assert [row["verdict"] for row in summary["rows"]] == ["pass", "no claim", "FAIL"]
 

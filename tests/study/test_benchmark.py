@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.summary_schema import read_valid
 
 from simdrop.cli import run
 from simdrop.study.throughput.measure import FULL, Point, benchmark, points
@@ -78,7 +78,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     assert run(["bench", "--backends", "numpy", "--repeats", "2", "--threads", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "over keep_prob" in printed
-    assert json.loads((out / "summary.json").read_text())["settings"]["backends"] == ["numpy"]
+    assert read_valid(out / "summary.json", "bench")["settings"]["backends"] == ["numpy"]
     assert (out / "figure.png").stat().st_size > 10_000
     assert run(["bench", "--backends", "numpi", "--out", str(out)]) == 2
     assert "did you mean 'numpy'" in capsys.readouterr().err

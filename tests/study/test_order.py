@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from oracles.summary_schema import read_valid
 
 import simdrop
 from simdrop import theory
@@ -220,7 +220,7 @@ def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
     arguments += ["--lrs", "0.2", "--lrs", "0.1", "--lrs", "0.05"]
     assert run([*arguments, "--out", str(out)]) == 0
     assert "averaged flow R_S + R_1" in capsys.readouterr().out
-    summary = json.loads((out / "summary.json").read_text())
+    summary = read_valid(out / "summary.json", "order")
     assert set(summary["kinds"]) == {"averaged", "pathwise"}
     assert (out / "figure.png").stat().st_size > 10_000
     assert run([*arguments, "--out", str(out)]) == 2

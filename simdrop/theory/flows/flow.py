@@ -143,6 +143,9 @@ def flow(
         "pathwise"          θ' = -∇(R_drop + (ε/4)|∇R_drop|²) under the masks of one simulated member
         "manifold"          dΘ/dτ = -P_T ∇(R_1/v) + (ε/2v) P_T D²Φ[Σ], Θ(0) = `limit_point` of theta0
 
+    The derivations on the site have "averaged" from equation :eq:`r1`, "modified" from :eq:`r2`, "mean-covariance" as
+    :eq:`moments` and "manifold" as :eq:`drift`.
+
     Under further noise L is the loss whose gradient is the mean of a step, R_2 is (ε/4) E|G|² of its gradient G, and Σ
     the covariance of G. Where dropout's factors do not act in the whole step (`place`), L is R_S.
 

@@ -140,7 +140,7 @@ def second_moment(
     Notes
     -----
     Under one mask for all samples E|G|² = (1/p) (|ḡ|² + v Σ_{j≠k} |β_jk|²), an expansion in products of the dropout
-    factors; `simdrop.theory.noise.operator` explains the symbols.
+    factors: equation :eq:`second` of the derivations on the site. `simdrop.theory.noise.operator` explains the symbols.
 
     Examples
     --------
@@ -198,7 +198,8 @@ def noise_covariance(
 
     Notes
     -----
-    Σ of arXiv:2305.15850, here without approximation; the module's docstring derives it.
+    Σ of arXiv:2305.15850, here without approximation: its trace is the last term of equation :eq:`second` of the
+    derivations on the site, and the module's docstring derives the rest.
 
     Examples
     --------

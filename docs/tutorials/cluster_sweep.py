@@ -1,0 +1,68 @@
+"""
+A sweep on a cluster
+====================
+
+A sweep is one file. It runs in one process, on all cores, or on the workers of a Dask cluster, with the same numbers; a
+sweep that was stopped goes on where it was.
+"""
+
+from pathlib import Path
+
+import simdrop
+from simdrop import scale
+
+Path("study.toml").write_text("""
+[problem]
+data = "sin"
+width = 10
+
+[simulate]
+steps = 200
+members = 100
+
+[theory]
+kinds = ["gradient", "averaged", "modified"]
+
+[sweep]
+design = "grid"
+lr = { from = 0.01, to = 0.2, count = 5, spacing = "log" }
+keep_prob = [0.5, 0.6, 0.7, 0.8, 0.9]
+""")
+
+# %%
+# Look at the plan first: how many launches, how long, how large.
+
+design = scale.read("study.toml")
+print(scale.plan(design))
+
+# %%
+# A job on a cluster can be cut off at any time. Here the first one is, after two launches:
+
+
+def cut_off(stage, done, total):
+    if done == 2:
+        raise KeyboardInterrupt
+
+
+try:
+    scale.sweep(design, "study", progress=cut_off)
+except KeyboardInterrupt as error:
+    print("stopped;", error.partial.sizes)
+
+# %%
+# The same script, submitted again with ``resume=True``, does what is left. ``resume`` begins where there is nothing,
+# so one script serves for the first job and all that follow.
+
+swept = scale.sweep(design, "study", resume=True)
+swept
+
+# %%
+# Where does the averaged flow predict the ensemble?
+
+axes = simdrop.plots.sweep(swept, "distance", kind="averaged")
+figure = axes.figure
+
+# %%
+# With workers of a cluster only the last call changes: ``workers=4`` starts four on this machine,
+# ``scheduler="tcp://host:8786"`` sends the launches to a scheduler that is there. :doc:`/cluster` has the scripts for
+# SLURM, Kubernetes and several GPUs.
