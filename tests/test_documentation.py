@@ -53,7 +53,7 @@ def test_files_links_and_names_exist(page: str) -> None:
         for name in re.findall(r"`((?:simdrop|kernels|tests|bench|docs|examples)/[\w./-]*)`", prose)
         if not (ROOT / name).exists()
     ]
-    missing += [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not _is_there(page, link)]
+    missing += [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not ((ROOT / page).parent / link).exists()]
     for name in re.findall(r"`(simdrop(?:_kernels)?(?:\.\w+)+)(?:\(.*?\))?`", prose):
         module, _, attribute = name.rpartition(".")
         if not hasattr(importlib.import_module(module), attribute):
@@ -66,12 +66,6 @@ def test_files_links_and_names_exist(page: str) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 150
-
-
-def _is_there(page: str, link: str) -> bool:
-    """Whether a file is there, or the tutorial that a page of the site is made from."""
-    tutorial = re.sub(r"^generated/tutorials/(\w+)$", r"tutorials/\1.py", link)
-    return link == "generated/tutorials/index" or ((ROOT / page).parent / tutorial).exists()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -100,6 +94,9 @@ def test_a_tutorial_runs(script: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_site_has_every_tutorial_in_an_order() -> None:
     order = runpy.run_path(str(ROOT / "docs" / "_extensions" / "pictures.py"))["ORDER"]
     assert sorted(order) == [script.stem for script in TUTORIALS]
+    pages = "".join((ROOT / page).read_text(encoding="utf-8") for page in SITE)
+    linked = set(re.findall(r"generated/tutorials/(\w+)[>`]", pages))
+    assert {"index"} <= linked <= {"index", *order}
     assert len(order) == 7
 
 

@@ -38,7 +38,7 @@ def _score(summary: dict[str, Any] | None) -> str:
 
 def _section(one: Experiment, summary: dict[str, Any] | None) -> Iterator[str]:
     """What an experiment shows, its figure, and its numbers next to the published ones."""
-    yield f"\n({one.name})=\n## {one.name}\n"
+    yield f"\n## {one.name}\n"
     yield f"{one.shows[0].upper()}{one.shows[1:]} ({one.source}).\n"
     yield f"```bash\nsimdrop reproduce {one.name}\n```\n"
     if summary is None:

@@ -6,17 +6,19 @@ A sweep is one file. It runs in one process, on all cores, or on the workers of 
 sweep that was stopped goes on where it was.
 """
 
+import tempfile
 from pathlib import Path
 
 import simdrop
 from simdrop import scale
 
-Path("study.toml").write_text("""
+folder = Path(tempfile.mkdtemp())
+(folder / "study.toml").write_text("""
 [problem]
 data = "sin"
-width = 10
 
 [simulate]
+lr = 0.05
 steps = 200
 members = 100
 
@@ -25,14 +27,14 @@ kinds = ["gradient", "averaged", "modified"]
 
 [sweep]
 design = "grid"
-lr = { from = 0.01, to = 0.2, count = 5, spacing = "log" }
+width = [5, 10, 20, 40]
 keep_prob = [0.5, 0.6, 0.7, 0.8, 0.9]
 """)
 
 # %%
 # Look at the plan first: how many launches, how long, how large.
 
-design = scale.read("study.toml")
+design = scale.read(folder / "study.toml")
 print(scale.plan(design))
 
 # %%
@@ -45,7 +47,7 @@ def cut_off(stage, done, total):
 
 
 try:
-    scale.sweep(design, "study", progress=cut_off)
+    scale.sweep(design, folder / "study", progress=cut_off)
 except KeyboardInterrupt as error:
     print("stopped;", error.partial.sizes)
 
@@ -53,7 +55,7 @@ except KeyboardInterrupt as error:
 # The same script, submitted again with ``resume=True``, does what is left. ``resume`` begins where there is nothing,
 # so one script serves for the first job and all that follow.
 
-swept = scale.sweep(design, "study", resume=True)
+swept = scale.sweep(design, folder / "study", resume=True)
 swept
 
 # %%

@@ -63,7 +63,9 @@ axes.legend()
 #
 # Both come from the masks, and they can be taken apart: ``part="drift"`` keeps the penalty and leaves out the noise.
 
-quiet = simdrop.simulate(problem, theta, lr=0.05, steps=300, members=1, noise=simdrop.Noise(part="drift"))
+quiet = simdrop.simulate(
+    problem, theta, lr=0.05, steps=300, members=1, noise=simdrop.Noise(part="drift"), backend="numpy"
+)
 print(f"networks {runs.risk_mean[-1].item():.4f}, penalty alone {quiet.risk_mean[-1].item():.4f}")
 
 # %%

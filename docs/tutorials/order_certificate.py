@@ -40,4 +40,5 @@ figure = found.figure()
 
 for kind, rows in found.summary["kinds"].items():
     row = rows["parameters"]
-    print(f"{kind}: slope {row['slope']:.2f}, its claim: {row['consistent']}")
+    slope = "not resolved" if row["slope"] is None else f"{row['slope']:.2f}"
+    print(f"{kind}: slope {slope}, its claim: {row['consistent']}")

@@ -5,6 +5,7 @@ Data of your own
 A table is the usual case: here a CSV file with measurements, a cell that is missing and a column to predict.
 """
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,21 @@ size, age = random.uniform(40, 160, 30), random.uniform(0, 60, 30)
 price = 2.5 * size - 1.2 * age + random.normal(0, 15, 30)
 rows = [f"{s:.1f},{a:.0f},{p:.0f}" for s, a, p in zip(size, age, price, strict=True)]
 rows[7] = rows[7].split(",")[0] + ",,200"  # the age is not known
-Path("houses.csv").write_text("size,age,price\n" + "\n".join(rows) + "\n")
+table = Path(tempfile.mkdtemp()) / "houses.csv"
+table.write_text("size,age,price\n" + "\n".join(rows) + "\n")
 
 # %%
 # Nothing is guessed. A cell that is empty is refused with its place, until you say what is meant:
 
 try:
-    simdrop.data.load("houses.csv", target="price")
+    simdrop.data.load(table, target="price")
 except simdrop.errors.InvalidInput as error:
     print(error)
 
 # %%
 # Networks train well where inputs and targets are of order one, hence ``standardize``:
 
-data = simdrop.data.load("houses.csv", target="price", missing="drop", standardize=True, standardize_targets=True)
+data = simdrop.data.load(table, target="price", missing="drop", standardize=True, standardize_targets=True)
 print(data.inputs, data.targets, data.x.shape)
 for note in data.notes:
     print("-", note)

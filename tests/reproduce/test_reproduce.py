@@ -73,7 +73,7 @@ def test_files_and_status_of_one_that_passes(
         "report.html",
         "simdrop.json",
     }
-    took = json.loads((tmp_path / "toy" / "summary.json").read_text())["took"]
+    took = read_valid(tmp_path / "toy" / "summary.json", "reproduce")["took"]
     assert 0 <= took["seconds"] < 60
     assert 0 <= took["processor_seconds"] < 60
     assert run(["reproduce", "toy", "--out", str(tmp_path)]) == 2
