@@ -32,10 +32,12 @@ keep_prob = [0.5, 0.6, 0.7, 0.8, 0.9]
 """)
 
 # %%
-# Look at the plan first: how many launches, how long, how large.
+# Look at the plan first. Points of one width share shapes and are trained in one launch; ``plan.seconds`` is an estimate
+# from the speed of the machine that runs this line.
 
 design = scale.read(folder / "study.toml")
-print(scale.plan(design))
+plan = scale.plan(design)
+print(plan.points, "points in", plan.launches, "launches,", f"{plan.disk / 1000:.0f} kB on disk")
 
 # %%
 # A job on a cluster can be cut off at any time. Here the first one is, after two launches:
