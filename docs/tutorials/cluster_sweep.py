@@ -32,8 +32,8 @@ keep_prob = [0.5, 0.6, 0.7, 0.8, 0.9]
 """)
 
 # %%
-# Look at the plan first. Points of one width share shapes and are trained in one launch; ``plan.seconds`` is an estimate
-# from the speed of the machine that runs this line.
+# Look at the plan first. Points of one width share shapes and are trained in one launch; ``plan.seconds`` is an
+# estimate from the speed of the machine that runs this line.
 
 design = scale.read(folder / "study.toml")
 plan = scale.plan(design)
