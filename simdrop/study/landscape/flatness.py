@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ... import theory
-from ...checks.numbers import check_count, check_finite, check_flag, check_number, check_seed
+from ...checks.numbers import check_count, check_flag, check_number, check_seed
 from ...checks.sizes import check_memory
 from ...checks.words import check_choice
 from ...errors import InvalidInput
@@ -29,6 +29,7 @@ from ...problem import Problem
 from ...theory._input import Array, check_point
 from ...theory.curvature import OBJECTIVES
 from ...theory.labels import PARAM, labelled
+from .points import check_axis, check_directions, check_points
 from .trajectory import MOST, WORDS, trajectory
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ DENSE = 300
 #: random directions at most
 MOST_DIRECTIONS = 10**6
 #: points at which the loss is taken, and steps of an ascent, beyond which nobody waits
-MOST_POINTS, MOST_ITERATIONS = 10**8, 10**6
+MOST_ITERATIONS = 10**6
 
 
 @labelled("random_directions", "direction", PARAM, words="random direction", values=True)
@@ -135,11 +136,11 @@ def lines(
     InvalidInput
         An argument is wrong.
     """
-    theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
+    theta, alphas = check_point(problem, theta), check_axis("alphas", alphas)
     if directions is None:
         directions = random_directions(problem, theta, count=count, seed=seed)
-    ways = _directions(problem, directions)
-    _check_points(problem, len(ways) * len(alphas), along=len(alphas))
+    ways = check_directions(problem, directions)
+    check_points(problem, len(ways) * len(alphas), along=len(alphas))
     loss = np.array([_losses(problem, theta + alphas[:, None] * way, objective) for way in ways])
     spread = loss.std(axis=0, ddof=1) if len(ways) > 1 else np.full(len(alphas), np.nan)
     variables = {
@@ -188,17 +189,17 @@ def plane(
     InvalidInput
         The directions span no plane, or an argument is wrong.
     """
-    theta, alphas = check_point(problem, theta), _axis("alphas", alphas)
-    betas = alphas if betas is None else _axis("betas", betas)
+    theta, alphas = check_point(problem, theta), check_axis("alphas", alphas)
+    betas = alphas if betas is None else check_axis("betas", betas)
     if directions is None:
         directions = random_directions(problem, theta, count=2, seed=seed)
-    ways = _directions(problem, directions)
+    ways = check_directions(problem, directions)
     if len(ways) != 2:
         raise InvalidInput(f"directions of a plane must be two, got {len(ways)}")
     cosine = abs(ways[0] @ ways[1]) / np.sqrt((ways[0] @ ways[0]) * (ways[1] @ ways[1]))
     if cosine > 1 - 1e-12:
         raise InvalidInput("directions span no plane: one is a multiple of the other")
-    _check_points(problem, len(alphas) * len(betas), along=len(betas))
+    check_points(problem, len(alphas) * len(betas), along=len(betas))
     rows = (theta + alpha * ways[0] + betas[:, None] * ways[1] for alpha in alphas)
     loss = np.array([_losses(problem, row, objective) for row in rows])
     coords = {"alpha": alphas, "beta": betas}
@@ -239,8 +240,8 @@ def interpolate(
         An argument is wrong.
     """
     one, two = check_point(problem, first, "first"), check_point(problem, second, "second")
-    alphas = _axis("alphas", alphas)
-    _check_points(problem, len(alphas), along=len(alphas))
+    alphas = check_axis("alphas", alphas)
+    check_points(problem, len(alphas), along=len(alphas))
     loss = _losses(problem, one + alphas[:, None] * (two - one), objective)
     ends = _losses(problem, np.array([one, two]), objective)
     rise = loss - (1 - alphas) * ends[0] - alphas * ends[1]
@@ -485,31 +486,3 @@ def _by_rows(problem: Problem, points: Array, function: Callable[[Array], Array]
     """A function of points (K, P), of some at a time."""
     rows = max(1, _ROWS // max(problem.n_samples * problem.width, problem.n_params))
     return np.concatenate([function(points[k : k + rows]) for k in range(0, len(points), rows)])
-
-
-def _axis(name: str, values: ArrayLike) -> Array:
-    """Numbers (K,) along a direction; raises InvalidInput."""
-    values = check_finite(name, values)
-    if values.ndim != 1 or not values.size:
-        raise InvalidInput(f"{name} must be a list of numbers, got shape {values.shape}")
-    return values
-
-
-def _check_points(problem: Problem, count: int, *, along: int) -> None:
-    """Refuse more points than anyone waits for, or than the memory holds: those `along` one direction at a time."""
-    if count > MOST_POINTS:
-        raise InvalidInput(
-            f"the loss at {count} points is more than {MOST_POINTS:g}: take fewer of alphas or directions"
-        )
-    check_memory({f"the parameters at {along} points": 24.0 * along * problem.n_params})
-
-
-def _directions(problem: Problem, directions: ArrayLike) -> Array:
-    """Directions (K, P), finite and none of them zero, as the trained parameters see them; raises InvalidInput."""
-    ways = np.atleast_2d(problem.freeze(problem.check_theta(directions, "directions")))
-    if ways.ndim != 2:
-        raise InvalidInput(f"directions must have shape (directions, {problem.n_params}), got {np.shape(directions)}")
-    still = ~ways.any(axis=1)
-    if still.any():
-        raise InvalidInput(f"directions has a zero vector, at index {int(np.flatnonzero(still)[0])}")
-    return ways
