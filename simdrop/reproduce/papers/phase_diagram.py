@@ -3,6 +3,9 @@
 Networks (1/m) Σ_j a_j relu(w_j·x) of growing width m are trained at lr = m/2 in four ways from the same start: by
 dropout, without it, with the same masks on the update alone (random geometry), and with those on the update and
 independent ones in the forward pass. The distance of two of them is √(mean_j |Δw_j|² + mean_j Δa_j²).
+
+The four ways are four launches one after the other: where the mask acts belongs to a step, not to a member, for kernels
+take it outside their loops. Masks are those of (seed, member, step), so that launches share them to the bit.
 """
 
 from __future__ import annotations
