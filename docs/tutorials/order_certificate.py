@@ -20,7 +20,7 @@ problem = simdrop.Problem(x, np.sin(3 * x), width=5, keep_prob=0.7)
 found = simdrop.study.order(
     problem,
     problem.init(seed=3),
-    lrs=[0.2, 0.1, 0.05, 0.025],
+    lrs=[0.1, 0.05, 0.025, 0.0125],
     time=1.0,
     members=20_000,
     kinds=["gradient", "averaged", "mean-covariance"],
