@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).parent
-WIDTH, COLORS = 1100, 96
+WIDTH = 1100
 
 
 def gather(folder: Path) -> list[str]:
@@ -32,7 +32,9 @@ def gather(folder: Path) -> list[str]:
             small = figure.convert("RGB").resize(
                 (WIDTH, WIDTH * figure.height // figure.width), Image.Resampling.LANCZOS
             )
-        small.quantize(COLORS, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
+        small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            HERE / f"{name}.png", optimize=True
+        )
         names.append(name)
     return names
 
