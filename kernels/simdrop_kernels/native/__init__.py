@@ -203,14 +203,16 @@ def evaluate(network: Network, x: Array, theta: Array, outputs: int, *, threads:
 def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> int | None:
     """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in fused.h, or None.
 
-    tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it, its square, the polynomial (2 in
-    float32, 8 in float64), numerator, denominator, quotient. Forward: products with the inputs, the bias where it
-    is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x. Signs, lookups, loads
-    and stores run on other ports. The counts are those of processors that fuse multiplication and addition.
+    tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it (3 in float32 with AVX-512), its
+    square, the polynomial (2 in float32, 8 in float64), numerator, denominator, quotient. Forward: products with the
+    inputs, the bias where it is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x.
+    Signs, lookups, loads and stores are left out. The counts are those of processors that fuse multiplication and
+    addition.
     """
     if network.activation != "tanh" or outputs != 1 or inputs > 3:
         return None
-    tanh = 5 + 1 + (2 if dtype == np.float32 else 8) + 3
+    single = dtype == np.float32
+    tanh = (3 if single and instruction_set() == "avx512" else 5) + 1 + (2 if single else 8) + 3
     forward = max(inputs - 1, 1) + 1 + (1 if network.mask == "sample" else 0)
     return forward + tanh + 3 + inputs
 

@@ -43,9 +43,29 @@
 #define HEAD_BITS ((int64_t)0xFFFFFFFFF8000000)
 #endif
 
-/* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest of 16 multiples of a step, and tanh r
+/* tanh(s + r) = (tanh s + tanh r) / (1 + tanh s tanh r) with s the nearest multiple of a step, and tanh r
    = r / (r coth r), whose denominator is a short polynomial. Half the multiplications of a rational function
-   over the whole range; additions and lookups run in parallel to them. */
+   over the whole range; additions and lookups run in parallel to them. `step`: tanh s. */
+INLINE vec N(tanh_of_sum)(vec step, vec r) {
+    const vec rest = POLYNOMIAL(coth_p, r * r);
+#if defined(__FMA__) || !defined(__SSE2__)
+    return (step * rest + r) / (step * r + rest);
+#else /* the same, with one rounding less where products are rounded by themselves */
+    return step + ((REAL)1 - step * step) * r / (step * r + rest);
+#endif
+}
+
+#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+/* One instruction reduces, and a table of 32 entries ends where tanh is 1: nothing is done to bound the argument. */
+INLINE vec N(tanh_of)(vec z) {
+    const vec size = N(magnitude)(z);
+    const vec r = (vec)_mm512_reduce_ps((__m512)size, 1 << 4 | _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const vec shifted = N(least)(N(splat)(15.5f), size) + TANH_GRID;
+    const vec low = N(load_loose)(tanh_steps_f32), high = N(load_loose)(tanh_steps_f32 + 16);
+    const vec step = (vec)_mm512_permutex2var_ps((__m512)low, (__m512i)shifted, (__m512)high);
+    return N(with_sign)(N(tanh_of_sum)(step, r), z);
+}
+#else
 INLINE vec N(tanh_of)(vec z) {
 #if REAL_IS_FLOAT
     const vec size = N(least)(N(splat)(8.6f), N(magnitude)(z));
@@ -56,14 +76,9 @@ INLINE vec N(tanh_of)(vec z) {
     const vec shifted = N(least)(N(splat)(TANH_GRID + 15), size * 0.8 + TANH_GRID);
     const vec r = size - (shifted - TANH_GRID) * 1.25;
 #endif
-    const vec step = N(lookup)(N(tanh_steps), (ivec)shifted), rest = POLYNOMIAL(coth_p, r * r);
-#if defined(__FMA__) || !defined(__SSE2__)
-    const vec h = (step * rest + r) / (step * r + rest);
-#else /* the same, with one rounding less where products are rounded by themselves */
-    const vec h = step + ((REAL)1 - step * step) * r / (step * r + rest);
-#endif
-    return N(with_sign)(h, z);
+    return N(with_sign)(N(tanh_of_sum)(N(lookup)(N(tanh_steps), (ivec)shifted), r), z);
 }
+#endif
 
 INLINE void N(act_tanh)(vec z, vec *h, vec *d) {
     *h = N(tanh_of)(z);
