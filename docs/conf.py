@@ -61,7 +61,7 @@ html_title = f"simdrop {version}"
 html_theme_options = {
     "github_url": PROJECT["urls"]["Source"],
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
 }
