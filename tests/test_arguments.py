@@ -31,6 +31,7 @@ PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.8)
 TWO = simdrop.Problem([-1.0, 1.0], [0.3, -0.2], width=3, keep_prob=0.8)
 LINEAR = simdrop.Problem(X, np.sin(3 * X), width=3, keep_prob=0.8, train="output")
 THETA = PROBLEM.init(seed=1)
+CLASSES = simdrop.Problem([-1.0, 1.0], [0, 1], width=3, keep_prob=0.8, loss="softmax")
 P = PROBLEM.n_params
 SQUARE = np.diag(np.arange(1.0, P + 1))
 
@@ -266,6 +267,7 @@ DOORS = {
         AT | {"mask": np.array([True, False, True])},
         "object: problem mask; array: theta keep_prob",
     ),
+    "accuracy": Door(theory.accuracy, {"problem": CLASSES, "theta": CLASSES.init()}, "object: problem; array: theta"),
     "hessian": Door(theory.hessian, AT, "object: problem; array: theta keep_prob; name: objective"),
     "hessian_trace": Door(theory.hessian_trace, AT, "object: problem; array: theta keep_prob; name: objective"),
     "hessian_product": Door(

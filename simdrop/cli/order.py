@@ -59,7 +59,9 @@ class OrderSettings(ProblemSettings):
     sme_members: int = in_comparison(
         80_000, "paths of the stochastic modified equation of order 2 (1: a quarter)", bounds=MEMBERS
     )
-    paths: int = in_comparison(200, "members that pathwise flows follow", bounds={"least": 3})
+    paths: int | None = in_comparison(
+        None, "members that pathwise flows follow [default: 200, or all of fewer]", bounds={"least": 3}
+    )
     kinds: tuple[str, ...] = in_comparison(
         (),
         "prediction to measure; repeat for several, by default all",

@@ -123,7 +123,10 @@ def about(name: str, loss: str = "squared") -> dict[str, str]:
     """The attributes of a variable by its name; none where the name is not known."""
     if name in ABOUT:
         text, units = ABOUT[name]
-        return {"long_name": text, "units": {_RISK: RISKS[loss], _OUTPUT: _OUTPUTS.get(loss, "1")}.get(units, units)}
+        return {
+            "long_name": text,
+            "units": {_RISK: RISKS.get(loss, "1"), _OUTPUT: _OUTPUTS.get(loss, "1")}.get(units, units),
+        }
     for prefix, words in (("group_", "of a group of members: {}"), ("kept_", "of a kept member: {}")):
         if name.startswith(prefix):
             return _told(words, about(name.removeprefix(prefix), loss))

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 #: the most parameters whose covariance is compared
 MOST_CROSSED = 64
+#: members that pathwise flows follow, unless there are fewer
+PATHS = 200
 #: SME 1, whose error is the larger one, has this many times fewer paths than SME 2
 FEWER = 4
 
@@ -113,7 +115,7 @@ def order(
     refine: Sequence[int] | None = None,
     members: int = 400_000,
     sme_members: int = 80_000,
-    paths: int = 200,
+    paths: int | None = None,
     kinds: Sequence[PredictionKind] | Sequence[str] | None = None,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
@@ -148,8 +150,8 @@ def order(
         Networks of the ensemble at every learning rate.
     sme_members : int
         Paths of "sme2", in pairs; "sme1" has a quarter.
-    paths : int
-        Members that pathwise flows follow.
+    paths : int, optional
+        Members that pathwise flows follow, by default 200 or all where there are fewer.
     kinds : sequence of str, optional
         The predictions, by default "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2",
         "pathwise-plain" and "pathwise"; "manifold" where R_S is near zero at theta0.
@@ -192,6 +194,7 @@ def order(
         sme_members=sme_members, paths=paths, seed=seed, grid=grid, groups=groups, risk_limit=risk_limit,
         backend=backend, threads=threads,
     )  # fmt: skip
+    paths = followed(paths, members)
     if isinstance(cases[0].lr, Schedule):
         refuse_other_rates(kinds, cases[0].lr)
         over: dict[str, Any] = {"time": cases[-1].time, "lr": str(cases[0].lr)}
@@ -260,7 +263,7 @@ def check_cases(
     rungs: Rungs,
     members: int,
     sme_members: int,
-    paths: int,
+    paths: int | None,
     seed: int,
     grid: int | ArrayLike | None,
     groups: int,
@@ -276,7 +279,7 @@ def check_cases(
     check_squared(problem, "the order of a theory's error")
     members = check_count("members", members, least=3, most=1 << 32)
     groups = check_count("groups", groups, least=3)
-    paths = check_count("paths", paths, least=3)
+    paths = check_count("paths", followed(paths, members), least=3)
     for name, value in {"groups": groups, "paths": paths}.items():
         if value > members:
             raise InvalidInput(f"{name} must be at most the {members} members, got {shown(value)}")
@@ -292,6 +295,11 @@ def check_cases(
     for case in cases:
         _training(case, paths)
     return cases
+
+
+def followed(paths: int | None, members: int) -> int:
+    """Members that pathwise flows follow where none are asked for."""
+    return min(PATHS, members) if paths is None else paths
 
 
 def _training(case: Case, paths: int) -> TrainingPlan:
