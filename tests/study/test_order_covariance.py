@@ -14,6 +14,7 @@ from simdrop.study.case import COVARIANCE, Case
 from simdrop.study.convergence.fit import consistent, fit_floor
 from simdrop.study.convergence.scheme import SchemeErrors, uneven
 from simdrop.study.predictions import predict
+from simdrop_kernels.native import follow as native
 
 X = np.linspace(-1, 1, 4)
 PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=5, keep_prob=0.7)
@@ -66,6 +67,7 @@ def test_the_error_of_a_scheme_is_bounded_and_scaled() -> None:
     assert later == {name: (pytest.approx(error.value / 8), 1) for name, error in bound.items()}
 
 
+@pytest.mark.skipif(native.unavailable() is not None, reason="C is not built, and Numba does not join paths")
 def test_paths_of_two_schemes_along_one_brownian_motion() -> None:
     """Their difference says more than that of independent paths, which "numba" alone would follow here."""
     case = Case(
