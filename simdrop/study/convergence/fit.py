@@ -41,8 +41,8 @@ in 40 groups, with errors of 0.3, 2 and 10 % at the finest rung, through the est
 the claimed order 1 in 18,000 got "no", 89, 87 and 35 % "yes" at these errors. A constant of `SIZE` D at the finest rung
 used, or more, got "yes" in 0.1 % of 49,703 ladders, in the worst of 90 settings, three rungs of an exponential, in 9 %.
 There three rungs know too little: with g = exp(ρ ε), q = 1 and ρ ε = -1.6 or -2 at the coarsest of them the terms that
-are left out add 1.4 and 2.2 times β to δ, which hides a constant of the other sign. One at a random angle got it in 23
-% at `SIZE` D (62 % at worst) and in 3.6 % at `RIGHT` D (12 % at worst).
+are left out add 1.4 and 2.2 times β to δ, which hides a constant of the other sign. A constant at a random angle to the
+other error got "yes" in 23 % at `SIZE` D (62 % at worst) and in 3.6 % at `RIGHT` D (12 % at worst).
 """
 
 from __future__ import annotations
