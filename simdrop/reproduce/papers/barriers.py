@@ -10,7 +10,7 @@ import numpy as np
 from ... import theory
 from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.digits import Sizes, digits, schedule, starts, train
+from ..shared.digits import STAGES, STEADY, Sizes, digits, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SIZES: Sizes = {False: (50, 500), True: (1000, 1000)}
 KEEP_PROB = 0.7
-#: (until time, lr · curvature): the last stage quietens the noise
-STAGES = ((6.0, 1.0), (30.0, 2.0), (40.0, 4.0), (41.0, 0.4))
 #: R_S at what is called a minimum
 TRAINED = 1e-2
 LOSSES = ("L1", "L3", "L2", "L4")
@@ -46,11 +44,11 @@ def run(settings: Settings) -> Outcome:
 
     here, seeds = digits(settings, SIZES), settings.seeds or 2
     theta0 = starts(here, seeds)
-    known = schedule(here, theta0, STAGES)
-    last = schedule(here, theta0, (QUIET,))
+    known, steady, last = (schedule(here, theta0, stages) for stages in (STAGES, STEADY, (QUIET,)))
     ends = {}
     for name in LOSSES:
-        ends[name] = train(here, theta0, [KEEP_PROB], settings, what=name, objective=name, **known)[:, 0]
+        rates = steady if name in NOISY else known
+        ends[name] = train(here, theta0, [KEEP_PROB], settings, what=name, objective=name, **rates)[:, 0]
         if name in NOISY:
             ends[name] = train(here, ends[name], [1.0], settings, what=f"{name}, to R_S", objective="risk", **last)[
                 :, 0
@@ -81,7 +79,7 @@ def run(settings: Settings) -> Outcome:
     )
     notes = [
         f"{here.about}; p = {KEEP_PROB:g}, sample masks, all from the same initial weights N(0, m^-0.2) of a seed;"
-        f" gradient descent to time lr · step = {STAGES[-1][0]:g}.",
+        f" gradient descent to time lr · step = {STAGES[-1][0]:g} on L1 and L3, {STEADY[-1][0]:g} on L2 and L4.",
         "L2 and L4 keep the noise of large R_1, which leaves R_S far from its minimum: they end with gradient descent"
         f" on R_S for a time of {QUIET[0]:g}.",
         "A barrier is the largest rise of R_S above the straight line between its values at the ends.",

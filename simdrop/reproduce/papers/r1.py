@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
-from ..shared.digits import Array, Sizes, digits, measured, schedule, starts, train
+from ..shared.digits import STEADY, Array, Sizes, digits, measured, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,8 +17,6 @@ SIZES: Sizes = {False: (50, 800), True: (1000, 1000)}
 KEEP_PROBS = {False: (0.6, 0.7, 0.8, 0.9), True: (0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)}
 #: (until time, lr · curvature): R_1 decays in a time of about 1/v, and the last stage quietens the noise
 STAGES = ((6.0, 1.0), (30.0, 2.0), (78.0, 4.0), (300.0, 8.0), (302.0, 0.8))
-#: R_S alone has reached its minimum long before, and stays as curved as it begins
-PLAIN_STAGES = ((20.0, 1.0),)
 #: R_S at the end: above the published ones, far below what it is where training is not over
 TRAINED = 5e-3
 #: percent: how far R_S and R_1 of the two losses may be apart, and accuracies over p
@@ -41,7 +39,7 @@ def run(settings: Settings) -> Outcome:
     ends = {
         name: train(here, theta0, arms, settings, what=name, objective=name, **known) for name in ("dropout", "risk+r1")
     }
-    plain = schedule(here, theta0, PLAIN_STAGES)
+    plain = schedule(here, theta0, STEADY)
     end = train(here, theta0, [1.0], settings, what="risk", objective="risk", **plain)
     data = measured(here, ends | {"risk": np.repeat(end, len(arms), axis=1)}, arms)
     rates = list(known["lr"].values())

@@ -22,6 +22,11 @@ Array = NDArray[np.float64]
 
 #: full -> (samples to train on, neurons)
 Sizes = dict[bool, tuple[int, int]]
+#: training on losses that hold R_1, as (until time lr · step, lr in units of 1/λ): see `schedule`
+STAGES = ((6.0, 1.0), (30.0, 2.0), (40.0, 4.0), (41.0, 0.4))
+#: training on losses without it: they stay as curved as they begin, and larger steps lose a network now and then; R_S
+#: has reached its minimum long before
+STEADY = ((20.0, 1.0),)
 
 
 class Digits(NamedTuple):
