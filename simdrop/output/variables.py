@@ -46,6 +46,7 @@ ABOUT: dict[str, tuple[str, str]] = {
     "lr": ("learning rate", "1"),
     "keep_prob": ("probability to keep a neuron", "1"),
     "seed": ("seed of the masks", "1"),
+    "place": ("where dropout acts", "1"),
     "theta": ("parameters", "1"),
     "risk": ("risk R_S, without dropout", _RISK),
     "test_risk": ("risk on the test set, without dropout", _RISK),

@@ -25,6 +25,7 @@ from ..problem import Noise, Problem, check_problem
 from ..provenance import of_problem
 from ..schedule import parse
 from ..settings.defaults import DTYPE
+from .places import check_places, in_words, numbered
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class State:
         self.seeds, self.keep_prob, self.lr = (
             np.array(values) for values in (settings.seeds, settings.keep_prob, settings.lr)
         )
+        if settings.place is not None:
+            self.place = numbered(settings.place)
 
     def take(self, first: int, ensemble: Ensemble, limits: NDArray[np.float64]) -> None:
         """Copy a block at its last step, which begins with member `first`."""
@@ -76,7 +79,8 @@ class PreviousRun:
     """A run to go on with: where it was after `step`, and its settings as plain values.
 
     theta (M, P) and moments (M, k, P) have the dtype of the run; diverged, blown_up, risk_limit, numbers, lr,
-    keep_prob and seeds have shape (M,). per_member: what was given for each member
+    keep_prob and seeds have shape (M,), place too where dropout acts in different ones, in words.
+    per_member: what was given for each member
     """
 
     step: int
@@ -91,6 +95,7 @@ class PreviousRun:
     lr: NDArray[np.float64] | None
     keep_prob: NDArray[np.float64]
     seeds: NDArray[np.uint64]
+    place: NDArray[np.str_] | None = None
 
     @property
     def alive(self) -> NDArray[np.bool_]:
@@ -132,7 +137,7 @@ class PreviousRun:
                 f"members: theta0 is the state of a run with {counted(len(self.theta), 'member')}, got"
                 f" {shown(given['members'])}: leave it out, or take some of them by runs.isel(member=slice(0, 3))"
             )
-        arrays = {"lr": self.lr, "keep_prob": self.keep_prob, "seed": self.seeds}
+        arrays = {"lr": self.lr, "keep_prob": self.keep_prob, "seed": self.seeds, "place": self.place}
         had: dict[str, Any] = {
             name: values if values is None or name in self.per_member else values[0].item()
             for name, values in arrays.items()
@@ -172,6 +177,7 @@ def refuse_other(previous: PreviousRun, settings: Settings, step: Step) -> None:
         "keep_prob": (previous.keep_prob, settings.keep_prob),
         "seed": (previous.seeds, settings.seeds),
         "numbers": (previous.numbers, settings.numbers),
+        "place": (previous.place, settings.place),
     }
     for name, (had, now) in arrays.items():
         if not np.array_equal(had, now):  # type: ignore[arg-type]  # numbers are always given then
@@ -244,6 +250,7 @@ def _of_path(path: Path) -> PreviousRun:
         )
     held = "recorder.state."
     found = {name.removeprefix(held): array for name, array in arrays.items() if name.startswith(held)}
+    found |= {"place": in_words(found["place"])} if "place" in found else {}
     return _checked(header[ATTRIBUTE], found | {name: arrays[f"recorder.{name}"] for name in ("diverged", "blown_up")})
 
 
@@ -274,6 +281,7 @@ def _of_dataset(data: xr.Dataset) -> PreviousRun:
             "keep_prob": data["keep_prob"].values,
             "lr": _last_rates(data) if "lr" in data.coords and stored.get("schedule") is None else None,
             "seeds": data["seed"].values if "seed" in stored["per_member"] else np.uint64(stored["seed"]),
+            "place": check_places(data["place"].values) if "place" in stored["per_member"] else None,
         }
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"theta0: its state cannot be read: {type(error).__name__} {error}") from None

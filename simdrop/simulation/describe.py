@@ -17,6 +17,7 @@ from ..problem import Problem
 from ..provenance import PER_MEMBER, fingerprint, machine, of_noise, of_problem, versions
 from .continuation import FORMAT, PreviousRun, of_step, shifted, with_state
 from .objective import describe
+from .places import distinct, numbered
 from .plan import TrainingPlan
 from .recording import Wanted
 from .run import Run
@@ -126,6 +127,7 @@ def of_run(plan: TrainingPlan, run: Run, *, interrupted: bool) -> dict[str, Any]
         "optimizer": step.optimizer.name,
         **{name: int(value) if isinstance(value, bool) else value for name, value in asdict(step.optimizer).items()},
         **of_noise(step.noise, problem),
+        **({} if settings.place is None else {"place": f"{PER_MEMBER}: {', '.join(distinct(settings.place))}"}),
         "svag": step.svag,
         "risk_limit": plan.wanted.risk_limit_told,
         "backend": ", ".join(dict.fromkeys(phase.backend.name for phase in plan.phases)),
@@ -170,7 +172,8 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
     for one in wanted.observers:
         recorded += (np.array(one.name), np.zeros((0, *one.shape), dtype=one.dtype))
     numbers = "0, 1, ..." if settings.numbers is None else "sha256 " + fingerprint(settings.numbers)
-    members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds)
+    placed = () if settings.place is None else (numbered(settings.place),)
+    members = "sha256 " + fingerprint(settings.lr, settings.keep_prob, settings.seeds, *placed)
     if plan.previous is not None:
         members += ", from sha256 " + fingerprint(plan.previous.theta, plan.previous.moments)
     found = everything | {"recorded": "sha256 " + fingerprint(*recorded), "numbers": numbers, "of_members": members}
@@ -180,11 +183,12 @@ def identity(plan: TrainingPlan, run: Run) -> dict[str, Any]:
 def _with_coordinates(settings: Settings, previous: PreviousRun | None, data: xr.Dataset) -> xr.Dataset:
     """The results with lr, keep_prob and seeds as coordinates.
 
-    They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed
-    on `kept`. A learning rate that changes, on the way or where the run went on, is one of every time, so that it stays
-    true where results are joined.
+    They are numbers, or, where they were given for each member, on `member`, and as kept_lr, kept_keep_prob, kept_seed,
+    kept_place on `kept`. A learning rate that changes, on the way or where the run went on, is one of every time, so
+    that it stays true where results are joined.
     """
-    numbers = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
+    numbers: dict[str, NDArray[Any]] = {"lr": settings.lr, "keep_prob": settings.keep_prob, "seed": settings.seeds}
+    numbers |= {} if settings.place is None else {"place": settings.place}
     if settings.schedule is not None or (previous is not None and not previous.has_rates(settings.lr)):
         data = _with_rates(settings, data)
         del numbers["lr"]

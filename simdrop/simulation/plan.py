@@ -18,11 +18,12 @@ from ..checks.numbers import check_count, check_flag, check_threads
 from ..checks.sizes import size
 from ..checks.words import check_callable, check_choice
 from ..errors import InvalidInput
-from ..problem import Problem
+from ..problem import Noise, Problem
 from ..settings.defaults import BACKEND, DTYPE, MEMORY, QUANTILES, RECORD, RISK_LIMIT, SPACING
 from .continuation import PreviousRun, State, refuse_other
 from .objective import Phase
 from .observers import check_observe
+from .places import check_places, choose, distinct, in_place, noise_of
 from .recording import Wanted, record_steps
 from .run import block_members
 from .settings import Settings, checked_step
@@ -56,6 +57,7 @@ class TrainingPlan:
     def check(
         cls, problem: Problem, theta0: Any, *, lr: Any, steps: int, members: int | None = None,
         seed: int | ArrayLike = 0, keep_prob: ArrayLike | None = None, numbers: ArrayLike | None = None,
+        place: str | Sequence[str] | None = None, noise: Noise | None = None,
         dtype: str = DTYPE, backend: str = BACKEND, threads: int | None = None, memory: int = MEMORY,
         block_size: int | None = None, record: int | ArrayLike = RECORD, spacing: str = SPACING,
         keep_theta: bool | Sequence[int] = False, grid: ArrayLike | None = None,
@@ -68,13 +70,16 @@ class TrainingPlan:
 
         Where `previous` is a run to go on with, theta0 is not looked at. Raises InvalidInput and BackendError.
         """
-        done = 0 if previous is None else previous.step
+        done, places = 0 if previous is None else previous.step, check_places(place)
         settings = Settings.check(
             problem, lr=lr, steps=done + check_count("steps", steps) if done else steps, members=members, seed=seed,
-            keep_prob=keep_prob, numbers=numbers, dtype=dtype,
+            keep_prob=keep_prob, numbers=numbers, dtype=dtype, place=places,
             theta0=theta0 if previous is None else np.zeros(problem.n_params),
         )  # fmt: skip
-        objectives, first = checked_step(problem, settings.steps, **step)
+        noise = noise_of(noise, places)
+        objectives, first = checked_step(problem, settings.steps, noise=noise, **step)
+        for word in [] if settings.place is None else distinct(settings.place):
+            checked_step(problem, settings.steps, noise=in_place(noise or Noise(), word), **step)
         if previous is not None:
             refuse_other(previous, settings, first)
             settings = dataclasses.replace(settings, theta0=previous.theta)  # type: ignore[arg-type]  # in the run's dtype
@@ -86,7 +91,7 @@ class TrainingPlan:
             observers=check_observe(problem, observe, _first_members(settings, previous)),
         )  # fmt: skip
         stop = check_callable("stop", stop)
-        phases = choose_backends(problem, objectives, first, backend, settings.dtype)
+        phases = choose_backends(problem, objectives, first, backend, settings.dtype, settings.place)
         return cls(
             problem=problem, settings=settings, phases=phases, wanted=wanted,
             threads=provenance.cores() if threads is None else check_threads(threads),
@@ -96,7 +101,12 @@ class TrainingPlan:
 
 
 def choose_backends(
-    problem: Problem, objectives: Mapping[int, str], step: Step, backend: str, dtype: np.dtype
+    problem: Problem,
+    objectives: Mapping[int, str],
+    step: Step,
+    backend: str,
+    dtype: np.dtype,
+    places: NDArray[np.str_] | None = None,
 ) -> tuple[Phase, ...]:
     """The phases of a run, each with its backend; raises InvalidInput and BackendError."""
     check_choice("backend", backend, ("auto", *registry.names()))
@@ -105,7 +115,7 @@ def choose_backends(
     found = []
     for first, name in objectives.items():
         here = dataclasses.replace(step, objective=name)  # type: ignore[arg-type]  # check_objective has narrowed it
-        found.append(Phase(first, here, *registry.choose(backend, here, dtype, sizes=sizes)))
+        found.append(Phase(first, here, *choose(backend, here, places, dtype, sizes)))
     return tuple(found)
 
 

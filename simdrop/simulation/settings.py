@@ -51,6 +51,7 @@ class Settings:
     dtype: np.dtype
     schedule: Schedule | None = None
     numbers: NDArray[np.uint64] | None = None  # (members,) that masks are drawn by, instead of 0, 1, ...
+    place: NDArray[np.str_] | None = None  # (members,) where dropout acts, where that was given for each
     per_member: tuple[str, ...] = ()  # what was given for each member
 
     @cached_property
@@ -82,6 +83,7 @@ class Settings:
         keep_prob: ArrayLike | None,
         numbers: ArrayLike | None,
         dtype: str,
+        place: NDArray[np.str_] | None = None,
     ) -> Settings:
         """Validate; raises InvalidInput."""
         labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
@@ -92,7 +94,8 @@ class Settings:
         lr = rates if schedule is None else schedule.rates(0, 1)[slice(schedule.members) if schedule.members else 0, 0]
         kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
         seeds = check_seeds(seed)
-        lengths = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
+        lengths: dict[str, NDArray[Any]] = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
+        lengths |= {} if place is None else {"place": place}
         if members is None:
             members = next((len(value) for value in lengths.values() if value.ndim), None)
             if members is None:
@@ -125,6 +128,7 @@ class Settings:
             dtype=np.dtype(dtype),
             schedule=schedule,
             numbers=_check_numbers(numbers, members),
+            place=place if place is not None and place.ndim else None,
             per_member=tuple(name for name, value in lengths.items() if value.ndim),
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from simdrop_kernels.contract.noise import Place
 from simdrop_kernels.contract.objectives import Objective
 from simdrop_kernels.contract.optimizer import OptimizerName
 
@@ -47,6 +48,7 @@ def simulate(
     noise: Noise | None = None,
     svag: int | None = None,
     keep_prob: ArrayLike | None = None,
+    place: Place | Sequence[Place] | None = None,
     backend: BackendName = BACKEND,
     dtype: Literal["float32", "float64"] | None = None,
     record: int | ArrayLike = RECORD,
@@ -126,6 +128,10 @@ def simulate(
         modified equation of order 1.
     keep_prob : float or array_like, shape (members,), optional
         Probability to keep a neuron, in place of the problem's.
+    place : {"both", "forward", "update", "independent"} or sequence of these, of length members, optional
+        Where dropout acts, in place of `Noise(place=...)`, which tells what the words mean: one for all members or one
+        for each. Members of all places share their masks, and have the bits of runs with one place each; one backend
+        has to run all of the places.
     backend : {"auto", "cuda", "native", "numba", "numpy"}
         Kernels that train. "auto" takes the fastest that can; the result's attribute `backend_reason` says why.
     dtype : {"float64", "float32"}
@@ -266,9 +272,9 @@ def simulate(
         lr, keep_prob
             Numbers, or arrays over member where they were given for each. A learning rate that changes, also from the
             run that this one goes on from, has time too.
-        seed (member)
-            Where seeds were given for each member.
-        kept_lr, kept_keep_prob, kept_seed (kept)
+        seed, place (member)
+            Where they were given for each member.
+        kept_lr, kept_keep_prob, kept_seed, kept_place (kept)
             Those of the members in `theta`, where they were given for each.
 
         Attributes: every setting, the backend and why it was taken, versions, machine, seconds. `compile_seconds` is
@@ -343,7 +349,7 @@ def simulate(
     previous, completed = complete(problem, theta0, {
         "lr": lr, "members": members, "seed": seed, "keep_prob": keep_prob, "numbers": numbers, "objective": objective,
         "penalty": penalty, "optimizer": optimizer, "optimizer_options": optimizer_options, "batch_size": batch_size,
-        "replace": replace, "noise": noise, "svag": svag, "dtype": dtype,
+        "replace": replace, "noise": noise, "svag": svag, "dtype": dtype, "place": place,
     })  # fmt: skip
     plan = TrainingPlan.check(
         problem, theta0, previous=previous, **completed, clip=clip, steps=steps, backend=backend, threads=threads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from simdrop_kernels.contract.step import Ensemble, for_kernels
 from simdrop_kernels.mathematics.losses.table import find as find_loss
 
 from .objective import Phase
+from .places import ByPlace
 from .plan import TrainingPlan
 from .run import look_here
 from .seen import Seen
@@ -89,17 +90,16 @@ class Training:
         if self._open is None or self._open.phase is not phase or self._open.ensemble is not ensemble:
             self.fetch(ensemble)
             self._open = None  # its memory is free before the next takes some
-            session = registry.session(
-                phase.backend,
-                phase.step,
-                self.x,
-                self.y,
-                ensemble,
-                seed=self.plan.settings.seed,
-                threads=self.plan.threads,
-            )
-            self._open = _Open(session, phase, ensemble)
+            self._open = _Open(self._new_session(phase, ensemble), phase, ensemble)
         return self._open.session
+
+    def _new_session(self, phase: Phase, ensemble: Ensemble) -> registry.Session:
+        settings = self.plan.settings
+        known: dict[str, Any] = {"seed": settings.seed, "threads": self.plan.threads}
+        if settings.place is None:
+            return registry.session(phase.backend, phase.step, self.x, self.y, ensemble, **known)
+        places = settings.place[self._first : self._first + len(ensemble.theta)]
+        return ByPlace(phase.backend, phase.step, self.x, self.y, ensemble, places, **known)
 
     def look(self, ensemble: Ensemble, points: NDArray[np.floating] | None) -> Iterator[tuple[int, Seen]]:
         """Where a session keeps the members on devices they are observed there."""
