@@ -45,7 +45,7 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
     keep_prob 0.9, 0.5 and 0.2, both masks, all optimizers, minibatches, 17 sizes of 1 to 128 samples and 5 to 128
     neurons. Where "members" is taken it is 1.1 to 11 times as fast, mostly 1.4 times and more.
 
-    Masks on the update alone and epochs are written for "neurons".
+    Masks in another place than the whole step and epochs are written for "neurons".
     """
     if any(name not in _FURTHER for name in step.further):
         return "neurons"

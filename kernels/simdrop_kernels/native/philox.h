@@ -8,6 +8,7 @@
 #define STREAM_STEP_MASK UINT32_C(0)
 #define STREAM_SAMPLE_MASK UINT32_C(1)
 #define STREAM_BATCH UINT32_C(2)
+#define STREAM_STEP_FORWARD UINT32_C(9) /* where the forward pass has masks of its own */
 
 #define PHILOX_ROUNDS 10
 #define PHILOX_MULTIPLIER_0 UINT32_C(0xD2511F53)

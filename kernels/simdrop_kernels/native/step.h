@@ -79,6 +79,19 @@ static void N(mask_update)(N(space) * s, N(member) * one) {
     }
 }
 
+/* The parameters under a mask that acts in the outputs alone: output weights of the neurons that it drops are 0. */
+static const REAL *N(mask_outputs)(N(space) * s, N(member) * one, uint32_t stream) {
+    philox_masks(&one->place, stream, 1, s->width, one->threshold, s->bits);
+    memcpy(s->packed, s->theta, (size_t)(s->rows * s->row) * sizeof(REAL));
+    for (int64_t r = 0; r < s->outputs; r++) {
+        for (int64_t v = 0; v * VL < s->width; v++) {
+            const int64_t at = r * s->row + v * VL;
+            N(store)(s->packed + at, N(keep_lanes)(N(bits_of)(s->bits, v), N(load)(s->theta + at)));
+        }
+    }
+    return s->packed;
+}
+
 /* The gradient; `choice` tells which neurons grad holds. */
 static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, int64_t number,
                         enum N(choice) * choice) {
@@ -93,21 +106,23 @@ static void N(gradient)(const simdrop_task *t, N(space) * s, N(member) * one, in
         }
         N(take_samples)(t, s, s->chosen, 0);
     }
-    const int on_update = t->place == PLACE_UPDATE;
-    if (one->draws && t->mask == MASK_STEP && !on_update) {
+    const int whole = t->place == PLACE_BOTH, independent = t->place == PLACE_INDEPENDENT;
+    const int in_outputs = independent || t->place == PLACE_FORWARD, on_update = independent || t->place == PLACE_UPDATE;
+    if (one->draws && t->mask == MASK_STEP && whole) {
         *choice = N(KEPT);
         kept = philox_masks(&one->place, STREAM_STEP_MASK, 1, s->width, one->threshold, s->bits);
         N(pack_kept)(s, kept);
-    } else if (one->draws && !on_update) {
+    } else if (one->draws && whole) {
         *choice = N(MASKED);
         philox_masks(&one->place, STREAM_SAMPLE_MASK, s->n, s->width, one->threshold, s->bits);
     }
-    const REAL *p = *choice == N(KEPT) ? s->packed : s->theta;
+    const REAL *p = *choice == N(KEPT) ? s->packed : s->theta, *seen = p;
+    if (one->draws && in_outputs) seen = N(mask_outputs)(s, one, independent ? STREAM_STEP_FORWARD : STREAM_STEP_MASK);
     const int64_t vectors = N(round_up)(*choice == N(KEPT) ? kept : s->width, VL) / VL;
-    const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT && !on_update ? one->inverse_keep : 1;
-    const REAL gain = (REAL)t->output_scale * inverse_keep;
-    N(forward)(t->activation, *choice == N(MASKED), s, p, vectors);
-    N(find_residuals)(t, s, gain, gain / (REAL)s->n);
+    const REAL inverse_keep = t->objective == OBJECTIVE_DROPOUT && (whole || in_outputs) ? one->inverse_keep : 1;
+    const REAL gain = (REAL)t->output_scale * inverse_keep, pull = whole ? gain : (REAL)t->output_scale;
+    N(forward)(t->activation, *choice == N(MASKED), s, seen, vectors);
+    N(find_residuals)(t, s, gain, pull / (REAL)s->n);
     const REAL r1 = N(r1_of)(t, one, s->n);
     N(backward)(t->activation, *choice == N(MASKED), s, p, vectors, r1);
     if (on_update && one->draws) N(mask_update)(s, one);

@@ -11,7 +11,7 @@
 #define SIMDROP_MASKS(X) X(STEP, step) X(SAMPLE, sample)
 #define SIMDROP_OBJECTIVES(X) X(DROPOUT, dropout) X(RISK, risk) X(RISK_R1, risk+r1)
 #define SIMDROP_LOSSES(X) X(SQUARED, squared) X(LOGISTIC, logistic) X(SOFTMAX, softmax) X(SQUARED_SOFTMAX, squared-softmax)
-#define SIMDROP_PLACES(X) X(BOTH, both) X(UPDATE, update)
+#define SIMDROP_PLACES(X) X(BOTH, both) X(FORWARD, forward) X(UPDATE, update) X(INDEPENDENT, independent)
 #define SIMDROP_OPTIMIZERS(X) X(SGD, sgd) X(MOMENTUM, momentum) X(NESTEROV, nesterov) X(ADAM, adam)
 /* What is in the lanes of a vector while members are trained: neurons of one member, or members. */
 #define SIMDROP_LAYOUTS(X) X(NEURONS, neurons) X(MEMBERS, members)
