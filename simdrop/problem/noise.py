@@ -47,7 +47,8 @@ class Noise(contract.Noise):
         "drift" takes the mean of the step alone, "noise" its deviation from the mean alone.
     place : {"both", "forward", "update", "independent"}
         Where the dropout factors act, see Notes: in the whole step, as dropout does; in the outputs that the residuals
-        are made of; on the update of each neuron; or on both, by factors that are independent of each other.
+        are made of; on the update of each neuron; or on both, by factors that are independent of each other. One for
+        each member is an argument of `simulate`.
 
     Raises
     ------
@@ -79,7 +80,7 @@ class Noise(contract.Noise):
             "masks": check_count("masks", self.masks),
             "law": check_choice("law", self.law, LAWS),
             "part": check_choice("part", self.part, PARTS),
-            "place": check_choice("place", self.place, PLACES),
+            "place": _check_place(self.place),
             "batch_size": None if self.batch_size is None else check_count("batch_size", self.batch_size),
             "replace": check_flag("replace", self.replace),
             "order": check_choice("order", self.order, ORDERS),
@@ -138,6 +139,14 @@ class Noise(contract.Noise):
                 f" all steps have as many: {near}, say, got {self.batch_size}"
             )
         return self
+
+
+def _check_place(value: object) -> str:
+    if isinstance(value, (list, tuple)) or hasattr(value, "dtype"):
+        raise InvalidInput(
+            f"place of a noise is one word, got {shown(value)}: one for each member is an argument of simulate"
+        )
+    return check_choice("place", value, PLACES)
 
 
 def refuse_epochs(noise: contract.Noise) -> None:

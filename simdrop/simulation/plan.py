@@ -70,13 +70,13 @@ class TrainingPlan:
 
         Where `previous` is a run to go on with, theta0 is not looked at. Raises InvalidInput and BackendError.
         """
-        done, places = 0 if previous is None else previous.step, check_places(place)
+        done = 0 if previous is None else previous.step
         settings = Settings.check(
             problem, lr=lr, steps=done + check_count("steps", steps) if done else steps, members=members, seed=seed,
-            keep_prob=keep_prob, numbers=numbers, dtype=dtype, place=places,
+            keep_prob=keep_prob, numbers=numbers, dtype=dtype, place=place,
             theta0=theta0 if previous is None else np.zeros(problem.n_params),
         )  # fmt: skip
-        noise = noise_of(noise, places)
+        noise = noise_of(noise, check_places(place))
         objectives, first = checked_step(problem, settings.steps, noise=noise, **step)
         for word in [] if settings.place is None else distinct(settings.place):
             checked_step(problem, settings.steps, noise=in_place(noise or Noise(), word), **step)

@@ -33,6 +33,7 @@ from ..problem.noise import Noise, check_batch, check_drawn
 from ..schedule.base import Schedule
 from ..schedule.given import check_rates
 from .objective import check_objective, check_penalty
+from .places import check_places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,10 @@ class Settings:
         keep_prob: ArrayLike | None,
         numbers: ArrayLike | None,
         dtype: str,
-        place: NDArray[np.str_] | None = None,
+        place: Any = None,
     ) -> Settings:
         """Validate; raises InvalidInput."""
-        labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed}
+        labelled = {"lr": lr, "keep_prob": keep_prob, "seed": seed, "place": place}
         check_same(labelled if getattr(theta0, "ndim", 0) < 2 else {"theta0": theta0} | labelled)
         theta0 = check_problem(problem).check_theta(theta0, "theta0")
         rates = check_rates(lr)
@@ -95,7 +96,8 @@ class Settings:
         kept = check_keep_prob(problem.keep_prob if keep_prob is None else keep_prob)
         seeds = check_seeds(seed)
         lengths: dict[str, NDArray[Any]] = {"lr": lr, "keep_prob": kept, "seed": seeds, "theta0": theta0[..., 0]}
-        lengths |= {} if place is None else {"place": place}
+        places = check_places(place)
+        lengths |= {} if places is None else {"place": places}
         if members is None:
             members = next((len(value) for value in lengths.values() if value.ndim), None)
             if members is None:
@@ -128,7 +130,7 @@ class Settings:
             dtype=np.dtype(dtype),
             schedule=schedule,
             numbers=_check_numbers(numbers, members),
-            place=place if place is not None and place.ndim else None,
+            place=places if places is not None and places.ndim else None,
             per_member=tuple(name for name, value in lengths.items() if value.ndim),
         )
 

@@ -83,7 +83,7 @@ def test_unsound_arrays_are_refused_by_name(changed: Any, error: Any, message: A
         (2, 3, "objective"),
         (3, 7, "optimizer"),
         (4, 9, "loss"),
-        (5, 2, "place"),
+        (5, 4, "place"),
         (6, 4, "batch"),
         (6, -2, "batch"),
     ],

@@ -26,7 +26,7 @@ KNOWN: dict[str, Any] = {
 #: arguments that a run which goes on takes from the one before
 LEFT_OUT = (
     "lr", "members", "seed", "optimizer", "optimizer_options", "dtype", "noise", "batch_size", "replace", "svag",
-    "keep_prob", "numbers", "objective", "penalty",
+    "keep_prob", "numbers", "objective", "penalty", "place",
 )  # fmt: skip
 #: of a user who goes on with more than plain SGD
 RUNS: dict[str, dict[str, Any]] = {
@@ -36,6 +36,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "members": {
         "optimizer": "adam", "lr": np.linspace(0.01, 0.05, 7), "keep_prob": np.linspace(0.4, 1, 7),
         "seed": np.arange(7) * 5, "numbers": [9, 3, 4, 1, 0, 7, 2],
+    },
+    "places": {
+        "place": ["both", "update", "both", "forward", "independent", "update", "both"],
+        "optimizer": "momentum",
     },
     "schedule": {
         "optimizer": "nesterov", "lr": {0: 0.05, 12: 0.02, 30: 0.01},

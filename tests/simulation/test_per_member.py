@@ -21,6 +21,7 @@ PROBLEM = simdrop.Problem(X, np.sin(3 * X), width=4, keep_prob=0.8)
 THETA = PROBLEM.init()
 LR, KEPT, SEED = [0.01, 0.02, 0.04], [0.2, 0.7, 0.7], [5, 6, 9]
 DIFFERENT = {"lr": LR, "keep_prob": KEPT, "seed": SEED, "steps": 20, "record": 3}
+PLACED: dict[str, Any] = {"place": ["both", "update", "update"]}
 
 
 def test_what_differs_between_members_is_a_coordinate_and_in_the_file(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_one_number_is_one_coordinate_and_runs_concatenate_along_it() -> None:
     assert together["lr"].values.tolist() == [0.01, 0.02]
 
 
-@pytest.mark.parametrize("name", ["lr", "keep_prob", "seed"])
+@pytest.mark.parametrize("name", ["lr", "keep_prob", "seed", "place"])
 def test_a_checkpoint_knows_the_numbers_of_all_members(tmp_path: Path, name: Any) -> None:
     """The second differs within the range that attributes tell."""
 
@@ -64,9 +65,10 @@ def test_a_checkpoint_knows_the_numbers_of_all_members(tmp_path: Path, name: Any
 
     settings = {"checkpoint": tmp_path / "state", "checkpoint_seconds": 0.0}
     with pytest.raises(RuntimeError):
-        simdrop.simulate(PROBLEM, THETA, **DIFFERENT, **settings, progress=stop)
-    first, _, last = cast("list[Any]", DIFFERENT[name])
-    other = DIFFERENT | {name: [first, 7 if name == "seed" else (first + last) / 2.3, last]}
+        simdrop.simulate(PROBLEM, THETA, **DIFFERENT, **PLACED, **settings, progress=stop)
+    first, _, last = cast("list[Any]", (DIFFERENT | PLACED)[name])
+    between = {"seed": 7, "place": "both"}[name] if name in ("seed", "place") else (first + last) / 2.3
+    other = DIFFERENT | PLACED | {name: [first, between, last]}
     with pytest.raises(OtherRun, match="of_members was"):
         simdrop.simulate(PROBLEM, THETA, **other, **settings, resume=True)
 

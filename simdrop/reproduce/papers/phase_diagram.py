@@ -4,8 +4,8 @@ Networks (1/m) Σ_j a_j relu(w_j·x) of growing width m are trained at lr = m/2 
 dropout, without it, with the same masks on the update alone (random geometry), and with those on the update and
 independent ones in the forward pass. The distance of two of them is √(mean_j |Δw_j|² + mean_j Δa_j²).
 
-The four ways are four launches one after the other: where the mask acts belongs to a step, not to a member, for kernels
-take it outside their loops. Masks are those of (seed, member, step), so that launches share them to the bit.
+All four ways of one width are one launch: `simulate` takes for each member a probability to keep neurons, the place
+where dropout acts, and the number that its masks are drawn by, so that the ways of one start share their masks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...problem import Noise, Problem
+from ...problem import Problem
 from ..experiment import Experiment, Outcome, Row, Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ INPUTS, SAMPLES, TEACHER, KEEP_PROB, STEPS = 20, 500, 15, 0.7, 1001
 #: the step, well before the last one, at which the distances are compared with those of a replay in NumPy
 EARLY = 77
 RECORD = (*range(1, 10), *range(10, EARLY, 6), EARLY, *range(100, 1001, 50), STEPS)
-#: other ways to train than by dropout: name -> keep_prob and where the factors act
+#: the other ways to train than by dropout: name -> keep_prob and where the factors act
 ARMS: dict[str, tuple[float, Any]] = {
     "no dropout": (1.0, "both"),
     "update only": (KEEP_PROB, "update"),
@@ -61,21 +61,26 @@ def _distances(settings: Settings, width: int, seeds: int) -> NDArray[np.float64
     theta0 = base.join(
         drawing.standard_normal((seeds, 1, width)), drawing.standard_normal((seeds, width, INPUTS)) / np.sqrt(INPUTS)
     )
-    backend = settings.backend
-    known: dict[str, Any] = {
-        "lr": width / 2, "steps": STEPS, "record": RECORD, "keep_theta": True, "dtype": "float32", "risk_limit": None,
-    }  # fmt: skip
-    with_dropout = settings.train(f"dropout, width {width}", base, theta0, **known)["theta"].values
+    ways = [(KEEP_PROB, "both"), *ARMS.values()]
+    runs = settings.train(
+        f"width {width}",
+        base,
+        np.tile(theta0, (len(ways), 1)),
+        keep_prob=np.repeat([keep_prob for keep_prob, _ in ways], seeds),
+        place=np.repeat([place for _, place in ways], seeds),
+        numbers=np.tile(np.arange(seeds), len(ways)),
+        lr=width / 2,
+        steps=STEPS,
+        record=RECORD,
+        keep_theta=True,
+        dtype="float32",
+        risk_limit=None,
+    )
+    theta = runs["theta"].values
+    theta = theta.reshape(len(theta), len(ways), seeds, -1)  # (time, way, seed, P)
     found = []
-    for name, (keep_prob, place) in ARMS.items():
-        if place == "independent" and backend == "auto":
-            known["backend"] = "numpy"  # few wide networks: BLAS does the work, and nothing is compiled
-        runs = settings.train(
-            f"{name}, width {width}", base, theta0, keep_prob=keep_prob, noise=Noise(place=place), **known
-        )
-        a, w = base.split(
-            runs["theta"].values.astype(np.float64) - with_dropout
-        )  # (time, seed, 1, m), (time, seed, m, D)
+    for way in range(1, len(ways)):
+        a, w = base.split(theta[:, way].astype(np.float64) - theta[:, 0])  # (time, seed, 1, m), (time, seed, m, D)
         found.append(np.sqrt(np.square(w).sum(axis=-1).mean(axis=-1) + np.square(a).mean(axis=(-1, -2))).T)
     return np.array(found)
 
