@@ -102,14 +102,17 @@ def order(context: click.Context, /, **given: Any) -> None:
     from ..study.convergence.ladder import Order, check_cases
     from ..study.convergence.ladder import order as measure
     from ..study.convergence.rungs import TIME, check_rungs
-    from ..study.predictions import check_kinds
+    from ..study.predictions import OF_MEANS, check_kinds
 
     kinds = check_kinds(settings.kinds) or None
     common: dict[str, Any] = {"grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
     common |= {"risk_limit": risk_limit_of(settings.risk_limit)}
+    mapped_kinds = kinds and tuple(kind for kind in kinds if kind in OF_MEANS)
     if settings.heat_map and settings.lr is not None:
         raise InvalidInput("heat-map is over learning rates that do not change: leave it or lr out")
+    if settings.heat_map and mapped_kinds == ():
+        raise InvalidInput(f"heat-map compares means: kinds must have one of {', '.join(OF_MEANS)}")
     rungs: dict[str, Any] = {
         "lrs": _numbers("lrs", settings.lrs, float), "time": settings.time, "steps": settings.steps,
         "lr": None if settings.lr is None else lr_of(settings.lr), "refine": _numbers("refine", settings.refine, int),
@@ -127,7 +130,7 @@ def order(context: click.Context, /, **given: Any) -> None:
         if settings.heat_map:
             with keeping_partial(HeatMap, lambda partial: partial.write(folder)):
                 time = TIME if settings.time is None else settings.time
-                heat_map(problem, theta0, time=time, progress=bars, **common).write(folder)
+                heat_map(problem, theta0, time=time, kinds=mapped_kinds, progress=bars, **common).write(folder)
     if not given["quiet"]:
         click.echo("\n".join([*(f"data: {note}" for note in data.notes), found.table()]))
         mapped_too = "".join(f", {name}" for name in mapped)

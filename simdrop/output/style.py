@@ -42,10 +42,12 @@ FORMATS = ("png", "pdf")
 #: names of formulas in plain text -> TeX
 TEX = {r"R_drop": r"R_{\mathrm{drop}}", r"R_S": "R_S", r"R_1": "R_1", r"R_2": "R_2", r"Tr H": r"\mathrm{Tr}\,H"}
 _FORMULA = re.compile("(?:{0})(?: [+-] (?:{0}))*".format("|".join(map(re.escape, TEX))))
+#: powers of the learning rate, which axes call ε: lr^3, lr^(q+1)
+_POWER = re.compile(r"\blr\^(?:\((?P<sum>[^)]*)\)|(?P<one>\w+))")
 
 
 def typeset(text: str) -> str:
-    """`text` with names such as R_S + R_1 as mathematics; text that holds mathematics already stays as it is."""
+    """`text` with names such as R_S + R_1, and powers of lr, as mathematics; text that holds some stays as it is."""
 
     def formula(found: re.Match[str]) -> str:
         words = found.group()
@@ -53,7 +55,10 @@ def typeset(text: str) -> str:
             words = words.replace(name, tex)
         return f"${words}$"
 
-    return text if "$" in text else _FORMULA.sub(formula, text)
+    def power(found: re.Match[str]) -> str:
+        return rf"$\varepsilon^{{{found['sum'] or found['one']}}}$"
+
+    return text if "$" in text else _POWER.sub(power, _FORMULA.sub(formula, text))
 
 
 def save(figure: Figure, path: Path) -> None:

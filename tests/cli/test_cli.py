@@ -305,3 +305,29 @@ def test_the_defaults_keep_their_promise(tmp_path: Path) -> None:
             for span in ("final", "rms"):
                 found = numbers["flows"][kind][span]
                 assert found["share_removed"] - 3 * found["share_error"] > 0.8
+
+
+@pytest.mark.slow
+def test_the_heat_map_of_order_has_the_kinds_that_were_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--members", "8", "--paths", "8", "--sme-members", "8", "--groups", "4", "--grid", "3", "--width", "3"]
+    given = [
+        "order",
+        "--heat-map",
+        "--lrs",
+        "0.5",
+        "--lrs",
+        "0.25",
+        "--lrs",
+        "0.125",
+        *few,
+        "--backend",
+        "numpy",
+        "--quiet",
+    ]
+    given += ["--data", "sin", "--out", tmp_path / "out"]
+    assert run(*given, "--kinds", "gradient", "--kinds", "pathwise") == 0
+    assert list(json.loads((tmp_path / "out" / "heat-map.json").read_text())["kinds"]) == ["gradient"]
+    assert run(*given, "--kinds", "pathwise", "--overwrite") == 2
+    assert "heat-map compares means" in capsys.readouterr().err

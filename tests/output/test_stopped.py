@@ -263,6 +263,9 @@ def test_signals_keep_what_a_study_had(what: Any, name: Any, tmp_path: Path) -> 
     partial = caught.value.partial
     if what == "heat map":
         assert np.isfinite(partial.errors["alive"].values).sum() == 2
+        figure = partial.figure()
+        assert figure.get_suptitle().endswith("empty: not measured")
+        assert not figure.axes[0].patches  # a cell that was not measured has no runaway members
     elif what == "benchmark":
         assert partial.summary["rows"]
     else:

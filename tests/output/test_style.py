@@ -29,6 +29,7 @@ def test_users_take_it_as_a_style_of_matplotlib() -> None:
         ("R_drop - R_1", r"$R_{\mathrm{drop}} - R_1$"),
         ("Tr H, of R_2", r"$\mathrm{Tr}\,H$, of $R_2$"),
         ("mean $R_S$", "mean $R_S$"),
+        ("D = A lr^q + B lr^(q+1)", r"D = A $\varepsilon^{q}$ + B $\varepsilon^{q+1}$"),
         ("risk", "risk"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...output.style import STYLE
+from ...output.style import STYLE, typeset
 from ..predictions import PREDICTIONS
 from .fit import RESOLVED
 from .table import says
@@ -51,7 +51,8 @@ def order(errors: xr.Dataset, summary: dict[str, Any]) -> Figure:
             " rate; hollow: upper bounds",
             x=0.01, ha="left", fontsize=10.5,
         )  # fmt: skip
-        figure.supxlabel("\n".join(textwrap.wrap(summary["rule"], COLUMNS)), x=0.01, ha="left", fontsize=7.5)
+        rule = typeset("\n".join(textwrap.wrap(summary["rule"], COLUMNS)))
+        figure.supxlabel(rule, x=0.01, ha="left", fontsize=7.5)
     return figure
 
 
@@ -108,13 +109,14 @@ def heat_map(errors: xr.Dataset) -> Figure:
     """Relative error of the mean parameters, a panel for each prediction.
 
     Crosses: the prediction has no value, or a few runaway paths make it; dots: below the noise; hatched: a few runaway
-    members make the ensemble's mean.
+    members make the ensemble's mean. Empty: not measured, in a map that was stopped.
     """
     import matplotlib
 
     from ...output.picture import Figure
 
     errors = errors.sel(quantity="parameters")
+    stopped = "; empty: not measured" if errors["alive"].isnull().any() else ""
     names = [str(name) for name in errors["kind"].values]
     columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
@@ -130,12 +132,12 @@ def heat_map(errors: xr.Dataset) -> Figure:
             panel.set_xlabel(r"learning rate $\varepsilon$")
         for panel in panels[:, 0]:
             panel.set_ylabel("keep probability $p$")
-        label = "distance of prediction from ensemble / distance moved by ensemble"
+        label = DISTANCE + (" / " if rows > 1 else "\n/ ") + "distance moved by ensemble"  # one row is not as tall
         figure.colorbar(image, ax=panels, label=label, extend="both", aspect=40)
         figure.suptitle(
             rf"Mean parameters at $t = {errors.attrs['time']:g}$."
             + " Cross: prediction blows up; dot: error within the noise;\nhatched: a few runaway members make the"
-            + " ensemble's mean",
+            + f" ensemble's mean{stopped}",
             x=0.01, ha="left", fontsize=10,
         )  # fmt: skip
     return figure
@@ -159,7 +161,7 @@ def cells(panel: Any, errors: Any) -> Any:
     ):
         y, x = np.nonzero(where)
         panel.scatter(x, y, s=18, lw=1, **look)
-    for y, x in np.argwhere(~usable):
+    for y, x in np.argwhere(~usable & ~np.isnan(errors["alive"].values)):
         panel.add_patch(_hatched(x, y))
     panel.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs], rotation=60)
     panel.set_yticks(range(len(kept)), [f"{p:g}" for p in kept])
