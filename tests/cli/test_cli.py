@@ -46,7 +46,7 @@ def test_compare_measures_a_test_set(tmp_path: Path, capsys: pytest.CaptureFixtu
     x, y = drawn.standard_normal((9, 2)), drawn.standard_normal(9)
     np.savez(tmp_path / "train.npz", x=x[:5], y=y[:5])
     np.savez(tmp_path / "test.npz", x=x[5:], y=y[5:])
-    given = [
+    given: list[Any] = [
         "--data",
         tmp_path / "train.npz",
         "--test",
@@ -312,7 +312,7 @@ def test_the_heat_map_of_order_has_the_kinds_that_were_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["--members", "8", "--paths", "8", "--sme-members", "8", "--groups", "4", "--grid", "3", "--width", "3"]
-    given = [
+    given: list[Any] = [
         "order",
         "--heat-map",
         "--lrs",
