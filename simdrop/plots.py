@@ -1,4 +1,4 @@
-"""The panels of the figures of studies and sweeps, one function each: draw them into axes of your own with `ax=`.
+"""The panels of the figures of studies, sweeps and experiments: draw them into axes of your own with `ax=`.
 
 Without `ax` a panel gets a figure of its own, which notebooks show as `plots.risk(found).figure`. Figures of whole
 studies are their `.figure()`.
@@ -6,6 +6,7 @@ studies are their `.figure()`.
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,16 @@ from .errors import InvalidInput
 from .study.case import QUANTITIES
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     import xarray as xr
     from matplotlib.axes import Axes
 
+    from .reproduce import Experiment, Reproduction
     from .study import Benchmark, Comparison, HeatMap, Order
 
-__all__ = ["distance", "fit", "heat_map", "order", "risk", "shares", "sizes", "sweep", "throughput"]
+__all__ = ["distance", "experiment", "fit", "heat_map", "order", "risk", "shares", "sizes", "sweep", "throughput"]
 
 
 def _drawn(draw: Callable[[Axes], object], ax: Axes | None, size: tuple[float, float] = (5.2, 3.8)) -> Axes:
@@ -302,3 +305,56 @@ def sweep(found: xr.Dataset, variable: str = "risk_mean", *, kind: str | None = 
             axes.figure.colorbar(image, ax=axes, label=label, extend="both")
 
     return _drawn(draw, ax)
+
+
+def experiment(found: Reproduction | str | os.PathLike[str], panel: str, *, ax: Axes | None = None) -> Axes:
+    """A panel of the figure of an experiment of the papers.
+
+    Parameters
+    ----------
+    found : Reproduction or path
+        What `simdrop.reproduce.reproduce` returned, or a folder that `simdrop reproduce` wrote.
+    panel : str
+        One of `simdrop.reproduce.experiment(NAME).panels`.
+    ax : Axes, optional
+        Where to draw; new axes by default, with a bar of colours where these have values.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Raises
+    ------
+    InvalidInput
+        There are no results of an experiment, or it has no such panel.
+    """
+    known, data = _results_of(found)
+    chosen = known.panels[check_choice("panel", panel, known.panels)]
+
+    def draw(axes: Axes) -> None:
+        coloured = chosen(axes, data)
+        if ax is None and coloured is not None:
+            axes.figure.colorbar(coloured[0], ax=axes, label=coloured[1])
+        if axes.get_legend() is None and axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=8)
+
+    return _drawn(draw, ax)
+
+
+def _results_of(found: Reproduction | str | os.PathLike[str]) -> tuple[Experiment, xr.Dataset]:
+    """An experiment and its data; raises InvalidInput."""
+    from .checks.words import check_path
+    from .output.folder import Mark, describe
+    from .output.storage import damage_as_invalid, load
+    from .reproduce import Reproduction, experiment
+
+    if isinstance(found, Reproduction):
+        return found.experiment, found.outcome.data
+    path = check_path("found", found)
+    mark = Mark.read(path)
+    if mark is None or mark.kind != "reproduce":
+        raise InvalidInput(f"found must be a folder that `simdrop reproduce` wrote, got {str(path)!r}{describe(path)}")
+    with damage_as_invalid(f"cannot read {path / 'summary.json'}"):
+        name = json.loads((path / "summary.json").read_text(encoding="utf-8"))["experiment"]
+    return experiment(name), load(path / "results.zarr")

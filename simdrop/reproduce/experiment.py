@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..checks.numbers import check_count, check_flag, check_threads
 from ..checks.words import check_choice, check_path, shown
 from ..errors import InvalidInput
 from ..output.progress import Bars, Progress, check_progress
+from .panels import Panel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -242,6 +243,8 @@ class Experiment:
         Does it: Settings in, Outcome out.
     draw : callable
         The figure of what `run` found.
+    panels : mapping of str to callable
+        The parts of the figure by name, each of which draws the data into any axes.
     """
 
     name: str
@@ -252,3 +255,4 @@ class Experiment:
     full_minutes: float
     run: Callable[[Settings], Outcome]
     draw: Callable[[Outcome], Figure]
+    panels: Mapping[str, Panel]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared import orientations
 from ..shared.dropout_pair import COLORS, Array, ratio
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: activation -> whether a neuron and its opposite are different ones; the odd activations do not tell them apart
@@ -137,48 +140,52 @@ def _rows(name: str, data: xr.Dataset) -> list[Row]:
     return rows
 
 
+def _amplitudes(axis: Axes, data: xr.Dataset, name: str) -> None:
+    """Amplitude over orientation for one seed of an activation, with dropout over without."""
+    for arm in ("no dropout", "step masks"):
+        here = data.sel(activation=name, arm=arm).isel(seed=0)
+        axis.plot(here["orientation"], here["amplitude"], ".", color=ARMS[arm][2], ms=4, mew=0, alpha=0.5, label=arm)
+    axis.set(xlim=(-np.pi, np.pi), ylim=(-0.03, 1.05), title=name, xlabel="orientation")
+    axis.set_xticks([-np.pi, 0, np.pi], ["$-\\pi$", "0", "$\\pi$"])
+    axis.set_ylabel("amplitude, one seed")
+
+
+def _number(axis: Axes, data: xr.Dataset) -> None:
+    """How many orientations there are, all activations and seeds."""
+    for k, (arm, (_, keep_prob, color)) in enumerate(ARMS.items()):
+        marker = "os^"[k]
+        values = data["holding"].sel(arm=arm).transpose("activation", "seed").values
+        fits = (data["fit"].sel(arm=arm).transpose("activation", "seed").values < FITS).all(axis=1)
+        where = np.arange(len(values)) + 0.22 * (k - 1)
+        axis.plot(where, values, ".", color=color, ms=5, alpha=0.5)
+        label = arm if keep_prob == 1 else f"$p = {keep_prob:g}$, {arm}"
+        look: dict[str, Any] = {"color": color, "ms": 8, "mew": 1.6, "ls": "", "marker": marker}
+        axis.plot(where[fits], values.mean(axis=1)[fits], label=label, **look)
+        axis.plot(where[~fits], values.mean(axis=1)[~fits], mfc="none", **look)
+    axis.set_xticks(range(len(ACTIVATIONS)), list(ACTIVATIONS))
+    axis.set(
+        yscale="log",
+        ylabel="orientations",
+        title="Clusters with 95 % of the amplitude: all seeds, and means (hollow: does not fit the data)",
+    )
+    axis.set_yticks([1, 2, 4, 10, 20, 40], ["1", "2", "4", "10", "20", "40"])
+    axis.minorticks_off()
+    axis.legend(ncols=3, loc="upper left")
+
+
+PANELS: dict[str, Panel] = {name: partial(_amplitudes, name=name) for name in ACTIVATIONS} | {"orientations": _number}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for every activation, with dropout over without; below, how many orientations."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(13.0, 6.4), layout="constrained")
-        grid = figure.add_gridspec(2, len(ACTIVATIONS), height_ratios=(1, 1.1))
-        for column, name in enumerate(ACTIVATIONS):
-            axis = figure.add_subplot(grid[0, column])
-            for arm in ("no dropout", "step masks"):
-                here = data.sel(activation=name, arm=arm).isel(seed=0)
-                axis.plot(here["orientation"], here["amplitude"], ".", color=ARMS[arm][2], ms=4, mew=0, alpha=0.5)
-            axis.set(xlim=(-np.pi, np.pi), ylim=(-0.03, 1.05), title=name, xlabel="orientation")
-            axis.set_xticks([-np.pi, 0, np.pi], ["$-\\pi$", "0", "$\\pi$"])
-            axis.tick_params(labelleft=column == 0)
-            if not column:
-                axis.set_ylabel("amplitude, one seed")
-        last = figure.add_subplot(grid[1, :])
-        for k, (arm, (_, keep_prob, color)) in enumerate(ARMS.items()):
-            marker = "os^"[k]
-            values = data["holding"].sel(arm=arm).transpose("activation", "seed").values
-            fits = (data["fit"].sel(arm=arm).transpose("activation", "seed").values < FITS).all(axis=1)
-            where = np.arange(len(values)) + 0.22 * (k - 1)
-            last.plot(where, values, ".", color=color, ms=5, alpha=0.5)
-            label = arm if keep_prob == 1 else f"$p = {keep_prob:g}$, {arm}"
-            look: dict[str, Any] = {"color": color, "ms": 8, "mew": 1.6, "ls": "", "marker": marker}
-            last.plot(where[fits], values.mean(axis=1)[fits], label=label, **look)
-            last.plot(where[~fits], values.mean(axis=1)[~fits], mfc="none", **look)
-        last.set_xticks(range(len(ACTIVATIONS)), list(ACTIVATIONS))
-        last.set(
-            yscale="log",
-            ylabel="orientations",
-            title="Clusters with 95 % of the amplitude: all seeds, and means (hollow: does not fit the data)",
-        )
-        last.set_yticks([1, 2, 4, 10, 20, 40], ["1", "2", "4", "10", "20", "40"])
-        last.minorticks_off()
-        last.legend(ncols=3, loc="upper left")
-    return figure
+    with figure(13.0, 6.4) as whole:
+        grid = whole.add_gridspec(2, len(ACTIVATIONS), height_ratios=(1, 1.1))
+        above = [whole.add_subplot(grid[0, column]) for column in range(len(ACTIVATIONS))]
+        fill([*above, whole.add_subplot(grid[1, :])], PANELS, outcome.data)
+        for axis in above[1:]:
+            axis.tick_params(labelleft=False)
+            axis.set_ylabel("")
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -190,4 +197,5 @@ EXPERIMENT = Experiment(
     full_minutes=15.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from ... import theory
 from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.digits import STAGES, STEADY, Sizes, digits, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZES: Sizes = {False: (50, 500), True: (1000, 1000)}
@@ -126,32 +129,36 @@ def rows(data: xr.Dataset) -> list[Row]:
     return found
 
 
+def _lines(axis: Axes, data: xr.Dataset, alike: bool) -> None:
+    """R_S along the lines between minima that are alike in R_1, or not."""
+    from ...output.style import INK
+
+    colors = ("#222222", "#E69F00", "#0072B2", "#222222", "#D55E00", "#009E73")
+    for k, pair in enumerate(PAIRS):
+        if (pair in ALIKE) != alike:
+            continue
+        for seed, row in enumerate(data["loss"].values[k]):
+            name = str(data["pair"].values[k])
+            look = NARROW if pair[0] == "L3" else WIDE
+            axis.plot(data["alpha"], row, color=colors[k], label=None if seed else name, **look)
+    axis.axvline(0, color=INK, lw=0.7, ls=":")
+    axis.axvline(1, color=INK, lw=0.7, ls=":")
+    axis.set(yscale="log", xlabel=r"$\alpha$ from the first minimum to the second", ylabel="$R_S$")
+    axis.set_title("$R_1$ in both losses, or in neither" if alike else "$R_1$ in one loss alone")
+    axis.legend(title="all seeds", loc="lower center")
+
+
+PANELS: dict[str, Panel] = {"alike": partial(_lines, alike=True), "unlike": partial(_lines, alike=False)}
+
+
 def draw(outcome: Outcome) -> Figure:
     """R_S along the six lines, one panel for pairs that are alike and one for those that are not."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    colors = ("#222222", "#E69F00", "#0072B2", "#222222", "#D55E00", "#009E73")
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.0, 4.0), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for k, pair in enumerate(PAIRS):
-            axis = left if pair in ALIKE else right
-            for seed, row in enumerate(data["loss"].values[k]):
-                name = str(data["pair"].values[k])
-                look = NARROW if pair[0] == "L3" else WIDE
-                axis.plot(data["alpha"], row, color=colors[k], label=None if seed else name, **look)
-        for axis, title in ((left, "$R_1$ in both losses, or in neither"), (right, "$R_1$ in one loss alone")):
-            axis.axvline(0, color=INK, lw=0.7, ls=":")
-            axis.axvline(1, color=INK, lw=0.7, ls=":")
-            axis.set(yscale="log", xlabel=r"$\alpha$ from the first minimum to the second", title=title)
-            axis.tick_params(labelleft=True)
-            axis.legend(title="all seeds", loc="lower center")
-        left.set_ylabel("$R_S$")
-    return figure
+    with figure(10.0, 4.0) as whole:
+        axes = whole.subplots(1, 2, sharey=True)
+        fill(axes, PANELS, outcome.data)
+        axes[1].tick_params(labelleft=True)
+        axes[1].set_ylabel("")
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -163,4 +170,5 @@ EXPERIMENT = Experiment(
     full_minutes=600.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import COLORS
 from ..shared.orientations import along, condensed, problem, scatter, scattered, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: arm -> keep probability, samples of a minibatch (None: all 15), title
@@ -54,23 +57,20 @@ def _rows(ends: dict[str, xr.Dataset]) -> list[Row]:
     ]
 
 
+def _orientations(axis: Axes, data: xr.Dataset, arm: str) -> None:
+    """Amplitude over orientation for one seed of an arm."""
+    keep_prob, _, title = ARMS[arm]
+    scatter(axis, data.sel(arm=arm), color=COLORS[int(keep_prob == 1)], title=title.replace("p = 0.9", "$p = 0.9$"))
+
+
+PANELS: dict[str, Panel] = {arm: partial(_orientations, arm=arm) for arm in ARMS}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for one seed of each arm."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
-        for axis, (name, (keep_prob, _, title)) in zip(figure.subplots(1, 3), ARMS.items(), strict=True):
-            scatter(
-                axis,
-                outcome.data.sel(arm=name),
-                color=COLORS[int(keep_prob == 1)],
-                title=title.replace("p = 0.9", "$p = 0.9$"),
-            )
-    return figure
+    with figure(12.4, 3.8) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -82,4 +82,5 @@ EXPERIMENT = Experiment(
     full_minutes=3.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

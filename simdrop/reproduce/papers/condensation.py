@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS
 from ..shared.orientations import along, condensed, problem, scatter, scattered, spread, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MASKS = ("step", "sample")
@@ -65,35 +68,44 @@ def _rows(mask: str, data: xr.Dataset, angles: np.ndarray) -> list[Row]:
     ]  # fmt: skip
 
 
+#: panel -> mask mode and keep probability of what it shows
+SHOWN = {"step-masks": ("step", 0.9), "sample-masks": ("sample", 0.9), "no-dropout": ("step", 1.0)}
+
+
+def _orientations(axis: Axes, data: xr.Dataset, name: str) -> None:
+    """Amplitude over orientation for one seed."""
+    mask, arm = SHOWN[name]
+    title = "no dropout" if arm == 1 else f"$p = {arm:g}$, one mask per {mask}"
+    scatter(axis, data.sel(mask=mask, arm=arm), color=COLORS[ARMS.index(arm)], title=title)
+
+
+def _number(axis: Axes, data: xr.Dataset) -> None:
+    """The number of orientations along training, all seeds."""
+    from ...output.style import INK
+
+    for (mask, arm), style in zip(SHOWN.values(), ("-", "--", ":"), strict=True):
+        label = "no dropout" if arm == 1 else f"$p = {arm:g}$, {mask} masks"
+        for k, row in enumerate(data.sel(mask=mask, arm=arm)["holding"].transpose("seed", "time").values):
+            color = COLORS[ARMS.index(arm)]
+            axis.plot(data["step"][1:], row[1:], style, color=color, lw=1.2, alpha=0.8, label=None if k else label)
+    axis.axhline(4, color=INK, lw=0.8, ls=":")
+    axis.set(xscale="log", yscale="log", xlabel="step", ylabel="orientations", ylim=(3, None))
+    axis.set_title("Clusters that hold 95 % of the amplitude, all seeds")
+    axis.set_yticks([4, 10, 20, 40], ["4", "10", "20", "40"])
+    axis.minorticks_off()
+    axis.legend()
+
+
+PANELS: dict[str, Panel] = {name: partial(_orientations, name=name) for name in SHOWN} | {"orientations": _number}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Amplitude over orientation for one seed, and the number of orientations along training for all."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 6.8), layout="constrained")
-        axes = figure.subplots(2, 2).ravel()
-        panels = (("step", 0.9), ("sample", 0.9), ("step", 1.0))
-        for axis, (mask, arm) in zip(axes, panels, strict=False):
-            title = "no dropout" if arm == 1 else f"$p = {arm:g}$, one mask per {mask}"
-            scatter(axis, data.sel(mask=mask, arm=arm), color=COLORS[ARMS.index(arm)], title=title)
-        axes[0].legend(loc="upper center")
-        last = axes[3]
-        for (mask, arm), style in zip(panels, ("-", "--", ":"), strict=True):
-            label = "no dropout" if arm == 1 else f"$p = {arm:g}$, {mask} masks"
-            for k, row in enumerate(data.sel(mask=mask, arm=arm)["holding"].transpose("seed", "time").values):
-                color = COLORS[ARMS.index(arm)]
-                last.plot(data["step"][1:], row[1:], style, color=color, lw=1.2, alpha=0.8, label=None if k else label)
-        last.axhline(4, color=INK, lw=0.8, ls=":")
-        last.set(xscale="log", yscale="log", xlabel="step", ylabel="orientations", ylim=(3, None))
-        last.set_title("Clusters that hold 95 % of the amplitude, all seeds")
-        last.set_yticks([4, 10, 20, 40], ["4", "10", "20", "40"])
-        last.minorticks_off()
-        last.legend()
-    return figure
+    with figure(10.5, 6.8) as whole:
+        axes = whole.subplots(2, 2)
+        fill(axes, PANELS, outcome.data)
+        axes[0, 0].legend(loc="upper center")
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -105,4 +117,5 @@ EXPERIMENT = Experiment(
     full_minutes=3.5,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,12 @@ from ...data import TARGETS
 from ...problem import Problem
 from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, Array, arms, band, ratio, train
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: data -> activation, as in the papers
@@ -100,50 +104,54 @@ def _rows(name: str, numbers: Array, ends: Array) -> list[Row]:
     return rows + arms(f"{name}: R_S at the end", ends)
 
 
-def draw(outcome: Outcome) -> Figure:
-    """Loss along random directions for each problem, and the ratios of all measures."""
-    import matplotlib
+def _lines(axis: Axes, data: xr.Dataset, case: str) -> None:
+    """R_S along random directions for one problem."""
+    for k in (1, 0):
+        band(axis, data["alpha"].values, data["loss"].sel(case=case).values[:, k], k)
+    axis.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
+    axis.set_title(f"{case} ({CASES[case]}): median and 10-90 %")
+    axis.set_ylim(bottom=max(axis.get_ylim()[0], LOWEST))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _ratios(axis: Axes, data: xr.Dataset) -> None:
+    """All measures with dropout over without."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
+    from ...output.style import INK
 
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 4.4), layout="constrained")
-        *left, right = figure.subplots(1, 3)
-        for axis, case in zip(left, CASES, strict=True):
-            for k in (1, 0):
-                band(axis, data["alpha"].values, data["loss"].sel(case=case).values[:, k], k)
-            axis.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
-            axis.set_title(f"{case} ({CASES[case]}): median and 10-90 %")
-            axis.set_ylim(bottom=max(axis.get_ylim()[0], LOWEST))
-            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-        labels = [
-            r"$\mathrm{Tr}\,H$",
-            r"$\lambda_{\max}(H)$",
-            "sharpness, $R_S$",
-            "sharpness, $R_S+R_1$",
-            r"rise at $\alpha=0.5$",
-        ]
-        for offset, case, marker in ((-0.12, "relu-fit", "o"), (0.12, "condensation", "s")):
-            values = data["value"].sel(case=case).values  # (measure, seed, arm)
-            ratios = values[..., 0] / np.where((values > 0).all(axis=-1), values[..., 1], np.nan)
-            where = np.arange(len(labels)) + offset
-            right.plot(ratios, np.repeat(where[:, None], ratios.shape[1], axis=1), marker, color="#999999", ms=3.5)
-            middle = np.exp(np.log(ratios).mean(axis=1))
-            right.plot(middle, where, marker, color=COLORS[0], ms=7, label=case)
-        right.axvline(1, color=INK, lw=0.8, ls=":")
-        right.set_yticks(range(len(labels)), labels)
-        right.invert_yaxis()
-        right.set(
-            xscale="log", xlabel="with dropout / without; small: single seeds", title="Below 1: flatter with dropout"
-        )
-        right.xaxis.set_major_locator(LogLocator())  # over four decades 2 and 5 would lie on one another
-        right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        right.xaxis.set_minor_formatter(NullFormatter())
-        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    return figure
+    labels = [
+        r"$\mathrm{Tr}\,H$",
+        r"$\lambda_{\max}(H)$",
+        "sharpness, $R_S$",
+        "sharpness, $R_S+R_1$",
+        r"rise at $\alpha=0.5$",
+    ]
+    for offset, case, marker in ((-0.12, "relu-fit", "o"), (0.12, "condensation", "s")):
+        values = data["value"].sel(case=case).values  # (measure, seed, arm)
+        ratios = values[..., 0] / np.where((values > 0).all(axis=-1), values[..., 1], np.nan)
+        where = np.arange(len(labels)) + offset
+        axis.plot(ratios, np.repeat(where[:, None], ratios.shape[1], axis=1), marker, color="#999999", ms=3.5)
+        middle = np.exp(np.log(ratios).mean(axis=1))
+        axis.plot(middle, where, marker, color=COLORS[0], ms=7, label=case)
+    axis.axvline(1, color=INK, lw=0.8, ls=":")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.invert_yaxis()
+    axis.set(xscale="log", xlabel="with dropout / without; small: single seeds", title="Below 1: flatter with dropout")
+    axis.xaxis.set_major_locator(LogLocator())  # over four decades 2 and 5 would lie on one another
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+PANELS: dict[str, Panel] = {case: partial(_lines, case=case) for case in CASES} | {"ratios": _ratios}
+
+
+def draw(outcome: Outcome) -> Figure:
+    """Loss along random directions for each problem, and the ratios of all measures."""
+    with figure(12.4, 4.4) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -155,4 +163,5 @@ EXPERIMENT = Experiment(
     full_minutes=5.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure
 from ..shared.digits import STAGES, STEADY, Sizes, digits, measured, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZES: Sizes = {False: (50, 500), True: (1000, 1000)}
@@ -104,29 +107,35 @@ def _rows(name: str, data: xr.Dataset, k: int) -> list[Row]:
     return found
 
 
+def _accuracy(axis: Axes, data: xr.Dataset, at: int = -1) -> None:
+    """Test accuracy over the keep probability at one of the learning rates, by its place."""
+    one = data.isel(lr=at)
+    for k, (name, label) in enumerate(LOSSES.items()):
+        values = 100 * one["accuracy"].sel(objective=name).transpose("seed", "keep_prob").values
+        error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+        where = data["keep_prob"] + 0.004 * (k % WITH_R1 - 1)  # side by side where they agree
+        axis.errorbar(where, values.mean(axis=0), error, fmt=LOOKS[k], color=COLORS[k], ms=4.5, label=label)
+    axis.set(xlabel="keep probability $p$", ylabel="test accuracy, %")
+    axis.set_title(f"lr = {float(one['lr']):.2g} at first; means ± standard error over seeds")
+    axis.set_xticks(data["keep_prob"].values)
+    axis.set_ylim(0, 100)
+
+
+#: at the largest learning rate and at the smallest one, of which there is one alone but for the published sizes
+PANELS: dict[str, Panel] = {"accuracy": _accuracy, "accuracy-smallest-lr": partial(_accuracy, at=0)}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Test accuracy over the keep probability, a panel for each learning rate."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE
-
-    data = outcome.data
-    lrs = data["lr"].values
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.5 + 5.2 * len(lrs), 4.0), layout="constrained")
-        for axis, lr in zip(np.atleast_1d(figure.subplots(1, len(lrs), sharey=True)), lrs, strict=True):
-            for k, (name, label) in enumerate(LOSSES.items()):
-                values = 100 * data["accuracy"].sel(lr=lr, objective=name).transpose("seed", "keep_prob").values
-                error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-                where = data["keep_prob"] + 0.004 * (k % WITH_R1 - 1)  # side by side where they agree
-                axis.errorbar(where, values.mean(axis=0), error, fmt=LOOKS[k], color=COLORS[k], ms=4.5, label=label)
-            axis.set(xlabel="keep probability $p$", title=f"lr = {lr:.2g} at first; means ± standard error over seeds")
-            axis.set_xticks(data["keep_prob"].values)
-            axis.set_ylim(0, 100)
-        figure.axes[0].set_ylabel("test accuracy, %")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure
+    many = outcome.data.sizes["lr"]
+    with figure(1.5 + 5.2 * many, 4.0) as whole:
+        axes = np.atleast_1d(whole.subplots(1, many, sharey=True))
+        for at, axis in enumerate(axes):
+            _accuracy(axis, outcome.data, at)
+        for axis in axes[1:]:
+            axis.set_ylabel("")
+        whole.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -138,4 +147,5 @@ EXPERIMENT = Experiment(
     full_minutes=3000.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -8,17 +8,20 @@ R_S + R_1; training at a learning rate ε misses it by O(ε), which two learning
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ... import theory
 from ...problem import Problem
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: singular values of the target, neurons, keep probabilities; the last is training without dropout
@@ -156,31 +159,22 @@ def _notes() -> list[str]:
     ]
 
 
-def draw(outcome: Outcome) -> Figure:
-    """Singular values over keep_prob, and strengths of neurons over time with and without dropout."""
-    import matplotlib
+def _strengths(axis: Axes, data: xr.Dataset, at: int) -> None:
+    """Strengths of the neurons of one network over time, at a place among the keep probabilities."""
+    from ...output.style import INK
 
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.2, 3.5), layout="constrained")
-        first, second, third = figure.subplots(1, 3)
-        _draw_values(first, data)
-        for axis, k, title in ((second, 0, f"Dropout, $p = {KEPT[0]:g}$"), (third, -1, "Without dropout")):
-            one = data.isel(keep_prob=k)
-            axis.plot(data["time"], one["strength"], color="#56B4E9", lw=0.9)
-            axis.plot([], [], color="#56B4E9", label="one network, each neuron")
-            if k == 0:
-                axis.axhline(float(one["strength_theory"]), color=INK, ls="--", lw=1.2, label="theory, $S/m$")
-            axis.set(xlabel=r"time $t$", ylabel=r"$\Vert a_j\Vert\,\Vert w_j\Vert$", title=title)
-            axis.set_ylim(0, 1.25 * float(data["strength"].isel(keep_prob=[0, -1]).max()))
-            axis.legend(loc="upper right")
-    return figure
+    one = data.isel(keep_prob=at)
+    axis.plot(data["time"], one["strength"], color="#56B4E9", lw=0.9)
+    axis.plot([], [], color="#56B4E9", label="one network, each neuron")
+    if at == 0:
+        axis.axhline(float(one["strength_theory"]), color=INK, ls="--", lw=1.2, label="theory, $S/m$")
+    axis.set(xlabel=r"time $t$", ylabel=r"$\Vert a_j\Vert\,\Vert w_j\Vert$")
+    axis.set_title("Without dropout" if at else f"Dropout, $p = {KEPT[0]:g}$")
+    axis.set_ylim(0, 1.25 * float(data["strength"].isel(keep_prob=[0, -1]).max()))
+    axis.legend(loc="upper right")
 
 
-def _draw_values(axis: Any, data: xr.Dataset) -> None:
+def _values(axis: Axes, data: xr.Dataset) -> None:
     """Singular values over the keep probability: simulated dots, the curves of theory."""
     value, error = extrapolated(data)
     problem, fine = target(), np.linspace(0.4, 1, 121)
@@ -196,6 +190,18 @@ def _draw_values(axis: Any, data: xr.Dataset) -> None:
     axis.set(xlim=(0.4, 1.17), ylim=(-0.05, 1.2 * TARGETS[0]))
 
 
+PANELS: dict[str, Panel] = {
+    "singular-values": _values, "with-dropout": partial(_strengths, at=0), "without": partial(_strengths, at=-1),
+}  # fmt: skip
+
+
+def draw(outcome: Outcome) -> Figure:
+    """Singular values over keep_prob, and strengths of neurons over time with and without dropout."""
+    with figure(10.2, 3.5) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
+
+
 EXPERIMENT = Experiment(
     name="linear-networks",
     source="beyond the papers",
@@ -205,4 +211,5 @@ EXPERIMENT = Experiment(
     full_minutes=1.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -16,9 +16,12 @@ from ...data import TARGETS
 from ...problem import Problem
 from ...study.landscape import alignment
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array, finite
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KEEP_PROB, LR, MASKS = 0.8, 0.01, ("step", "sample")
@@ -158,45 +161,37 @@ def _sign(quantity: str, values: Array, sign: int, published: str) -> Row:
     return Row.over_seeds(quantity, values, published=published, rule=rule, holds=holds)
 
 
-def draw(outcome: Outcome) -> Figure:
-    """Alignment along training, variance against curvature, and variance against width of the loss."""
-    import matplotlib
+def _alignment(axis: Axes, data: xr.Dataset) -> None:
+    """Alignment along training, all seeds, next to that of random axes."""
+    from ...output.style import INK
 
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 4.6), layout="constrained")
-        first, second, third = figure.subplots(1, 3)
-        steps = data["step"].values
-        for mask, color, line in zip(MASKS, ("#0072B2", "#CC79A7"), ("-", "--"), strict=True):
-            here = data.sel(mask=mask)
-            for seed, values in enumerate(here["alignment"].transpose("seed", "time").values):
-                first.plot(steps, values, line, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
-            for seed, (before, after) in enumerate(here["rest"].transpose("seed", "at").values):
-                label = None if seed else "without the largest" if mask == MASKS[-1] else None
-                look: dict[str, Any] = {"color": color, "mfc": "none", "ms": 5, "clip_on": False}
-                first.plot(steps[[0, -1]], [before, after], "^", label=label, **look)
-        mean, std = (data[name].mean(("mask", "seed")).values for name in ("null_mean", "null_std"))
-        first.fill_between(steps, np.maximum(mean - 3 * std, 0), mean + 3 * std, color="#BBBBBB", lw=0)
-        first.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: random axes")
-        first.axhline(float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise")
-        first.set_xscale("symlog", linthresh=1, linscale=0.4)
-        first.set(
-            xlabel="step",
-            ylabel=r"$\mathrm{Tr}(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$",
-            ylim=(min(0.0, 1.1 * float(data["rest"].min())), 1.05),
-            title="Alignment",
-        )
-        first.set_xlim(0, steps[-1])
-        first.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-        _panels(second, third, data.sel(mask="step"))
-    return figure
+    steps = data["step"].values
+    for mask, color, line in zip(MASKS, ("#0072B2", "#CC79A7"), ("-", "--"), strict=True):
+        here = data.sel(mask=mask)
+        for seed, values in enumerate(here["alignment"].transpose("seed", "time").values):
+            axis.plot(steps, values, line, color=color, lw=1, alpha=0.8, label=None if seed else f"{mask} masks")
+        for seed, (before, after) in enumerate(here["rest"].transpose("seed", "at").values):
+            label = None if seed else "without the largest" if mask == MASKS[-1] else None
+            look: dict[str, Any] = {"color": color, "mfc": "none", "ms": 5, "clip_on": False}
+            axis.plot(steps[[0, -1]], [before, after], "^", label=label, **look)
+    mean, std = (data[name].mean(("mask", "seed")).values for name in ("null_mean", "null_std"))
+    axis.fill_between(steps, np.maximum(mean - 3 * std, 0), mean + 3 * std, color="#BBBBBB", lw=0)
+    axis.plot(steps, mean, color=INK, lw=1, ls="--", label="chance: random axes")
+    axis.axhline(float(data["isotropic"].mean()), color="#D55E00", lw=1, ls=":", label="isotropic noise")
+    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
+    axis.set(
+        xlabel="step",
+        ylabel=r"$\mathrm{Tr}(H\Sigma)\,/\,(\|H\|\,\|\Sigma\|)$",
+        ylim=(min(0.0, 1.1 * float(data["rest"].min())), 1.05),
+        title="Alignment",
+    )
+    axis.set_xlim(0, steps[-1])
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
-def _panels(second: Any, third: Any, data: Any) -> None:
-    """Variance by direction, all seeds: over curvature by every source, over width for the axes of Σ."""
+def _curvature(axis: Axes, data: xr.Dataset) -> None:
+    """Variance over curvature along the axes of H by every source, all seeds, step masks."""
+    data = data.sel(mask="step")
     for source, color in reversed(COLORS.items()):
         here = data.sel(source=source)
         fit = here["curvature_exponent"].values
@@ -204,18 +199,33 @@ def _panels(second: Any, third: Any, data: Any) -> None:
         x, y = here["curvature"].values.ravel(), here["variance"].values.ravel()
         look: dict[str, Any] = {"marker": MARKERS[source], "ms": 4 if source == "exact" else 2.4}
         look |= {"ls": "", "mew": 0, "alpha": 0.6}
-        second.plot(x, np.where(y > 0, y, np.nan), color=color, label=label, **look)
-    second.axhline(float(data["chance"].mean()), color="#222222", lw=1, ls="--", label="chance")
+        axis.plot(x, np.where(y > 0, y, np.nan), color=color, label=label, **look)
+    axis.axhline(float(data["chance"].mean()), color="#222222", lw=1, ls="--", label="chance")
     top = float(data["curvature"].max())
-    second.set(xscale="log", yscale="log", xlim=(1e-9 * top, 2 * top), xlabel=r"curvature $v^T H v$")
-    second.set(ylabel=r"variance $v^T\Sigma v$", title="Axes of $H$, at the end, step masks")
-    second.legend(title=r"source of $\Sigma$: exponent", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    axis.set(xscale="log", yscale="log", xlim=(1e-9 * top, 2 * top), xlabel=r"curvature $v^T H v$")
+    axis.set(ylabel=r"variance $v^T\Sigma v$", title="Axes of $H$, at the end, step masks")
+    axis.legend(title=r"source of $\Sigma$: exponent", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _width(axis: Axes, data: xr.Dataset) -> None:
+    """Variance over the width of the loss along the axes of Σ, all seeds, step masks."""
+    data = data.sel(mask="step")
     x, y = data["own_width"].values.ravel(), data["own_variance"].values.ravel()
-    third.plot(x, y, ".", color=COLORS["exact"], ms=3.5, alpha=0.6)
+    axis.plot(x, y, ".", color=COLORS["exact"], ms=3.5, alpha=0.6)
     fit = data["own_width_exponent"].values
-    third.set(xscale="log", yscale="log", xlabel=r"width of $R_S<e\,R_S(\theta)$ along $v$")
-    third.set(ylabel=r"variance $v^T\Sigma v$", ylim=(1e-11 * y.max(), 5 * y.max()))
-    third.set_title(rf"Axes of $\Sigma$: exponent ${fit.mean():.2f}$")
+    axis.set(xscale="log", yscale="log", xlabel=r"width of $R_S<e\,R_S(\theta)$ along $v$")
+    axis.set(ylabel=r"variance $v^T\Sigma v$", ylim=(1e-11 * y.max(), 5 * y.max()))
+    axis.set_title(rf"Axes of $\Sigma$: exponent ${fit.mean():.2f}$")
+
+
+PANELS: dict[str, Panel] = {"alignment": _alignment, "curvature": _curvature, "width": _width}
+
+
+def draw(outcome: Outcome) -> Figure:
+    """Alignment along training, variance against curvature, and variance against width of the loss."""
+    with figure(12.4, 4.6) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -227,4 +237,5 @@ EXPERIMENT = Experiment(
     full_minutes=3.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -8,7 +8,8 @@ Beyond the papers (arXiv:2404.12293 has the theory). At zero loss dropout moves 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from ...data import TARGETS
 from ...problem import Noise, Problem
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array, finite, ratio
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -189,41 +192,54 @@ def _notes(data: xr.Dataset) -> list[str]:
     ]
 
 
+def _over_time(axis: Axes, data: xr.Dataset, name: str, arm: str) -> None:
+    """A variable over each noise's own time, all noises, with the limit of the noise that descends it."""
+    from ...output.style import INK, typeset
+
+    data = data.isel(copy=0)
+    for one, (color, line) in LOOKS.items():
+        values = data[name].sel(arm=one).transpose("time", "seed").values
+        mean = (values / values[0]).mean(axis=1)
+        axis.plot(data["share"], mean, color=color, ls=line, lw=1.6, label=typeset(TITLES[one]))
+    limit = data[f"limit_{arm}"].transpose("time", "seed").values
+    axis.plot(data["share"], (limit / limit[0]).mean(axis=1), "o", color=INK, mfc="none", ms=4, label="limit")
+    label = r"$R_1 / v$" if name == "rho" else r"$\mathrm{Tr}\,H$"
+    axis.set(ylim=(0, None), xlabel="each noise's own time, share of its length", ylabel=f"{label}, share of start")
+    axis.set_title("What dropout descends" if name == "rho" else "What label noise descends")
+
+
+def _orientations(axis: Axes, data: xr.Dataset) -> None:
+    """How many orientations there are at the end of each noise."""
+    from ...output.style import INK, typeset
+
+    data = data.isel(copy=0)
+    for row, arm in enumerate(LOOKS):
+        start, end = data["groups"].sel(arm=arm).transpose("at", "seed").values
+        axis.barh(row, end.mean(), color=LOOKS[arm][0], alpha=0.75)
+        axis.plot(end, np.full(end.shape, row), ".", color=INK, ms=4)
+        axis.plot([start.mean()] * 2, [row - 0.4, row + 0.4], color=INK, lw=1.2, ls=":")
+    axis.set_yticks(range(len(LOOKS)), [typeset(title) for title in TITLES.values()])
+    axis.invert_yaxis()
+    axis.set(xlabel="orientations with 95 % of the amplitude", title="At the end (dots: starts; dotted: at first)")
+
+
+PANELS: dict[str, Panel] = {
+    "r1": partial(_over_time, name="rho", arm="dropout"),
+    "trace": partial(_over_time, name="trace", arm="label"),
+    "orientations": _orientations,
+}
+
+
 def draw(outcome: Outcome) -> Figure:
     """R_1 / v and Tr H over each noise's own time, with the limits, and the orientations at the end."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE, typeset
-
-    data = outcome.data.isel(copy=0)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 4.0), layout="constrained")
-        first, second, third = figure.subplots(1, 3)
-        for arm, (color, line) in LOOKS.items():
-            for axis, name in ((first, "rho"), (second, "trace")):
-                values = data[name].sel(arm=arm).transpose("time", "seed").values
-                axis.plot(data["share"], (values / values[0]).mean(axis=1), color=color, ls=line, lw=1.6)
-        for axis, name in ((first, "dropout"), (second, "label")):
-            limit = data[f"limit_{name}"].transpose("time", "seed").values
-            axis.plot(data["share"], (limit / limit[0]).mean(axis=1), "o", color=INK, mfc="none", ms=4, label="limit")
-            axis.legend()
-        own = "each noise's own time, share of its length"
-        first.set(ylim=(0, None), xlabel=own, ylabel=r"$R_1 / v$, share of start", title="What dropout descends")
-        second.set(ylim=(0, None), xlabel=own, ylabel=r"$\mathrm{Tr}\,H$, share of start")
-        second.set_title("What label noise descends")
-        for row, arm in enumerate(LOOKS):
-            start, end = data["groups"].sel(arm=arm).transpose("at", "seed").values
-            third.barh(row, end.mean(), color=LOOKS[arm][0], alpha=0.75)
-            third.plot(end, np.full(end.shape, row), ".", color=INK, ms=4)
-            third.plot([start.mean()] * 2, [row - 0.4, row + 0.4], color=INK, lw=1.2, ls=":")
-        third.set_yticks(range(len(LOOKS)), [typeset(title) for title in TITLES.values()])
-        third.invert_yaxis()
-        third.set(xlabel="orientations with 95 % of the amplitude", title="At the end (dots: starts; dotted: at first)")
-        handles: list[Any] = [first.lines[k] for k in range(len(LOOKS))]
-        names = [typeset(title) for title in TITLES.values()]
-        figure.legend(handles, names, loc="outside lower center", ncols=len(LOOKS))
-    return figure
+    with figure(12.4, 4.0) as whole:
+        axes = whole.subplots(1, 3)
+        fill(axes, PANELS, outcome.data)
+        *noises, limit = axes[0].lines
+        axes[0].legend(handles=[limit])
+        axes[1].legend(handles=[axes[1].lines[-1]])
+        whole.legend(handles=noises, loc="outside lower center", ncols=len(LOOKS))
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -235,4 +251,5 @@ EXPERIMENT = Experiment(
     full_minutes=1.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

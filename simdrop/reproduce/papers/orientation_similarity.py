@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...problem import Problem
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Coloured, Panel, figure, fill
 from ..shared.dropout_pair import COLORS, MARKERS, Array, ratio
 from ..shared.orientations import train
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ARMS = (0.5, 1.0)
@@ -94,35 +98,43 @@ def _rows(held: Array, opposite: Array, two: Array, aligned: Array) -> list[Row]
     ]  # fmt: skip
 
 
-def draw(outcome: Outcome) -> Figure:
-    """The cosines of the neurons of one seed, ordered by similarity, for both arms, and the clusters of all seeds."""
-    import matplotlib
+def _cosines(axis: Axes, data: xr.Dataset, k: int) -> Coloured:
+    """The cosines of the neurons of one seed, ordered by similarity, for one of the arms."""
     from matplotlib.ticker import MaxNLocator
 
-    from ...output.picture import Figure
-    from ...output.style import STYLE
+    image = axis.imshow(data[f"cosines_{k}"], cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+    axis.set(xlabel="neuron, by similarity", ylabel="neuron")
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(MaxNLocator(6, integer=True))
+    axis.set_title(f"$p = {ARMS[k]:g}$, one seed" if ARMS[k] < 1 else "no dropout, one seed")
+    return image, "cosine of $(w_j, b_j)$"
 
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
-        *maps, last = figure.subplots(1, 3)
-        image: Any = None
-        for k, axis in enumerate(maps):
-            image = axis.imshow(data[f"cosines_{k}"], cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
-            axis.set(xlabel="neuron, by similarity", ylabel="neuron")
-            for one in (axis.xaxis, axis.yaxis):
-                one.set_major_locator(MaxNLocator(6, integer=True))
-            axis.set_title(f"$p = {ARMS[k]:g}$, one seed" if ARMS[k] < 1 else "no dropout, one seed")
-        figure.colorbar(image, ax=maps, label="cosine of $(w_j, b_j)$", shrink=0.9)
-        for k in (0, 1):
-            values = data["orientations"].values[:, k]
-            last.plot(range(len(values)), values, MARKERS[k], color=COLORS[k], label=f"$p = {ARMS[k]:g}$")
-        last.set(xlabel="seed", ylabel="orientations", yscale="log", title=f"Clusters that hold {100 * HELD:.0f} %")
-        last.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
-        last.minorticks_off()
-        last.set_xticks(range(data.sizes["seed"]))
-        last.legend()
-    return figure
+
+def _number(axis: Axes, data: xr.Dataset) -> None:
+    """How many orientations there are, all seeds of both arms."""
+    for k in (0, 1):
+        values = data["orientations"].values[:, k]
+        axis.plot(range(len(values)), values, MARKERS[k], color=COLORS[k], label=f"$p = {ARMS[k]:g}$")
+    axis.set(xlabel="seed", ylabel="orientations", yscale="log", title=f"Clusters that hold {100 * HELD:.0f} %")
+    axis.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
+    axis.minorticks_off()
+    axis.set_xticks(range(data.sizes["seed"]))
+    axis.legend()
+
+
+PANELS: dict[str, Panel] = {
+    "with-dropout": partial(_cosines, k=0), "without": partial(_cosines, k=1), "orientations": _number,
+}  # fmt: skip
+
+
+def draw(outcome: Outcome) -> Figure:
+    """The cosines of the neurons of one seed, ordered by similarity, for both arms, and the clusters of all seeds."""
+    with figure(12.4, 3.8) as whole:
+        axes = whole.subplots(1, 3)
+        _, coloured, _ = fill(axes, PANELS, outcome.data)
+        assert coloured is not None
+        whole.colorbar(coloured[0], ax=list(axes[:2]), label=coloured[1], shrink=0.9)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -134,4 +146,5 @@ EXPERIMENT = Experiment(
     full_minutes=1.5,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -10,6 +10,7 @@ where dropout acts, and the number that its masks are drawn by, so that the ways
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 from ...problem import Problem
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTHS = {False: (200, 500, 1000, 2000), True: (200, 500, 1000, 2000, 5000)}
@@ -145,41 +149,48 @@ def _notes(seeds: int) -> list[str]:
     ]
 
 
-def draw(outcome: Outcome) -> Figure:
-    """Distances from dropout over steps, and over widths."""
-    import matplotlib
+def _over_steps(axis: Axes, data: xr.Dataset) -> None:
+    """Distances from dropout over steps, at all widths."""
+    widths = data["width"].values
+    for arm, color in COLORS.items():
+        for k, width in enumerate(widths):
+            curve = data["distance"].sel(arm=arm, width=width).mean("seed")
+            strength = 0.25 + 0.75 * (k + 1) / len(widths)
+            label = f"{arm}, width {width}" if k in (0, len(widths) - 1) else None
+            axis.plot(data["step"][1:], curve[1:], color=color, ls=LINES[arm], alpha=strength, lw=1.3, label=label)
+    axis.set(xscale="log", yscale="log", xlabel="step", ylabel="RMS distance from dropout")
+    axis.legend(fontsize=7)
+
+
+def _over_widths(axis: Axes, data: xr.Dataset, step: int) -> None:
+    """Distances from dropout over widths, at one step."""
     from matplotlib.ticker import NullLocator
 
-    from ...output.picture import Figure
-    from ...output.style import STYLE, log_axis
+    from ...output.style import log_axis
 
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11.4, 3.8), layout="constrained")
-        over_steps, early, late = figure.subplots(1, 3)
-        widths = data["width"].values
-        for arm, color in COLORS.items():
-            for k, width in enumerate(widths):
-                curve = data["distance"].sel(arm=arm, width=width).mean("seed")
-                strength = 0.25 + 0.75 * (k + 1) / len(widths)
-                label = f"{arm}, width {width}" if k in (0, len(widths) - 1) else None
-                over_steps.plot(
-                    data["step"][1:], curve[1:], color=color, ls=LINES[arm], alpha=strength, lw=1.3, label=label
-                )
-            for axis, step in ((early, EARLY), (late, STEPS)):
-                values = data["distance"].sel(arm=arm, step=step)
-                spread = values.std("seed", ddof=1) if data.sizes["seed"] > 1 else 0 * values.mean("seed")
-                look: dict[str, Any] = {"color": color, "ls": LINES[arm], "marker": "o", "ms": 4, "label": arm}
-                axis.errorbar(widths, values.mean("seed"), yerr=spread, **look)
-        over_steps.set(xscale="log", yscale="log", xlabel="step", ylabel="RMS distance from dropout")
-        over_steps.legend(fontsize=7)
-        for axis, when in ((early, f"step {EARLY}"), (late, f"step {STEPS}")):
-            axis.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="RMS distance from dropout", title=when)
-            axis.set_xticks(widths, labels=[f"{width}" for width in widths])
-            axis.xaxis.set_minor_locator(NullLocator())  # Matplotlib before 3.9 has no Axis.minorticks_off
-            log_axis(axis)
-            axis.legend()
-    return figure
+    widths = data["width"].values
+    for arm, color in COLORS.items():
+        values = data["distance"].sel(arm=arm, step=step)
+        spread = values.std("seed", ddof=1) if data.sizes["seed"] > 1 else 0 * values.mean("seed")
+        look: dict[str, Any] = {"color": color, "ls": LINES[arm], "marker": "o", "ms": 4, "label": arm}
+        axis.errorbar(widths, values.mean("seed"), yerr=spread, **look)
+    axis.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="RMS distance from dropout", title=f"step {step}")
+    axis.set_xticks(widths, labels=[f"{width}" for width in widths])
+    axis.xaxis.set_minor_locator(NullLocator())  # Matplotlib before 3.9 has no Axis.minorticks_off
+    log_axis(axis)
+    axis.legend()
+
+
+PANELS: dict[str, Panel] = {
+    "steps": _over_steps, "early": partial(_over_widths, step=EARLY), "late": partial(_over_widths, step=STEPS),
+}  # fmt: skip
+
+
+def draw(outcome: Outcome) -> Figure:
+    """Distances from dropout over steps, and over widths."""
+    with figure(11.4, 3.8) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -191,4 +202,5 @@ EXPERIMENT = Experiment(
     full_minutes=2.5,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.digits import STEADY, Array, Sizes, digits, measured, schedule, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZES: Sizes = {False: (50, 800), True: (1000, 1000)}
@@ -118,35 +122,47 @@ def _accuracies(percent: xr.DataArray) -> list[Row]:
     return found
 
 
+def _accuracy(axis: Axes, data: xr.Dataset) -> None:
+    """Test accuracy over the keep probability."""
+    _over_keep_prob(axis, 100 * data["accuracy"], tuple(COLORS), "test accuracy, %")
+    axis.set_ylim(0, 100)
+    axis.legend(loc="center", bbox_to_anchor=(0.5, 0.55))
+    axis.set_title(r"Means $\pm$ standard error over seeds")
+
+
+def _loss(axis: Axes, data: xr.Dataset, name: str) -> None:
+    """R_S or R_1 over the keep probability, without the networks that know no dropout."""
+    from ...output.style import log_axis
+
+    _over_keep_prob(
+        axis, data[name], ("dropout", "risk+r1"), "$R_S$ at the end" if name == "risk" else "$R_1$ at the end"
+    )
+    axis.set_yscale("log")
+    axis.margins(y=0.15)  # so that there are ticks beyond the data
+    log_axis(axis)
+
+
+def _over_keep_prob(axis: Axes, values: xr.DataArray, names: Sequence[str], label: str) -> None:
+    """Means over seeds with their standard errors for the objectives of these names."""
+    for name in names:
+        here = values.sel(objective=name).values
+        error = here.std(axis=0, ddof=1) / np.sqrt(len(here)) if len(here) > 1 else None
+        look: dict[str, Any] = {"color": COLORS[name], "label": NAMES[name], **LOOKS[name]}
+        axis.errorbar(values["keep_prob"], here.mean(axis=0), error, **look)
+    axis.set(xlabel="keep probability $p$", ylabel=label)
+    axis.set_xticks(values["keep_prob"].values)
+
+
+PANELS: dict[str, Panel] = {
+    "accuracy": _accuracy, "risk": partial(_loss, name="risk"), "r1": partial(_loss, name="r1"),
+}  # fmt: skip
+
+
 def draw(outcome: Outcome) -> Figure:
     """Accuracy, R_S and R_1 over the keep probability."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE, log_axis
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
-        panels = (("accuracy", "test accuracy, %"), ("risk", "$R_S$ at the end"), ("r1", "$R_1$ at the end"))
-        for axis, (what, label) in zip(figure.subplots(1, 3), panels, strict=True):
-            for name, color in COLORS.items():
-                if name == "risk" and what != "accuracy":
-                    continue
-                values = data[what].sel(objective=name).values * (100 if what == "accuracy" else 1)
-                error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-                mean = values.mean(axis=0)
-                axis.errorbar(data["keep_prob"], mean, error, color=color, label=NAMES[name], **LOOKS[name])
-            axis.set(xlabel="keep probability $p$", ylabel=label)
-            axis.set_xticks(data["keep_prob"].values)
-            if what != "accuracy":
-                axis.set_yscale("log")
-                axis.margins(y=0.15)  # so that there are ticks beyond the data
-                log_axis(axis)
-        figure.axes[0].set_ylim(0, 100)
-        figure.axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.55))
-        figure.axes[0].set_title(r"Means $\pm$ standard error over seeds")
-    return figure
+    with figure(12.4, 3.8) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -158,4 +174,5 @@ EXPERIMENT = Experiment(
     full_minutes=900.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

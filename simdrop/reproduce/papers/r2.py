@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import theory
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.digits import Array, Digits, Sizes, digits, starts, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIZES: Sizes = {False: (500, 100), True: (1000, 1000)}
@@ -119,40 +122,48 @@ def _rows(data: xr.Dataset) -> list[Row]:
     return rows
 
 
+#: panel -> variable, title
+SHOWN = {
+    "mean-loss": ("mean_loss", r"$E\,R_{\mathrm{drop}}$"),
+    "ratio": ("ratio", r"$E\,R_{\mathrm{drop}}\,/\,E\|\nabla R_{\mathrm{drop}}\|^2$"),
+    "accuracy": ("accuracy", "test accuracy"),
+}
+LABELS = {"large": r"learning rate $\lambda$", "penalty": rf"learning rate {SMALL:g}, penalty $\lambda$"}
+
+
+def _change(axis: Axes, data: xr.Dataset, name: str) -> None:
+    """Change from the small learning rate in pairs of runs, over the rate and the penalty: means, standard errors."""
+    from ...output.style import INK
+
+    what, title = SHOWN[name]
+    for k, (run, text) in enumerate(LABELS.items()):
+        values, start = (data[what].sel(run=one).transpose("lr", "seed").values for one in (run, "small"))
+        change = 100 * (values - start if what == "accuracy" else np.log(values / start))
+        error = change.std(axis=1, ddof=1) / np.sqrt(change.shape[1]) if change.shape[1] > 1 else None
+        where = data["lr"].values * (1 + 0.02 * (2 * k - 1))  # side by side where they agree
+        look: dict[str, Any] = {"marker": "os"[k], "ms": 4.5, "color": COLORS[run]}
+        axis.errorbar(where, change.mean(axis=1), error, label=text, **look)
+    axis.axhline(0, color=INK, lw=0.7, ls=":")
+    axis.set(xlabel=r"$\lambda$", title=title)
+    axis.set_xticks(data["lr"].values, [f"{lr:g}" for lr in data["lr"].values])
+    points = what == "accuracy"
+    axis.set_ylabel("change, percentage points" if points else f"change from learning rate {SMALL:g}, %")
+
+
+PANELS: dict[str, Panel] = {name: partial(_change, name=name) for name in SHOWN}
+
+
 def draw(outcome: Outcome) -> Figure:
     """What a larger rate and the penalty do to log E R_drop and to the papers' diagnostic, in pairs of runs."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    panels = {
-        "mean_loss": r"$E\,R_{\mathrm{drop}}$",
-        "ratio": r"$E\,R_{\mathrm{drop}}\,/\,E\|\nabla R_{\mathrm{drop}}\|^2$",
-        "accuracy": "test accuracy",
-    }
-    labels = {"large": r"learning rate $\lambda$", "penalty": rf"learning rate {SMALL:g}, penalty $\lambda$"}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
-        for axis, (what, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            for k, (name, text) in enumerate(labels.items()):
-                values, start = (data[what].sel(run=one).transpose("lr", "seed").values for one in (name, "small"))
-                change = 100 * (values - start if what == "accuracy" else np.log(values / start))
-                error = change.std(axis=1, ddof=1) / np.sqrt(change.shape[1]) if change.shape[1] > 1 else None
-                where = data["lr"].values * (1 + 0.02 * (2 * k - 1))  # side by side where they agree
-                look: dict[str, Any] = {"marker": "os"[k], "ms": 4.5, "color": COLORS[name]}
-                axis.errorbar(where, change.mean(axis=1), error, label=text, **look)
-            axis.axhline(0, color=INK, lw=0.7, ls=":")
-            axis.set(xlabel=r"$\lambda$", title=label)
-            axis.set_xticks(data["lr"].values, [f"{lr:g}" for lr in data["lr"].values])
-        figure.axes[0].set_ylabel(f"change from learning rate {SMALL:g}, %")
-        figure.axes[2].set_ylabel("change, percentage points")
-        figure.legend(
-            *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+    with figure(12.4, 3.8) as whole:
+        axes = whole.subplots(1, 3)
+        fill(axes, PANELS, outcome.data)
+        axes[1].set_ylabel("")
+        whole.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
             title="means of paired differences ± standard error over seeds",
         )  # fmt: skip
-    return figure
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -164,4 +175,5 @@ EXPERIMENT = Experiment(
     full_minutes=2000.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from ...problem import Problem
 from ...study.landscape import flatness
 from ...theory import risk
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, LINES, NAMES, Array, arms, band, ratio, train
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: steps and learning rate of Adam: the figures' captions, and the appendix with as much time
@@ -80,32 +84,42 @@ def _rows(mask: str, f: Array, target: Array, x: Array, lines: Array, ends: Arra
     return rows + arms(f"{mask} masks: R_S at the end", ends)
 
 
+def _outputs(axis: Axes, data: xr.Dataset, mask: str) -> None:
+    """Outputs of all seeds under one mask mode."""
+    from ...output.style import DATA, INK
+
+    points = TARGETS["relu-fit"].points
+    axis.plot(data["x"], data["target"], ":", color=INK, lw=1.2, label="target")
+    for k in (1, 0):
+        for seed, f in enumerate(data["f"].sel(mask=mask).values[:, k]):
+            label = None if seed else NAMES[k]
+            axis.plot(data["x"], f, LINES[k], color=COLORS[k], lw=1.4 - 0.4 * k, alpha=0.75, label=label)
+    axis.plot(points, TARGETS["relu-fit"].function(points), "o", label="training points", **DATA)
+    axis.set(title=f"Outputs, one mask per {mask}", xlabel="input $x$", ylabel="output $f(x)$")
+    axis.legend()
+
+
+def _loss(axis: Axes, data: xr.Dataset, mask: str) -> None:
+    """R_S along random directions under one mask mode."""
+    for k in (1, 0):
+        band(axis, data["alpha"].values, data["loss"].sel(mask=mask).values[:, k], k)
+    axis.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
+    axis.set_title("Loss around the end: median, 10-90 % over seeds and directions")
+    axis.legend()
+
+
+PANELS: dict[str, Panel] = {
+    f"{name}-{mask}": partial(panel, mask=mask)
+    for mask in MASKS
+    for name, panel in (("outputs", _outputs), ("loss", _loss))
+}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Outputs of all seeds, and the loss along random directions, for each mask mode."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import DATA, INK, STYLE
-
-    data = outcome.data
-    points = TARGETS["relu-fit"].points
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 6.6), layout="constrained")
-        for (left, right), mask in zip(figure.subplots(2, 2), MASKS, strict=True):
-            here = data.sel(mask=mask)
-            left.plot(data["x"], data["target"], ":", color=INK, lw=1.2, label="target")
-            for k in (1, 0):
-                for seed, f in enumerate(here["f"].values[:, k]):
-                    label = None if seed else NAMES[k]
-                    left.plot(data["x"], f, LINES[k], color=COLORS[k], lw=1.4 - 0.4 * k, alpha=0.75, label=label)
-                band(right, data["alpha"].values, here["loss"].values[:, k], k)
-            left.plot(points, TARGETS["relu-fit"].function(points), "o", label="training points", **DATA)
-            left.set(title=f"Outputs, one mask per {mask}", xlabel="input $x$", ylabel="output $f(x)$")
-            right.set(yscale="log", xlabel=r"$\alpha$ along filter-normalised random directions", ylabel="$R_S$")
-            right.set_title("Loss around the end: median, 10-90 % over seeds and directions")
-            left.legend()
-            right.legend()
-    return figure
+    with figure(10.5, 6.6) as whole:
+        fill(whole.subplots(2, 2), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -117,4 +131,5 @@ EXPERIMENT = Experiment(
     full_minutes=2.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, NAMES, Array, ratio
 from ..shared.teachers import RECOVERED, TEACHERS, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: numbers of samples, Adam's learning rate and steps, seeds; in full those of the paper, with the same lr · step
@@ -102,39 +105,42 @@ def _geometric(quantity: str, values: Array, published: str) -> Row:
     return Row(quantity=quantity, ours=mean, error=error, published=published)
 
 
+def _errors(axis: Axes, data: xr.Dataset, activation: str) -> None:
+    """Error over the number of samples for one teacher: geometric mean, and every seed."""
+    from ...output.style import INK
+
+    n = data["n"].values
+    for arm, color, name, look in reversed(list(zip(ARMS, COLORS, NAMES, ("o-", "s--"), strict=True))):
+        error = data["error"].sel(activation=activation, keep_prob=arm).values  # (seed, n)
+        logs = np.log(error)
+        axis.plot(n, error.T, color=color, lw=0.6, alpha=0.45)
+        bar = logs.std(axis=0, ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else 0 * logs[0]
+        axis.fill_between(n, *np.exp(logs.mean(axis=0) + np.outer([-1, 1], bar)), color=color, alpha=0.18, lw=0)
+        axis.plot(n, np.exp(logs.mean(axis=0)), look, color=color, ms=4, lw=1.8, label=name)
+    if activation == "tanh":
+        known = np.arange(len(PUBLISHED)) + 1
+        axis.plot(known, PUBLISHED, "D:", color=INK, mfc="none", ms=5, lw=1, label="published, with dropout")
+    axis.axhline(RECOVERED, color=INK, lw=0.8, ls=":")
+    axis.text(n[0], 0.9 * RECOVERED, "recovered", va="top")
+    axis.set(yscale="log", xlabel="training samples $n$", title=f"Teacher of two {activation} neurons")
+    axis.set_ylabel("mean square error / variance of the teacher")
+    axis.set_xticks([1, *range(2, 15, 2)])
+
+
+PANELS: dict[str, Panel] = {name: partial(_errors, activation=name) for name in TEACHERS}
+
+
 def draw(outcome: Outcome) -> Figure:
     """Error over the number of samples, a panel for each teacher: geometric mean, and every seed."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    n = data["n"].values
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11.6, 4.0), layout="constrained")
-        axes = figure.subplots(1, 2, sharey=True)
-        for axis, activation in zip(axes, TEACHERS, strict=True):
-            for arm, color, name, look in reversed(list(zip(ARMS, COLORS, NAMES, ("o-", "s--"), strict=True))):
-                error = data["error"].sel(activation=activation, keep_prob=arm).values  # (seed, n)
-                logs = np.log(error)
-                axis.plot(n, error.T, color=color, lw=0.6, alpha=0.45)
-                bar = logs.std(axis=0, ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else 0 * logs[0]
-                axis.fill_between(n, *np.exp(logs.mean(axis=0) + np.outer([-1, 1], bar)), color=color, alpha=0.18, lw=0)
-                axis.plot(n, np.exp(logs.mean(axis=0)), look, color=color, ms=4, lw=1.8, label=name)
-            if activation == "tanh":
-                known = np.arange(len(PUBLISHED)) + 1
-                axis.plot(known, PUBLISHED, "D:", color=INK, mfc="none", ms=5, lw=1, label="published, with dropout")
-            axis.axhline(RECOVERED, color=INK, lw=0.8, ls=":")
-            axis.text(n[0], 0.9 * RECOVERED, "recovered", va="top")
-            axis.set(yscale="log", xlabel="training samples $n$", title=f"Teacher of two {activation} neurons")
-            axis.set_xticks([1, *range(2, 15, 2)])
-            axis.tick_params(labelleft=True)
-        axes[0].set_ylabel("mean square error / variance of the teacher")
-        figure.legend(
+    with figure(11.6, 4.0) as whole:
+        axes = whole.subplots(1, 2, sharey=True)
+        fill(axes, PANELS, outcome.data)
+        axes[1].tick_params(labelleft=True)
+        axes[1].set_ylabel("")
+        whole.legend(
             *axes[0].get_legend_handles_labels(), loc="outside right center", title="geometric means;\nthin: seeds"
         )
-    return figure
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -146,4 +152,5 @@ EXPERIMENT = Experiment(
     full_minutes=20.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -17,10 +17,12 @@ from ...data import TARGETS
 from ...problem import Noise, Problem
 from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: (a_1 w_1 - a_2 w_2)/2 at the start, of two neurons with a_1 w_1 + a_2 w_2 = 1
@@ -221,46 +223,61 @@ def _notes() -> list[str]:
     ]
 
 
+def _dropout(axis: Axes, data: xr.Dataset) -> None:
+    """Mean of z over slow time at every learning rate, with the limit and the paths along zero loss."""
+    axis.plot(data["tau"], data["z_limit"], color="#222222", lw=1.4, label=r"limit $lr, v \to 0$")
+    for color, marker, lr in zip(COLORS, "os^", data["lr"].values, strict=False):
+        one, label = data.sel(lr=lr), f"training, lr = {lr:g}"
+        axis.errorbar(data["tau"], one["z"], one["z_error"], fmt=marker, ms=3, color=color, label=label)
+        axis.plot(data["tau"], one["z_paths"], "--", lw=1, color=color)
+    axis.set(xlabel=r"slow time $\tau = v\,t$", ylabel=r"mean of $z = (a_1w_1 - a_2w_2)/2$", title="Dropout")
+    axis.legend(title="dashed: paths along zero loss", title_fontsize=7.5, fontsize=7.5)
+
+
+def _left(axis: Axes, data: xr.Dataset) -> None:
+    """What is left of training less theory at the end, over the learning rate."""
+    end, lrs = data.isel(tau=-1), data["lr"].values
+    for name, values, look in (
+        ("limit", end["z"] - end["z_limit"], "o"), ("paths", end["z"] - end["z_paths"], "s"),
+    ):  # fmt: skip
+        error = end["z_error"] if name == "limit" else np.hypot(end["z_error"], end["z_paths_error"])
+        axis.errorbar(lrs, values, error, fmt=look, ms=4, capsize=2, color=COLORS[look == "s"], label=name)
+    axis.axhline(0, color="#888888", lw=0.7)
+    axis.set(xlabel="learning rate", ylabel=r"training less theory, $z(1)$", title="What is left")
+    axis.legend(loc="upper left")
+
+
+def _label_noise(axis: Axes, data: xr.Dataset) -> None:
+    """Label noise on its own time scale."""
+    tau = data["tau"].values
+    axis.plot(tau, np.exp(-tau), color="#222222", lw=1.4, label=r"theory, $e^{-\tau}$")
+    axis.errorbar(tau, data["d"], data["d_error"], fmt="o", ms=3, color=COLORS[2], label="training")
+    axis.set(xlabel=r"slow time $\tau = lr\,s^2\,t$", ylabel=r"mean of $a^2 - w^2$ / start", title="Label noise")
+    axis.legend()
+
+
+def _orientations(axis: Axes, data: xr.Dataset) -> None:
+    """How many orientations there are along the flow on zero loss."""
+    for color, look, arm in zip((COLORS[0], COLORS[2]), ("o-", "s--"), data["arm"].values, strict=True):
+        axis.plot(data["long"], data["groups"].sel(arm=arm), look, ms=3, color=color, label=TITLES[str(arm)])
+    axis.set(
+        xlabel=r"slow time $\tau$, each its own", ylabel="orientations with 95 % of the amplitude",
+        title="Condensation", ylim=(0, None),
+    )  # fmt: skip
+    axis.legend()
+
+
+COLORS = ("#0072B2", "#E69F00", "#009E73")
+PANELS: dict[str, Panel] = {
+    "dropout": _dropout, "left": _left, "label-noise": _label_noise, "orientations": _orientations,
+}  # fmt: skip
+
+
 def draw(outcome: Outcome) -> Figure:
     """z over τ, what is left over lr, label noise on its own scale, and condensation along the flow."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE
-
-    data, colors = outcome.data, ("#0072B2", "#E69F00", "#009E73")
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.6), layout="constrained")
-        first, second, third, fourth = figure.subplots(1, 4)
-        tau = data["tau"].values
-        first.plot(tau, data["z_limit"], color="#222222", lw=1.4, label=r"limit $lr, v \to 0$")
-        for color, marker, lr in zip(colors, "os^", data["lr"].values, strict=False):
-            one, label = data.sel(lr=lr), f"training, lr = {lr:g}"
-            first.errorbar(tau, one["z"], one["z_error"], fmt=marker, ms=3, color=color, label=label)
-            first.plot(tau, one["z_paths"], "--", lw=1, color=color)
-        first.set(xlabel=r"slow time $\tau = v\,t$", ylabel=r"mean of $z = (a_1w_1 - a_2w_2)/2$", title="Dropout")
-        first.legend(title="dashed: paths along zero loss", title_fontsize=7.5, fontsize=7.5)
-        end, lrs = data.isel(tau=-1), data["lr"].values
-        for name, values, look in (
-            ("limit", end["z"] - end["z_limit"], "o"), ("paths", end["z"] - end["z_paths"], "s"),
-        ):  # fmt: skip
-            error = end["z_error"] if name == "limit" else np.hypot(end["z_error"], end["z_paths_error"])
-            second.errorbar(lrs, values, error, fmt=look, ms=4, capsize=2, color=colors[look == "s"], label=name)
-        second.axhline(0, color="#888888", lw=0.7)
-        second.set(xlabel="learning rate", ylabel=r"training less theory, $z(1)$", title="What is left")
-        second.legend(loc="upper left")
-        third.plot(tau, np.exp(-tau), color="#222222", lw=1.4, label=r"theory, $e^{-\tau}$")
-        third.errorbar(tau, data["d"], data["d_error"], fmt="o", ms=3, color=colors[2], label="training")
-        third.set(xlabel=r"slow time $\tau = lr\,s^2\,t$", ylabel=r"mean of $a^2 - w^2$ / start", title="Label noise")
-        third.legend()
-        for color, look, arm in zip((colors[0], colors[2]), ("o-", "s--"), data["arm"].values, strict=True):
-            fourth.plot(data["long"], data["groups"].sel(arm=arm), look, ms=3, color=color, label=TITLES[str(arm)])
-        fourth.set(
-            xlabel=r"slow time $\tau$, each its own", ylabel="orientations with 95 % of the amplitude",
-            title="Condensation", ylim=(0, None),
-        )  # fmt: skip
-        fourth.legend()
-    return figure
+    with figure(12.4, 3.6) as whole:
+        fill(whole.subplots(1, 4), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -272,4 +289,5 @@ EXPERIMENT = Experiment(
     full_minutes=6.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, LINES, Array, arms, ratio
 from ..shared.orientations import along, problem, scatter, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: variance m^-GAMMA of the initial weights: far below the 1/m at which a network's outputs are of order one
@@ -95,29 +98,39 @@ def _linear_risk(inputs: np.ndarray, y: np.ndarray) -> float:
     return float(np.square(inputs @ best - y).sum() / (2 * len(y)))
 
 
+def _risk(axis: Axes, data: xr.Dataset) -> None:
+    """R_S over steps, all seeds of both arms."""
+    from ...output.style import INK
+
+    for k in (1, 0):
+        for seed, row in enumerate(data["all_risk"].values[:, :, k].T):
+            label = None if seed else _called(k)
+            axis.plot(data["all_step"], row, LINES[k], color=COLORS[k], lw=1.1, alpha=0.8, label=label)
+    axis.axhline(data.attrs["saddle"], color=INK, lw=0.8, ls=":", label="best linear function")
+    axis.set(xscale="symlog", yscale="log", xlabel="step", ylabel="$R_S$", title="From small weights, all seeds")
+    axis.set_xlim(0, None)
+    axis.legend()
+
+
+def _orientations(axis: Axes, data: xr.Dataset, k: int) -> None:
+    """Amplitude over orientation for one seed of an arm."""
+    scatter(axis, data.isel(arm=k), color=COLORS[k], title=f"Orientations of one seed, {_called(k)}")
+
+
+def _called(k: int) -> str:
+    return f"$p = {ARMS[k]:g}$" if ARMS[k] < 1 else "no dropout"
+
+
+PANELS: dict[str, Panel] = {
+    "risk": _risk, "with-dropout": partial(_orientations, k=0), "without": partial(_orientations, k=1),
+}  # fmt: skip
+
+
 def draw(outcome: Outcome) -> Figure:
     """R_S over steps for all seeds, and orientations at the end for one."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 3.8), layout="constrained")
-        first, *others = figure.subplots(1, 3)
-        for k in (1, 0):
-            label = f"$p = {ARMS[k]:g}$" if ARMS[k] < 1 else "no dropout"
-            for seed, row in enumerate(data["all_risk"].values[:, :, k].T):
-                first.plot(
-                    data["all_step"], row, LINES[k], color=COLORS[k], lw=1.1, alpha=0.8, label=None if seed else label
-                )
-            scatter(others[k], data.isel(arm=k), color=COLORS[k], title=f"Orientations of one seed, {label}")
-        first.axhline(data.attrs["saddle"], color=INK, lw=0.8, ls=":", label="best linear function")
-        first.set(xscale="symlog", yscale="log", xlabel="step", ylabel="$R_S$", title="From small weights, all seeds")
-        first.set_xlim(0, None)
-        first.legend()
-    return figure
+    with figure(12.4, 3.8) as whole:
+        fill(whole.subplots(1, 3), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -129,4 +142,5 @@ EXPERIMENT = Experiment(
     full_minutes=2.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from ...study.convergence.heatmap import heat_map
 from ...study.landscape.alignment import exponent
 from ...study.predictions import PREDICTIONS
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Coloured, Panel
 from ..shared.dropout_pair import Array, ratio
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = ("gradient", "averaged", "sme1", "sme2")
@@ -117,17 +121,34 @@ def _tell(settings: Settings, seed: int, seeds: int) -> Any:
     return lambda stage, done, total: settings.progress(f"{stage}, start {seed + 1} of {seeds}", done, total)
 
 
+def _middle(data: xr.Dataset) -> xr.Dataset:
+    """The median over initialisations, as a heat map of `simdrop order` has it."""
+    parts = {"distance": "relative", "error": "relative_error", "size_error": "moved_error"}
+    middle = data[list(parts.values())].median("seed").rename({old: new for new, old in parts.items()})
+    return middle.assign(size=middle["size_error"].notnull().astype(float)).assign_attrs(data.attrs)
+
+
+def _cells(axis: Axes, data: xr.Dataset, kind: str) -> Coloured:
+    """Relative error of the mean parameters of one prediction over learning rate and keep probability."""
+    from ...output.style import SETTINGS
+    from ...study.convergence.figure import cells
+
+    image = cells(axis, _middle(data).sel(quantity="parameters", kind=kind))
+    axis.set(xlabel=SETTINGS["lr"], ylabel=SETTINGS["keep_prob"], title=PREDICTIONS[kind].legend)
+    return image, "distance of prediction from ensemble / distance moved by ensemble"
+
+
+PANELS: dict[str, Panel] = {kind: partial(_cells, kind=kind) for kind in NAMES}
+
+
 def draw(outcome: Outcome) -> Figure:
     """The heat map of `simdrop order`, of the median over initialisations."""
     from ...study.convergence.figure import heat_map as drawn
 
-    data = outcome.data
-    parts = {"distance": "relative", "error": "relative_error", "size_error": "moved_error"}
-    middle = data[list(parts.values())].median("seed").rename({old: new for new, old in parts.items()})
-    mapped = middle.assign(size=middle["size_error"].notnull().astype(float)).assign_attrs(data.attrs)
-    figure = drawn(mapped)
-    figure.suptitle(f"Median of {data.sizes['seed']} starts. {figure.get_suptitle()}", x=0.01, ha="left", fontsize=10)
-    return figure
+    whole = drawn(_middle(outcome.data))
+    starts = outcome.data.sizes["seed"]
+    whole.suptitle(f"Median of {starts} starts. {whole.get_suptitle()}", x=0.01, ha="left", fontsize=10)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -139,4 +160,5 @@ EXPERIMENT = Experiment(
     full_minutes=15.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import theory
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Panel, figure, fill
 from ..shared.orientations import along, condensed, problem, scatter, scattered, train
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: step of the switch, and of the end
@@ -95,42 +98,69 @@ def _level(quantity: str, data: xr.Dataset, published: float) -> Row:
     )  # fmt: skip
 
 
+def _loss(axis: Axes, data: xr.Dataset) -> None:
+    """The mean loss that is trained on over steps, all seeds, next to the published levels."""
+    from ...output.style import INK, typeset
+
+    for name, title in ARMS.items():
+        for seed in range(data.sizes["seed"]):
+            here, label = data.sel(arm=name).isel(seed=seed), None if seed else typeset(f"{title} switched on")
+            after = here["r1"].where(data["step"] >= data.attrs["switch"], 0) if name != "risk" else 0
+            axis.plot(data["step"][1:], (here["risk"] + after)[1:], label=label, **_look(name))
+    shown = ((data.attrs["switch"], "switch"), (BETWEEN, "between"), (data.attrs["steps"], "end"))
+    points = [LEVELS[level] for _, level in shown]
+    axis.plot([step for step, _ in shown], points, "s", color=INK, mfc="none", ms=6, label="published", zorder=6)
+    _steps(axis, data, "mean loss that is trained on")
+    axis.set_title("All seeds")
+    axis.legend()
+
+
+def _number(axis: Axes, data: xr.Dataset) -> None:
+    """The number of orientations over steps, all seeds."""
+    from ...output.style import typeset
+
+    for name, title in ARMS.items():
+        for seed in range(data.sizes["seed"]):
+            label = None if seed else typeset(f"{title} switched on")
+            axis.plot(data["step"], data.sel(arm=name).isel(seed=seed)["holding"], label=label, **_look(name))
+    _steps(axis, data, "orientations that hold 95 %")
+    axis.set_yticks([4, 10, 20, 40], ["4", "10", "20", "40"])
+    axis.minorticks_off()
+
+
+def _look(name: str) -> dict[str, Any]:
+    return {"color": COLORS[name], "ls": LINES[name], "lw": 1.2, "alpha": 0.85}
+
+
+def _steps(axis: Axes, data: xr.Dataset, label: str) -> None:
+    """The axes of what is drawn over steps, with the step of the switch."""
+    from ...output.style import INK
+
+    axis.axvline(data.attrs["switch"], color=INK, lw=0.8, ls=":")
+    axis.set(yscale="log", xlabel="step", ylabel=label)
+    axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 0), useMathText=True)
+
+
+def _orientations(axis: Axes, data: xr.Dataset, name: str) -> None:
+    """Amplitude over orientation at the end for one seed of an arm."""
+    from ...output.style import typeset
+
+    scatter(axis, data.sel(arm=name), color=COLORS[name], title=typeset(f"{ARMS[name]} switched on, at the end"))
+
+
+PANELS: dict[str, Panel] = {
+    "loss": _loss,
+    "orientations": _number,
+    "dropout-on": partial(_orientations, name="dropout"),
+    "r1-on": partial(_orientations, name="risk+r1"),
+}
+
+
 def draw(outcome: Outcome) -> Figure:
     """R_S and the number of orientations over steps, and orientations at the end for one seed."""
-    import matplotlib
-
-    from ...output.picture import Figure
-    from ...output.style import INK, STYLE, typeset
-
-    data = outcome.data
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 6.8), layout="constrained")
-        (first, second), (third, fourth) = figure.subplots(2, 2)
-        for name, title in ARMS.items():
-            for seed in range(data.sizes["seed"]):
-                here, label = data.sel(arm=name).isel(seed=seed), None if seed else typeset(f"{title} switched on")
-                style: dict[str, Any] = {"color": COLORS[name], "ls": LINES[name], "lw": 1.2, "alpha": 0.85}
-                trained = here["risk"] + (
-                    here["r1"].where(data["step"] >= data.attrs["switch"], 0) if name != "risk" else 0
-                )
-                first.plot(data["step"][1:], trained[1:], label=label, **style)
-                second.plot(data["step"], here["holding"], **style)
-        shown = ((data.attrs["switch"], "switch"), (BETWEEN, "between"), (data.attrs["steps"], "end"))
-        points = [LEVELS[level] for _, level in shown]
-        first.plot([step for step, _ in shown], points, "s", color=INK, mfc="none", ms=6, label="published", zorder=6)
-        for axis, label in ((first, "mean loss that is trained on"), (second, "orientations that hold 95 %")):
-            axis.axvline(data.attrs["switch"], color=INK, lw=0.8, ls=":")
-            axis.set(yscale="log", xlabel="step", ylabel=label)
-            axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 0), useMathText=True)
-        second.set_yticks([4, 10, 20, 40], ["4", "10", "20", "40"])
-        second.minorticks_off()
-        first.set_title("All seeds")
-        first.legend()
-        for axis, name in ((third, "dropout"), (fourth, "risk+r1")):
-            scatter(
-                axis, data.sel(arm=name), color=COLORS[name], title=typeset(f"{ARMS[name]} switched on, at the end")
-            )
-    return figure
+    with figure(10.5, 6.8) as whole:
+        fill(whole.subplots(2, 2), PANELS, outcome.data)
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -142,4 +172,5 @@ EXPERIMENT = Experiment(
     full_minutes=2.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )

@@ -5,16 +5,19 @@ Beyond the papers, which show one keep probability (IRD, figure 8). Both mask mo
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..experiment import Experiment, Outcome, Row, Settings
+from ..panels import Coloured, Panel, figure, fill
 from ..shared.dropout_pair import ratio
 from ..shared.teachers import RECOVERED, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KEEP_PROBS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0)
@@ -26,8 +29,8 @@ SIZES: dict[bool, tuple[tuple[int, ...], int, int]] = {
 MASKS = ("step", "sample")
 #: keep probability of the papers' figures, and a number of samples from which on the teacher can be recovered
 PAPERS, FROM = 0.9, 6
-#: panels: variable -> title, label of its scale
-PANELS = {
+#: variable -> title, label of its scale
+SHOWN = {
     "error": ("Error between the points", "mean square error / variance"),
     "angle": ("Angle to the teacher", "mean angle to the nearest teacher neuron, rad"),
 }
@@ -73,38 +76,7 @@ def _rows(mask: str, data: xr.Dataset) -> list[Row]:
     return rows
 
 
-def draw(outcome: Outcome) -> Figure:
-    """Error and angle over (n, keep_prob), a row for each mask mode; the line is that of recovery."""
-    import matplotlib
-    from matplotlib.colors import LogNorm
-
-    from ...output.picture import Figure
-    from ...output.style import STYLE
-
-    data = outcome.data
-    middle = {name: geometric(data[name], "seed") for name in PANELS}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 6.8), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True, sharey=True)
-        for column, (name, (title, label)) in enumerate(PANELS.items()):
-            norm = LogNorm(float(middle[name].min()), float(middle[name].max()))
-            for row, mask in enumerate(MASKS):
-                axis = axes[row, column]
-                image = _map(axis, middle[name].sel(mask=mask).transpose("keep_prob", "n"), norm)
-                _outline(axis, middle["error"].sel(mask=mask).transpose("keep_prob", "n").values < RECOVERED)
-                axis.set_title(f"{title}, {mask} masks")
-            figure.colorbar(image, ax=axes[:, column], label=label, shrink=0.8)
-            axes[1, column].set_xlabel("training samples $n$")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("keep probability $p$ (1: no dropout)")
-        figure.suptitle(
-            f"Geometric means over seeds; outlined: teacher recovered, error below {RECOVERED:g} of its variance",
-            fontsize=9.5, x=0.01, ha="left",
-        )  # fmt: skip
-    return figure
-
-
-def _map(axis: Any, values: xr.DataArray, norm: Any) -> Any:
+def _map(axis: Axes, values: xr.DataArray, norm: Any) -> Any:
     """Cells of equal size with their numbers, for values (keep_prob, n)."""
     image = axis.imshow(values.values, norm=norm, cmap="viridis_r", aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(values.values):
@@ -116,15 +88,53 @@ def _map(axis: Any, values: xr.DataArray, norm: Any) -> Any:
     return image
 
 
-def _outline(axis: Any, inside: Any) -> None:
+def _outline(axis: Axes, inside: Any) -> None:
     """The border of the cells where `inside` (rows, columns) holds."""
     padded = np.pad(inside, 1)
-    style = {"color": "#D55E00", "lw": 2.2, "solid_capstyle": "projecting"}
+    style: dict[str, Any] = {"color": "#D55E00", "lw": 2.2, "solid_capstyle": "projecting"}
     for row, column in np.argwhere(padded[1:, :] != padded[:-1, :]):
         axis.plot([column - 1.5, column - 0.5], [row - 0.5] * 2, **style)
     for row, column in np.argwhere(padded[:, 1:] != padded[:, :-1]):
         axis.plot([column - 0.5] * 2, [row - 1.5, row - 0.5], **style)
     axis.set(xlim=(-0.5, inside.shape[1] - 0.5), ylim=(-0.5, inside.shape[0] - 0.5))
+
+
+def _over_both(axis: Axes, data: xr.Dataset, name: str, mask: str) -> Coloured:
+    """Error or angle over (n, keep_prob) under one mask mode; the line is that of recovery."""
+    from matplotlib.colors import LogNorm
+
+    title, label = SHOWN[name]
+    middle, error = geometric(data[name], "seed"), geometric(data["error"].sel(mask=mask), "seed")
+    norm = LogNorm(float(middle.min()), float(middle.max()))  # the same for both mask modes
+    image = _map(axis, middle.sel(mask=mask).transpose("keep_prob", "n"), norm)
+    _outline(axis, error.transpose("keep_prob", "n").values < RECOVERED)
+    axis.set(xlabel="training samples $n$", ylabel="keep probability $p$ (1: no dropout)")
+    axis.set_title(f"{title}, {mask} masks")
+    return image, label
+
+
+PANELS: dict[str, Panel] = {
+    f"{name}-{mask}": partial(_over_both, name=name, mask=mask) for mask in MASKS for name in SHOWN
+}
+
+
+def draw(outcome: Outcome) -> Figure:
+    """Error and angle over (n, keep_prob), a row for each mask mode; the line is that of recovery."""
+    with figure(10.5, 6.8) as whole:
+        axes = whole.subplots(2, 2, sharex=True, sharey=True)
+        *_, error, angle = fill(axes, PANELS, outcome.data)
+        for column, coloured in enumerate((error, angle)):
+            assert coloured is not None
+            whole.colorbar(coloured[0], ax=list(axes[:, column]), label=coloured[1], shrink=0.8)
+        for axis in axes[0]:
+            axis.set_xlabel("")
+        for axis in axes[:, 1]:
+            axis.set_ylabel("")
+        whole.suptitle(
+            f"Geometric means over seeds; outlined: teacher recovered, error below {RECOVERED:g} of its variance",
+            fontsize=9.5, x=0.01, ha="left",
+        )  # fmt: skip
+    return whole
 
 
 EXPERIMENT = Experiment(
@@ -136,4 +146,5 @@ EXPERIMENT = Experiment(
     full_minutes=50.0,
     run=run,
     draw=draw,
+    panels=PANELS,
 )
