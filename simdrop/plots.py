@@ -337,9 +337,10 @@ def experiment(found: Reproduction | str | os.PathLike[str], panel: str, *, ax: 
         if ax is None and coloured is not None:
             axes.figure.colorbar(coloured[0], ax=axes, label=coloured[1])
         if axes.get_legend() is None and axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=8)
+            for line in axes.legend(fontsize=8).get_lines():
+                line.set_markersize(max(line.get_markersize(), 4))  # those of thousands of neurons are tiny
 
-    return _drawn(draw, ax)
+    return _drawn(draw, ax, (6.8, 4.2))
 
 
 def _results_of(found: Reproduction | str | os.PathLike[str]) -> tuple[Experiment, xr.Dataset]:

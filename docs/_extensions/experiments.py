@@ -41,6 +41,7 @@ def _section(one: Experiment, summary: dict[str, Any] | None) -> Iterator[str]:
     yield f"\n## {one.name}\n"
     yield f"{one.shows[0].upper()}{one.shows[1:]} ({one.source}).\n"
     yield f"```bash\nsimdrop reproduce {one.name}\n```\n"
+    yield f"Panels: {', '.join(f'`{name}`' for name in one.panels)}.\n"
     if summary is None:
         yield "It was not run for this page: the command writes the figure and the numbers."
         return

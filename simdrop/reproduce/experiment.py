@@ -18,6 +18,7 @@ from ..checks.words import check_choice, check_path, shown
 from ..errors import InvalidInput
 from ..output.progress import Bars, Progress, check_progress
 from .panels import Panel
+from .words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -245,6 +246,8 @@ class Experiment:
         The figure of what `run` found.
     panels : mapping of str to callable
         The parts of the figure by name, each of which draws the data into any axes.
+    words : mapping of str
+        What variables are, by name; (what it is, its units) where it is no pure number.
     """
 
     name: str
@@ -256,3 +259,4 @@ class Experiment:
     run: Callable[[Settings], Outcome]
     draw: Callable[[Outcome], Figure]
     panels: Mapping[str, Panel]
+    words: Words = field(default_factory=dict)

@@ -18,6 +18,7 @@ from ..output.summary import write_summary
 from ..provenance import machine, versions
 from ..study.result import Result
 from .experiment import Experiment, Outcome, Row, Settings
+from .words import worded
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -141,6 +142,7 @@ def carried_out(experiment: Experiment, settings: Settings) -> Reproduction:
     wall, processor = time.perf_counter(), time.process_time()
     with one_thread():
         outcome = experiment.run(settings)
+    worded(outcome.data, experiment.words)
     took = Took(time.perf_counter() - wall, time.process_time() - processor)
     return Reproduction(experiment, settings, outcome, took)
 

@@ -6,30 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproduce.drawn import drawn
 
 from simdrop.errors import Diverged
 from simdrop.reproduce import Settings
 from simdrop.reproduce.papers import flatness, noise_alignment, relu_fit, sme
-from simdrop.reproduce.report import table
 from simdrop.reproduce.shared import dropout_pair
 
 TOY = Settings(seeds=3, backend="numpy")
-
-
-def drawn(module: Any, settings: Any = TOY) -> Any:
-    """The outcome of a run, after its table and its figure were made."""
-    outcome = module.run(settings)
-    text = table(module.EXPERIMENT, outcome)
-    assert all(row.quantity in text for row in outcome.rows)
-    module.draw(outcome).canvas.draw()
-    return outcome
 
 
 def test_relu_fit_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty steps smooth nothing: the rules must fail."""
     monkeypatch.setattr(relu_fit, "SIZES", {False: {"steps": 30, "lr": 1e-3}})
     monkeypatch.setattr(relu_fit, "WIDTH", 30)
-    outcome = drawn(relu_fit)
+    outcome = drawn(relu_fit.EXPERIMENT, TOY)
     assert not outcome.passed
     assert outcome.data["f"].shape == (2, 3, 2, 401)
     assert {row.holds for row in outcome.rows if row.rule} <= {True, False}
@@ -50,7 +41,7 @@ def test_total_change_of_slope_of_the_target_is_one() -> None:
 def test_flatness_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flatness, "STEPS", {False: {"relu-fit": 20, "condensation": 20}})
     monkeypatch.setattr(flatness, "WIDTH", 20)
-    outcome = drawn(flatness)
+    outcome = drawn(flatness.EXPERIMENT, TOY)
     assert not outcome.passed
     assert (outcome.data["value"].sel(measure=["sharpness risk", "sharpness risk+r1"]) > 0).all()
 
@@ -59,7 +50,7 @@ def test_noise_alignment_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise_alignment, "SIZES", {False: {"width": 4, "steps": 20}})
     monkeypatch.setattr(noise_alignment, "SAMPLES", 40)
     monkeypatch.setattr(noise_alignment, "DRAWS", 19)
-    outcome = drawn(noise_alignment)
+    outcome = drawn(noise_alignment.EXPERIMENT, TOY)
     data = outcome.data
     assert data["variance"].sizes == {"mask": 2, "seed": 3, "source": 3, "direction": 12}
     exact, sampled = (data["variance"].sel(source=s).sum("direction") for s in ("exact", "sampled"))
@@ -104,6 +95,6 @@ def test_rules_of_sign_count_errors(module: Any) -> None:
 def test_sme_at_a_toy_size(monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"lrs": (0.05, 0.1, 0.2), "keep_probs": (0.05, 0.5, 0.7, 0.9), "members": 200, "sme_members": 40}
     monkeypatch.setattr(sme, "SIZES", {False: size})
-    outcome = drawn(sme, Settings(seeds=2))
+    outcome = drawn(sme.EXPERIMENT, Settings(seeds=2))
     relative = outcome.data["relative"].sel(quantity="parameters", keep_prob=0.9, lr=0.05).mean("seed")
     assert float(relative.sel(kind="sme1")) < float(relative.sel(kind="gradient"))

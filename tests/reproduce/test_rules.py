@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from reproduce.drawn import drawn
 
 from simdrop.reproduce import Row, Settings
 from simdrop.reproduce.papers import (
@@ -313,9 +314,7 @@ def moved() -> xr.Dataset:
         patch.setattr(noises, "COPIES", {False: 1})
         arms = {name: arm._replace(slow=arm.slow / 3) for name, arm in noises.ARMS.items()}
         patch.setattr(noises, "ARMS", arms)
-        outcome = noises.run(Settings(seeds=3, threads=1))
-    noises.draw(outcome).canvas.draw()
-    return outcome.data
+        return drawn(noises.EXPERIMENT, Settings(seeds=3, threads=1)).data
 
 
 def test_noises_move_as_their_limits_say(moved: xr.Dataset) -> None:

@@ -13,6 +13,7 @@ from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared import orientations
 from ..shared.dropout_pair import COLORS, Array, ratio
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -188,6 +189,12 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "holding": "orientations: heaviest clusters that hold 95 % of the amplitude",
+    "fit": "root mean square error at the data, in units of that of the targets",
+}
+
+
 EXPERIMENT = Experiment(
     name="activations",
     source="beyond the papers",
@@ -198,4 +205,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -13,6 +13,7 @@ from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.digits import STAGES, STEADY, Sizes, digits, schedule, starts, train
+from ..words import RISK, Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -161,6 +162,15 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "pair": "losses whose minima the line connects",
+    "alpha": "place on the line: 0 at the first minimum, 1 at the second",
+    "barrier": ("largest rise of R_S above the straight line between its ends", RISK),
+    "distance": "distance of the two minima",
+    "accuracy": "share of the test images that are named rightly",
+}
+
+
 EXPERIMENT = Experiment(
     name="barriers",
     source="IRD, figure 14",
@@ -171,4 +181,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -11,6 +11,7 @@ from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS
 from ..shared.orientations import along, condensed, problem, scatter, scattered, spread, train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -108,6 +109,11 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "keep probability",
+}
+
+
 EXPERIMENT = Experiment(
     name="condensation",
     source="IRD, figure 4",
@@ -118,4 +124,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

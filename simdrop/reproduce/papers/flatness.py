@@ -14,6 +14,7 @@ from ...study.landscape import flatness
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, Array, arms, band, ratio, train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -154,6 +155,14 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "keep probability",
+    "case": "data and activation",
+    "measure": "how flatness is measured",
+    "value": "flatness at the end, by the measure",
+}
+
+
 EXPERIMENT = Experiment(
     name="flatness",
     source="IRD, figure 12 and table I",
@@ -164,4 +173,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

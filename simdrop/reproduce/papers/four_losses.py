@@ -10,6 +10,7 @@ import numpy as np
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure
 from ..shared.digits import STAGES, STEADY, Sizes, digits, measured, schedule, starts, train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -138,6 +139,12 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "lr": "learning rate at first",
+    "accuracy": "share of the test images that are named rightly",
+}
+
+
 EXPERIMENT = Experiment(
     name="four-losses",
     source="IRD, figure 13",
@@ -148,4 +155,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -18,6 +18,7 @@ from ...problem import Problem
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -202,6 +203,19 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "target": "singular value of the map to be learnt",
+    "strength": "|a_j| |w_j| of the neurons of one network",
+    "strength_mean": "mean of |a_j| |w_j| over neurons, at late times",
+    "strength_theory": "|a_j| |w_j| of every neuron at the optimum",
+    "spread": "spread of |a_j| |w_j| over neurons, at late times",
+    "spread_start": "spread of |a_j| |w_j| over neurons at the start",
+    "sigma": "singular values of the mean map, mean over networks",
+    "sigma_error": "standard error of sigma",
+    "sigma_theory": "singular values of the map at the optimum",
+}
+
+
 EXPERIMENT = Experiment(
     name="linear-networks",
     source="beyond the papers",
@@ -212,4 +226,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

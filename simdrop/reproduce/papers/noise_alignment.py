@@ -18,6 +18,7 @@ from ...study.landscape import alignment
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array, finite
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -228,6 +229,26 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "source": "where the variance comes from: formula, sampled gradients, or a trajectory",
+    "rest": "alignment of H and Σ, each without its largest eigenvalue and its axis, at the start and the end",
+    "isotropic": "alignment of H with noise that is the same in all directions, at the end",
+    "p_value_end": "share of random axes at least as aligned, at the end",
+    "chance": "variance along a random direction, at the end",
+    "curvature": "curvature of R_S along an axis of H",
+    "variance": "variance of the noise along an axis of H",
+    "width": "length of the interval along an axis of H on which R_S stays low",
+    "curvature_exponent": "exponent of variance in curvature",
+    "width_exponent": "exponent of variance in width",
+    "null_exponent": "exponent of variance in curvature with random axes",
+    "own_curvature": "curvature of R_S along an axis of Σ",
+    "own_variance": "variance of the noise along an axis of Σ",
+    "own_width": "length of the interval along an axis of Σ on which R_S stays low",
+    "own_curvature_exponent": "exponent of own_variance in own_curvature",
+    "own_width_exponent": "exponent of own_variance in own_width",
+}
+
+
 EXPERIMENT = Experiment(
     name="noise-alignment",
     source="SME, figures 2 and 3",
@@ -238,4 +259,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

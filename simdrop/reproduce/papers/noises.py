@@ -20,6 +20,7 @@ from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array, finite, ratio
+from ..words import RISK, Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -242,6 +243,18 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "noise",
+    "share": "share of each noise's own time",
+    "rho": ("R_1 / v, v = (1-p)/p", RISK),
+    "trace": "trace of the Hessian of R_S",
+    "size": "squared norm of the parameters",
+    "groups": "orientations that hold 95 % of the amplitude, at the start and the end",
+    "limit_dropout": ("R_1 / v along zero loss in the limit of small lr and v", RISK),
+    "limit_label": "trace of the Hessian along zero loss under label noise, in the limit of a small lr",
+}
+
+
 EXPERIMENT = Experiment(
     name="noises",
     source="beyond the papers",
@@ -252,4 +265,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -13,6 +13,7 @@ from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Coloured, Panel, figure, fill
 from ..shared.dropout_pair import COLORS, MARKERS, Array, ratio
 from ..shared.orientations import train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -137,6 +138,17 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "keep probability",
+    "orientations": "orientations that hold 90 % of the amplitude",
+    "cosine_of_heaviest": "cosine between the two heaviest orientations",
+    "held_by_two": "share of the amplitude that the two heaviest orientations hold",
+    "aligned": "share of pairs of neurons with |cos| above 0.95",
+    "cosines_0": "cosines of the neurons of the first seed with dropout",
+    "cosines_1": "cosines of the neurons of the first seed without dropout",
+}
+
+
 EXPERIMENT = Experiment(
     name="orientation-similarity",
     source="IRD, figure 7a, 7b",
@@ -147,4 +159,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

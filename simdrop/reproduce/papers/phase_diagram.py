@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...problem import Problem
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -193,6 +194,11 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "distance": "root mean square distance of the neurons from those under dropout",
+}
+
+
 EXPERIMENT = Experiment(
     name="phase-diagram",
     source="arXiv:2510.07554, figure 2",
@@ -203,4 +209,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

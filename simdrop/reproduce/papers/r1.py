@@ -11,6 +11,7 @@ import numpy as np
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.digits import STEADY, Array, Sizes, digits, measured, schedule, starts, train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -165,6 +166,11 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "accuracy": "share of the test images that are named rightly",
+}
+
+
 EXPERIMENT = Experiment(
     name="r1",
     source="IRD, figure 2",
@@ -175,4 +181,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -12,6 +12,7 @@ from ... import theory
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.digits import Array, Digits, Sizes, digits, starts, train
+from ..words import RISK, Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -166,6 +167,16 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "run": "at the larger learning rate, with the penalty, or at the small learning rate alone",
+    "lr": "learning rate λ of the run at the larger one, and λ of the penalty",
+    "mean_loss": ("mean of R_drop over masks at the end", RISK),
+    "mean_square": ("mean of |∇R_drop|² over masks at the end", "y^4"),
+    "ratio": ("mean_loss / mean_square", "y^-2"),
+    "accuracy": "share of the test images that are named rightly",
+}
+
+
 EXPERIMENT = Experiment(
     name="r2",
     source="IRD, figure 3",
@@ -176,4 +187,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -15,6 +15,7 @@ from ...theory import risk
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, LINES, NAMES, Array, arms, band, ratio, train
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,6 +123,14 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "keep probability",
+    "x": "input",
+    "f": ("output of the network, without dropout", "y"),
+    "target": ("output of the target", "y"),
+}
+
+
 EXPERIMENT = Experiment(
     name="relu-fit",
     source="IRD, figure 1",
@@ -132,4 +141,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

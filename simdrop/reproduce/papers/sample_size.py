@@ -10,7 +10,7 @@ import numpy as np
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, NAMES, Array, ratio
-from ..shared.teachers import RECOVERED, TEACHERS, geometric, learn
+from ..shared.teachers import RECOVERED, TEACHERS, WORDS, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -153,4 +153,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

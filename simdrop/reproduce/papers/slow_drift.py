@@ -19,6 +19,7 @@ from ...study.landscape import condensation
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import Array
+from ..words import RISK, Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -280,6 +281,24 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "tau": "slow time τ = v t, or lr s² t under label noise",
+    "long": "slow time of the networks with many neurons",
+    "v": "v = (1-p)/p of the averaged flow",
+    "arm": "noise",
+    "z": "mean of (a_1 w_1 - a_2 w_2)/2 over networks",
+    "z_error": "standard error of z",
+    "z_paths": "mean of (a_1 w_1 - a_2 w_2)/2 over paths along zero loss",
+    "z_paths_error": "standard error of z_paths",
+    "z_limit": "(a_1 w_1 - a_2 w_2)/2 in the limit of small lr and v",
+    "away": "largest distance of the averaged flow from that limit",
+    "d": "mean of a² - w² under label noise, in units of its start",
+    "d_error": "standard error of d",
+    "rho": ("R_1 / v along zero loss", RISK),
+    "groups": "orientations that hold 95 % of the amplitude",
+}
+
+
 EXPERIMENT = Experiment(
     name="slow-drift",
     source="beyond the papers",
@@ -290,4 +309,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

@@ -12,6 +12,7 @@ from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Panel, figure, fill
 from ..shared.dropout_pair import ARMS, COLORS, LINES, Array, arms, ratio
 from ..shared.orientations import along, problem, scatter, train
+from ..words import RISK, Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -133,6 +134,13 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "arm": "keep probability",
+    "all_step": "training step of all_risk",
+    "all_risk": ("risk R_S, without dropout, over all stages of training", RISK),
+}
+
+
 EXPERIMENT = Experiment(
     name="small-init",
     source="IRD, figure 9",
@@ -143,4 +151,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

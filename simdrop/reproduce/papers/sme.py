@@ -17,6 +17,7 @@ from ...study.predictions import PREDICTIONS
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Coloured, Panel
 from ..shared.dropout_pair import Array, ratio
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -135,7 +136,7 @@ def _cells(axis: Axes, data: xr.Dataset, kind: str) -> Coloured:
 
     image = cells(axis, _middle(data).sel(quantity="parameters", kind=kind))
     axis.set(xlabel=SETTINGS["lr"], ylabel=SETTINGS["keep_prob"], title=PREDICTIONS[kind].legend)
-    return image, "distance of prediction from ensemble / distance moved by ensemble"
+    return image, "error / distance moved"
 
 
 PANELS: dict[str, Panel] = {kind: partial(_cells, kind=kind) for kind in NAMES}
@@ -151,6 +152,13 @@ def draw(outcome: Outcome) -> Figure:
     return whole
 
 
+WORDS: Words = {
+    "relative": "distance, in units of size",
+    "relative_error": "standard error of relative",
+    "moved_error": "standard error of size, in units of size",
+}
+
+
 EXPERIMENT = Experiment(
     name="sme",
     source="SME, figure 1",
@@ -161,4 +169,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

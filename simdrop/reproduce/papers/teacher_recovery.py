@@ -13,7 +13,7 @@ import numpy as np
 from ..experiment import Experiment, Outcome, Row, Settings
 from ..panels import Coloured, Panel, figure, fill
 from ..shared.dropout_pair import ratio
-from ..shared.teachers import RECOVERED, geometric, learn
+from ..shared.teachers import RECOVERED, WORDS, geometric, learn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -147,4 +147,5 @@ EXPERIMENT = Experiment(
     run=run,
     draw=draw,
     panels=PANELS,
+    words=WORDS,
 )

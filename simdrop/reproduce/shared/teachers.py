@@ -11,6 +11,7 @@ from ...data import TARGETS
 from ...problem import Problem
 from ...study.landscape import condensation
 from ..experiment import Settings
+from ..words import Words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,6 +32,12 @@ TEACHERS = {
 #: the error at which a teacher counts as recovered, in units of its variance
 RECOVERED = 0.05
 WIDTH = 1000
+#: what the variables of `learn` are
+WORDS: Words = {
+    "error": "mean square error over the teacher's interval, in units of its variance there",
+    "angle": ("mean angle of the neurons to the nearest one of the teacher", "rad"),
+    "ratio": "directions that stand for all neurons, over the number of neurons",
+}
 
 
 def learn(
