@@ -26,6 +26,10 @@ ROWS = [
 ]
 
 
+def _line(axis: Any, data: xr.Dataset) -> None:
+    axis.plot(data["f"])
+
+
 def _toy(rows: Any) -> Any:
     from matplotlib.figure import Figure
 
@@ -33,7 +37,7 @@ def _toy(rows: Any) -> Any:
     return Experiment(
         name="toy", source="nowhere", place=(9, 1), shows="that a toy works", minutes=0.1, full_minutes=0.2,
         run=lambda settings: Outcome(rows=rows, data=data, notes=["a note"]), draw=lambda outcome: Figure(),
-        panels={"f": lambda axis, data: axis.plot(data["f"]) and None},
+        panels={"f": _line},
     )  # fmt: skip
 
 
