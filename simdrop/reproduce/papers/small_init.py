@@ -72,7 +72,7 @@ def rows(data: xr.Dataset) -> list[Row]:
         *arms(f"steps until R_S < {LEFT:g} of the best linear function's", left),
         ratio("the same, with/without", *left.T, published="dropout leaves the saddle earlier", bound=0.5),
         Row.over_seeds(
-            f"share of networks that reach R_S < {FOUND:g} of it, with dropout", reached[:, 0],
+            f"share of networks that reach R_S < {FOUND:g} of it as well, with dropout", reached[:, 0],
             published="1, at 1e5 steps", rule="more than half", holds=bool(reached[:, 0].mean() > 0.5),
         ),
         Row.over_seeds("steps until then, with dropout", late, published="about 1e5"),
