@@ -214,8 +214,8 @@ DOORS = {
         simdrop.simulate,
         TRAIN,
         "object: problem noise; array: theta0 lr keep_prob numbers record; count: steps members batch_size svag;"
-        "seed: seed; name: optimizer spacing; any: objective penalty clip; flag: replace norms resume overwrite"
-        " keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint;"
+        "seed: seed; names: place; name: optimizer spacing; any: objective penalty clip; flag: replace norms resume"
+        " overwrite keep_risk keep_state; number: checkpoint_seconds; path: out checkpoint;"
         " object: optimizer_options test observe; function: stop;" + RECORDED,
         {"optimizer_options": "optimizer option|optimizer_options"},
     ),
@@ -343,7 +343,7 @@ DOORS = {
         study.order,
         {"problem": PROBLEM, "lrs": (0.5, 0.25, 0.125), "time": 0.5, "members": 12, "sme_members": 12, "paths": 3,
          "kinds": ("gradient",), "groups": 3, "grid": 3, "backend": "numpy", "threads": 1},
-        "object: problem lr; array: theta0 lrs grid refine; positive: time; limit: risk_limit; count: members"
+        "object: problem lr noise; array: theta0 lrs grid refine; positive: time; limit: risk_limit; count: members"
         " sme_members paths groups threads steps; seed: seed; names: kinds theories; name: backend; function: progress",
         {"theories": "theor|kind"},
     ),

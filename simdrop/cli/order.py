@@ -13,6 +13,7 @@ from ..errors import InvalidInput
 from ..output.progress import Bars
 from ..settings import defaults
 from ..settings.fields import (
+    ABOUT_PLACE,
     ABOUT_RISK_LIMIT,
     MEMBERS,
     POINTS,
@@ -70,6 +71,7 @@ class OrderSettings(ProblemSettings):
     )
     heat_map: bool = in_comparison(False, "also map the errors over learning rate and keep_prob")
     grid: int | None = in_comparison(None, "points at which functions are compared", bounds=POINTS)
+    place: str = in_comparison("both", ABOUT_PLACE, choices="simdrop_kernels.contract.noise:PLACES")
     groups: int = in_comparison(40, "groups of members for standard errors", bounds={"least": 3})
     risk_limit: float | str = in_comparison(defaults.RISK_LIMIT, ABOUT_RISK_LIMIT, bounds=RISK_LIMIT)
     seed: int = in_comparison(0, "seed of the masks", bounds=SEED)
@@ -98,13 +100,15 @@ def order(context: click.Context, /, **given: Any) -> None:
     problem, data = problem_of(settings)
     theta0 = start_of(problem, settings)
     from ..output.folder import FILES, Folder
+    from ..problem import Noise
     from ..study.convergence.heatmap import HeatMap, heat_map
-    from ..study.convergence.ladder import Order, check_cases
+    from ..study.convergence.ladder import Order, check_cases, check_kinds_under
     from ..study.convergence.ladder import order as measure
     from ..study.convergence.rungs import TIME, check_rungs
-    from ..study.predictions import OF_MEANS, check_kinds
+    from ..study.predictions import OF_MEANS
 
-    kinds = check_kinds(settings.kinds) or None
+    noise = Noise(place=settings.place) if settings.place != "both" else None
+    kinds = check_kinds_under(settings.kinds, problem, noise) if settings.kinds else None
     common: dict[str, Any] = {"grid": settings.grid, "seed": settings.seed}
     common |= {"backend": settings.backend, "threads": settings.threads}
     common |= {"risk_limit": risk_limit_of(settings.risk_limit)}
@@ -113,11 +117,13 @@ def order(context: click.Context, /, **given: Any) -> None:
         raise InvalidInput("heat-map is over learning rates that do not change: leave it or lr out")
     if settings.heat_map and mapped_kinds == ():
         raise InvalidInput(f"heat-map compares means: kinds must have one of {', '.join(OF_MEANS)}")
+    if settings.heat_map and noise is not None:
+        raise InvalidInput("heat-map is of dropout in the whole step: leave it or place out")
     rungs: dict[str, Any] = {
         "lrs": _numbers("lrs", settings.lrs, float), "time": settings.time, "steps": settings.steps,
         "lr": None if settings.lr is None else lr_of(settings.lr), "refine": _numbers("refine", settings.refine, int),
     }  # fmt: skip
-    ladder = {"members": settings.members, "paths": settings.paths}
+    ladder: dict[str, Any] = {"members": settings.members, "paths": settings.paths, "noise": noise}
     ladder |= {"sme_members": settings.sme_members, "groups": settings.groups}
     check_cases(problem, theta0, rungs=check_rungs(**rungs), **ladder, **common)  # before a folder is made
     mapped = tuple(f"heat-map.{form}" for form in ("json", "zarr", "png", "pdf", "html")) if settings.heat_map else ()

@@ -37,11 +37,11 @@ def affordable(problem: Problem, steps: int) -> bool:
 
 
 def controlled(simulated: Means, case: Case) -> Means:
-    """The group means of an ensemble less their control, as they are where members were lost or counts too many.
+    """The group means of an ensemble less their control; as they are where members were lost or counts too many.
 
-    Covariances have none.
+    Covariances have none, nor have steps with other noise than dropout, of which G is.
     """
-    if simulated.counts.sum() < case.members or not affordable(case.problem, case.steps):
+    if case.noise is not None or simulated.counts.sum() < case.members or not affordable(case.problem, case.steps):
         return simulated
     known = _first_order(case)
     return Means(simulated.counts, {name: values - known.get(name, 0) for name, values in simulated.values.items()})

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ... import theory
+from ... import provenance, theory
 from ...checks.numbers import check_count, check_seed, check_threads
 from ...checks.words import shown
 from ...errors import Diverged, InvalidInput
 from ...output.progress import Progress, telling
-from ...problem import Problem
+from ...problem import Noise, Problem
 from ...schedule.base import Schedule
 from ...settings.defaults import BACKEND, RISK_LIMIT
 from ...simulation.carry_out import Output
@@ -41,10 +41,20 @@ from ...simulation.run import lost_steps
 from ...simulation.simulate import train
 from ...theory._input import check_squared
 from ...theory.flows.scheduled import refuse_other_rates
+from ...theory.noise.step import checked
 from ..case import FAILURES, SEEDS, Case, distance, grid_points, group_means
 from ..comparison.compare import check_start
 from ..distances import Array, Estimate, root
-from ..predictions import ANYWHERE, PREDICTIONS, Prediction, check_kinds, check_start_of, predict, renamed
+from ..predictions import (
+    ANYWHERE,
+    PREDICTIONS,
+    Prediction,
+    check_kinds,
+    check_noise_of,
+    check_start_of,
+    predict,
+    renamed,
+)
 from ..result import Result
 from .control_variate import affordable, controlled
 from .rungs import TIME, Rungs, check_rungs
@@ -117,6 +127,7 @@ def order(
     sme_members: int = 80_000,
     paths: int | None = None,
     kinds: Sequence[PredictionKind] | Sequence[str] | None = None,
+    noise: Noise | None = None,
     seed: int = 0,
     grid: int | ArrayLike | None = None,
     groups: int = 40,
@@ -154,7 +165,10 @@ def order(
         Members that pathwise flows follow, by default 200 or all where there are fewer.
     kinds : sequence of str, optional
         The predictions, by default "gradient", "averaged", "modified", "mean-covariance", "sme1", "sme2",
-        "pathwise-plain" and "pathwise"; "manifold" where R_S is near zero at theta0.
+        "pathwise-plain" and "pathwise", the last two not with `noise`; "manifold" where R_S is near zero at theta0.
+    noise : Noise, optional
+        Noise of a step, of the ensembles and of what is to predict them alike, as in `compare`. The ensembles then have
+        no control variate: errors of sampling fall like √lr.
     seed : int
         Of the masks at the largest learning rate; the next ones take the numbers that follow.
     grid
@@ -188,9 +202,9 @@ def order(
     >>> bool(distance.sel(kind="averaged") < distance.sel(kind="gradient"))
     True
     """
-    kinds = check_kinds(ANYWHERE if (given := renamed(kinds, theories)) is None else given)
+    kinds = check_kinds_under(renamed(kinds, theories), problem, noise)
     cases = check_cases(
-        problem, theta0, rungs=check_rungs(lrs, time, lr=lr, steps=steps, refine=refine), members=members,
+        problem, theta0, rungs=check_rungs(lrs, time, lr=lr, steps=steps, refine=refine), noise=noise, members=members,
         sme_members=sme_members, paths=paths, seed=seed, grid=grid, groups=groups, risk_limit=risk_limit,
         backend=backend, threads=threads,
     )  # fmt: skip
@@ -200,6 +214,7 @@ def order(
         over: dict[str, Any] = {"time": cases[-1].time, "lr": str(cases[0].lr)}
     else:
         over = {"time": TIME if time is None else time}
+    over |= {} if noise is None else {"noise": provenance.of_noise(noise, problem)}
     ladder = _Ladder(problem, kinds, paths, cases, {
         **over, "members": members, "sme_members": sme_members,
         "paths": paths, "groups": groups, "risk_limit": risk_limit, "seed": seed,
@@ -218,7 +233,7 @@ class _Ladder:
         self.problem, self.kinds, self.paths, self.cases = problem, kinds, paths, cases
         self.started = clock.perf_counter()
         steps = [case.steps for case in cases]
-        controlled = [affordable(problem, count) for count in steps]
+        controlled = [case.noise is None and affordable(problem, case.steps) for case in cases]
         self.settings = settings | {"lrs": [case.first_rate for case in cases], "control_variate": controlled}
         self.distances = np.full((len(kinds), len(MEASURED), len(cases), 4), np.nan)
         self.schemes = {name: SchemeErrors() for name in kinds if PREDICTIONS[name].equation}
@@ -261,6 +276,7 @@ def check_cases(
     theta0: ArrayLike | None,
     *,
     rungs: Rungs,
+    noise: Noise | None = None,
     members: int,
     sme_members: int,
     paths: int | None,
@@ -289,12 +305,28 @@ def check_cases(
     cases = [
         Case(problem=problem, theta0=theta0, lr=lr, steps=count, points=points, members=members, groups=groups,
              seed=(seed + number) % SEEDS, threads=threads, backend=backend, sme_members=sme_members,
-             risk_limit=risk_limit, covariance=problem.n_params <= MOST_CROSSED)
+             risk_limit=risk_limit, covariance=problem.n_params <= MOST_CROSSED, noise=noise)
         for number, (lr, count) in enumerate(rungs)
     ]  # fmt: skip
     for case in cases:
         _training(case, paths)
     return cases
+
+
+def check_kinds_under(kinds: Sequence[str] | None, problem: Problem, noise: Noise | None) -> tuple[str, ...]:
+    """The predictions to measure, by default all that a step of this noise has; raises InvalidInput."""
+    if noise is None:
+        return check_kinds(ANYWHERE if kinds is None else kinds)
+    checked(problem, noise, any_place=True)
+    along = [name for name in ANYWHERE if PREDICTIONS[name].members is not None]
+    if kinds is None:
+        return tuple(name for name in ANYWHERE if name not in along)
+    known = check_kinds(kinds)
+    for name in known:
+        if name in along:
+            raise InvalidInput(f"kind {name!r} follows the masks of the problem's dropout alone: leave it or noise out")
+    check_noise_of(known, problem, noise)
+    return known
 
 
 def followed(paths: int | None, members: int) -> int:
@@ -305,7 +337,7 @@ def followed(paths: int | None, members: int) -> int:
 def _training(case: Case, paths: int) -> TrainingPlan:
     """The ensemble of a rung, of which `paths` members are kept. Raises InvalidInput and BackendError."""
     return TrainingPlan.check(
-        case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed,
+        case.problem, case.theta0, lr=case.lr, steps=case.steps, members=case.members, seed=case.seed, noise=case.noise,
         record=[case.steps], groups=case.groups, grid=case.points, quantiles=(), backend=case.backend,
         threads=case.threads, risk_limit=case.risk_limit, keep_theta=list(range(paths)), covariance=case.covariance,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ...output.numbers import concise
+from ..comparison.table import PLACES
 from ..predictions import PREDICTIONS
 from .fit import RESOLVED, RULE
 
@@ -33,6 +34,8 @@ def table(summary: dict[str, Any]) -> str:
     """The summary of an order study as text: a block for each quantity, a column for each prediction."""
     settings, kinds = summary["settings"], summary["kinds"]
     lines = [f"{settings['members']} networks at each learning rate, compared at t = {settings['time']:g}"]
+    if "noise" in settings:
+        lines[0] += PLACES.get(settings["noise"]["place"], "")
     if "lr" in settings:
         lines.append(f"learning rate {settings['lr']} over time, divided; lr is that of the first step")
     if summary.get("interrupted"):
