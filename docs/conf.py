@@ -24,6 +24,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
     "experiments",  # of docs/_extensions, as what follows
+    "links",
     "pictures",
 ]
 myst_enable_extensions = ["amsmath", "dollarmath", "deflist"]

@@ -118,6 +118,23 @@ def test_the_page_of_experiments_has_all_of_them() -> None:
         assert (f"](experiments/{name}.png)" in text) == (ROOT / "docs" / "experiments" / f"{name}.json").exists()
 
 
+def test_links_of_the_site_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    """What the site is checked by when it is built."""
+    broken = runpy.run_path(str(ROOT / "docs" / "_extensions" / "links.py"))["broken"]
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "a b.html").write_text('<h1 id="top">a</h1><a href="../index.html#there">up</a>', "utf-8")
+    index = (
+        '<p id="there"><a href="#there">{}</a><a href="https://simdrop.org">out</a><a href="api/a%20b.html#{}">a</a>'
+    )
+    (tmp_path / "index.html").write_text(index.format("x", "top"), encoding="utf-8")
+    assert broken(tmp_path) == []
+    wrong = index.format('<img src="gone.png">', "bottom") + '<a href="#nowhere">b</a><a href="gone.html">c</a>'
+    (tmp_path / "index.html").unlink()
+    (tmp_path / "index2.html").write_text(wrong, encoding="utf-8")
+    links = ("#nowhere", "api/a%20b.html#bottom", "gone.html", "gone.png")
+    assert broken(tmp_path) == ["api/a b.html: ../index.html#there", *(f"index2.html: {link}" for link in links)]
+
+
 def test_equations_that_docstrings_cite_are_numbered() -> None:
     text = (ROOT / "docs" / "derivations.md").read_text(encoding="utf-8")
     numbered = set(re.findall(r"\$\$ \((\w+)\)$", text, flags=re.MULTILINE))

@@ -9,6 +9,9 @@ from typing import Any
 
 from ..checks.words import counted
 
+#: notebooks set text in a proportional type and break it anywhere
+_PRE = "font-family: monospace; line-height: 1.25; white-space: pre; overflow-x: auto"
+
 
 def html(title: str, rows: Mapping[str, object], texts: Iterable[str] = ()) -> str:
     """A title, a table of names and values, and texts in the type of a terminal, for notebooks in light and dark."""
@@ -17,7 +20,7 @@ def html(title: str, rows: Mapping[str, object], texts: Iterable[str] = ()) -> s
         for name, value in rows.items()
     )
     table = f"<table>{cells}</table>" if cells else ""
-    below = "".join(f'<pre style="line-height:1.25">{escape(text)}</pre>' for text in texts)
+    below = "".join(f'<pre style="{_PRE}">{escape(text)}</pre>' for text in texts)
     return f"<div><strong>{escape(title)}</strong>{table}{below}</div>"
 
 

@@ -56,6 +56,8 @@ assert_type(scale.sweep(map_of, "map", resume=True), xr.Dataset)
 
 experiment = reproduce.reproduce("r1", reproduce.Settings(seeds=3, backend="numpy"))
 assert_type(experiment.outcome.rows[0].verdict, reproduce.Verdict)
+simdrop.plots.experiment(experiment, "accuracy", ax=found.figure().axes[0])
+simdrop.plots.experiment("reproduced/r1", next(iter(reproduce.experiment("r1").panels)))
 
 try:
     simdrop.simulate(problem, theta0, lr=0.1, steps=1)
