@@ -9,85 +9,168 @@ INLINE u64v N(upper_halves)(u64v v) {
 #endif
 }
 
-/* Word w of `count` blocks for every member: c[q][h][w], the words in the lower halves of 64-bit lanes. Members
-   alternate between the vectors of a block, so that even and odd 32-bit lanes join to all members in order. */
-INLINE void N(philox_group)(const int count, const N(group) * g, const uint32_t *word0, const uint32_t *sample,
-                            const uint32_t *step, u64v c[N(BLOCKS)][N(HALVES)][4]) {
+/* Philox's rounds from number `first` on, of `count` blocks for every member: c[q][h] are the words, in the lower halves
+   of 64-bit lanes. Members alternate between the vectors of a block, so that even and odd 32-bit lanes join to all
+   members in order. */
+INLINE void N(philox_rounds)(const int count, const int first, const int end, const N(group) * g,
+                             u64v (*c)[N(HALVES)][4]) {
     const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0), multiplier_1 = u64_splat(PHILOX_MULTIPLIER_1);
-#pragma GCC unroll 4
-    for (int q = 0; q < count; q++) {
-#pragma GCC unroll 2
-        for (int h = 0; h < N(HALVES); h++) {
-            c[q][h][0] = u64_splat(word0[q]);
-            c[q][h][1] = u64_splat(sample[q]);
-            c[q][h][2] = u64_splat(step[q]);
-            c[q][h][3] = g->member[h];
-        }
-    }
 #pragma GCC unroll 10
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+    for (int round = first; round < end; round++) {
 #pragma GCC unroll 4
         for (int q = 0; q < count; q++) {
 #pragma GCC unroll 2
             for (int h = 0; h < N(HALVES); h++) {
                 u64v *const w = c[q][h];
                 const u64v p0 = u64_multiply_low(multiplier_0, w[0]), p1 = u64_multiply_low(multiplier_1, w[2]);
-                w[0] = N(upper_halves)(p1) ^ w[1] ^ g->key0[round][h];
+                w[0] = N(upper_halves)(p1) ^ w[1] ^ u64_splat(g->key[round][0]);
                 w[1] = p1;
-                w[2] = N(upper_halves)(p0) ^ w[3] ^ u64_splat(g->key1[round]);
+                w[2] = N(upper_halves)(p0) ^ w[3] ^ u64_splat(g->key[round][1]);
                 w[3] = p0;
             }
         }
     }
 }
 
-/* Which members keep the neuron of word w. */
-INLINE N(kept) N(kept_by)(const N(group) * g, u64v c[N(HALVES)][4], int w) {
-#if REAL_IS_FLOAT && defined(SIMDROP_AVX512)
-    const __m512i words = _mm512_mask_shuffle_epi32((__m512i)c[0][w], 0xAAAA, (__m512i)c[1][w], _MM_PERM_CCAA);
-    return _mm512_cmple_epu32_mask(words, (__m512i)g->threshold);
-#elif REAL_IS_FLOAT
-    const u64v words = (c[0][w] & u64_splat(UINT64_C(0xFFFFFFFF))) | c[1][w] << 32;
-    const uint32_t sign = UINT32_C(1) << 31; /* unsigned numbers in the order of signed ones */
-    return (ivec)((i32v)((u32v)words ^ sign) <= (i32v)(g->threshold ^ sign));
-#elif defined(SIMDROP_AVX512)
-    return _mm512_cmple_epu64_mask((__m512i)(c[0][w] & u64_splat(UINT64_C(0xFFFFFFFF))), (__m512i)g->threshold);
+/* The words of one block of sample 0 for every member. */
+INLINE void N(philox_group)(const N(group) * g, uint32_t word0, uint32_t step, u64v (*c)[N(HALVES)][4]) {
+#pragma GCC unroll 2
+    for (int h = 0; h < N(HALVES); h++) {
+        c[0][h][0] = u64_splat(word0);
+        c[0][h][1] = u64_splat(0);
+        c[0][h][2] = u64_splat(step);
+        c[0][h][3] = g->member[h];
+    }
+    N(philox_rounds)(1, 0, PHILOX_ROUNDS, g, c);
+}
+
+#if REAL_IS_FLOAT
+/* The lower halves of the 64-bit lanes of a and b, in turn. */
+INLINE u64v N(join_lower)(u64v a, u64v b) {
+#if defined(SIMDROP_AVX512)
+    return (u64v)_mm512_mask_shuffle_epi32((__m512i)a, 0xAAAA, (__m512i)b, _MM_PERM_CCAA);
 #else
-    return (ivec)((ivec)(c[0][w] & u64_splat(UINT64_C(0xFFFFFFFF))) <= (ivec)g->threshold);
+    return (a & u64_splat(UINT64_C(0xFFFFFFFF))) | b << 32;
 #endif
 }
 
-INLINE void N(draw_blocks)(const int count, N(group) * g, const uint32_t *word0, const uint32_t *sample,
-                           const uint32_t *step, N(kept) * kept) {
+/* The upper halves of the 64-bit lanes of a and b, in turn. */
+INLINE u64v N(join_upper)(u64v a, u64v b) {
+#if defined(SIMDROP_AVX512)
+    return (u64v)_mm512_mask_shuffle_epi32((__m512i)b, 0x5555, (__m512i)a, _MM_PERM_DDBB);
+#else
+    return a >> 32 | (b & u64_splat(UINT64_C(0xFFFFFFFF) << 32));
+#endif
+}
+#endif
+
+/* Which members keep the neuron whose words these are: of all members in order. */
+INLINE N(kept) N(kept_by)(const N(group) * g, u64v words) {
+#if REAL_IS_FLOAT && defined(SIMDROP_AVX512)
+    return _mm512_cmple_epu32_mask((__m512i)words, (__m512i)g->threshold);
+#elif REAL_IS_FLOAT
+    const uint32_t sign = UINT32_C(1) << 31; /* unsigned numbers in the order of signed ones */
+    return (ivec)((i32v)((u32v)words ^ sign) <= (i32v)(g->threshold ^ sign));
+#elif defined(SIMDROP_AVX512)
+    return _mm512_cmple_epu64_mask((__m512i)(words & u64_splat(UINT64_C(0xFFFFFFFF))), (__m512i)g->threshold);
+#else
+    return (ivec)((ivec)(words & u64_splat(UINT64_C(0xFFFFFFFF))) <= (ivec)g->threshold);
+#endif
+}
+
+/* The last of Philox's rounds and which members keep the neurons of the block's four words. In float32 the vectors are
+   joined before the round's sums, and half of these and of the exchanges of halves are saved. */
+INLINE void N(last_round)(const N(group) * g, u64v c[N(HALVES)][4], N(kept) * kept) {
+#if REAL_IS_FLOAT
+    const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0), multiplier_1 = u64_splat(PHILOX_MULTIPLIER_1);
+    const uint64_t *const key = g->key[PHILOX_ROUNDS - 1], twice = UINT64_C(1) << 32 | 1;
+    const u64v key0 = u64_splat(key[0] * twice), key1 = u64_splat(key[1] * twice);
+    u64v p0[2], p1[2];
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; h++) {
+        p0[h] = u64_multiply_low(multiplier_0, c[h][0]);
+        p1[h] = u64_multiply_low(multiplier_1, c[h][2]);
+    }
+    kept[0] = N(kept_by)(g, N(join_upper)(p1[0], p1[1]) ^ N(join_lower)(c[0][1], c[1][1]) ^ key0);
+    kept[1] = N(kept_by)(g, N(join_lower)(p1[0], p1[1]));
+    kept[2] = N(kept_by)(g, N(join_upper)(p0[0], p0[1]) ^ N(join_lower)(c[0][3], c[1][3]) ^ key1);
+    kept[3] = N(kept_by)(g, N(join_lower)(p0[0], p0[1]));
+#else
+    N(philox_rounds)(1, PHILOX_ROUNDS - 1, PHILOX_ROUNDS, g, (u64v(*)[1][4])c);
+#pragma GCC unroll 4
+    for (int w = 0; w < 4; w++) kept[w] = N(kept_by)(g, c[0][w]);
+#endif
+}
+
+/* The masks of `count` blocks.
+
+   The counters of members differ in one word, and what it meets in the first three rounds is mostly a number that all
+   members share: `place_masks` has those, and `early` what the word becomes by a block alone. */
+INLINE void N(draw_blocks)(const int count, const N(group) * g, const N(mask_place) * at, N(kept) * kept) {
+    const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0);
     u64v c[N(BLOCKS)][N(HALVES)][4];
-    N(philox_group)(count, g, word0, sample, step, c);
 #pragma GCC unroll 4
     for (int q = 0; q < count; q++) {
+#pragma GCC unroll 2
+        for (int h = 0; h < N(HALVES); h++) {
+            const u64v *early = g->early + (at[q].block * N(HALVES) + h) * 2;
+            const u64v p0 = u64_multiply_low(multiplier_0, early[0] ^ u64_splat(at[q].first));
+            c[q][h][0] = early[1] ^ u64_splat(at[q].second);
+            c[q][h][1] = u64_splat(at[q].third);
+            c[q][h][2] = N(upper_halves)(p0) ^ u64_splat(at[q].fourth);
+            c[q][h][3] = p0;
+        }
+    }
+    N(philox_rounds)(count, 3, PHILOX_ROUNDS - 1, g, c);
 #pragma GCC unroll 4
-        for (int w = 0; w < 4; w++) kept[4 * q + w] = N(kept_by)(g, c[q], w);
+    for (int q = 0; q < count; q++) N(last_round)(g, c[q], kept + 4 * q);
+}
+
+/* Word 0 of the counter of a mask's block. */
+INLINE uint32_t N(mask_word0)(const N(group) * g, int64_t block) {
+    return (g->by_sample ? STREAM_SAMPLE_MASK : STREAM_STEP_MASK) << 28 | (uint32_t)block;
+}
+
+/* What the first two rounds make of the members' word in each block, whatever the step and the sample. */
+static void N(prepare_masks)(N(group) * g) {
+    for (int64_t block = 0; block < g->blocks; block++) {
+        const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * N(mask_word0)(g, block);
+        for (int h = 0; h < N(HALVES); h++) {
+            u64v *const early = g->early + (block * N(HALVES) + h) * 2;
+            const u64v word2 = g->member[h] ^ u64_splat((p0 >> 32) ^ g->key[0][1]);
+            early[1] = u64_multiply_low(u64_splat(PHILOX_MULTIPLIER_1), word2);
+            early[0] = N(upper_halves)(early[1]);
+        }
     }
 }
 
-/* The masks of all samples of step `first` with sample masks, of steps first, ..., first + steps - 1 else. */
-static void N(draw_group_masks)(N(group) * g, int64_t first, int64_t steps) {
-    const int64_t all = (g->by_sample ? g->n : steps) * g->blocks;
-    const uint32_t stream = (g->by_sample ? STREAM_SAMPLE_MASK : STREAM_STEP_MASK) << 28;
-    uint32_t item = 0, block = 0;
-    for (int64_t number = 0; number < all; number += N(BLOCKS)) {
-        uint32_t word0[N(BLOCKS)], sample[N(BLOCKS)], step[N(BLOCKS)];
-#pragma GCC unroll 4
-        for (int q = 0; q < N(BLOCKS); q++) {
-            word0[q] = stream | block;
-            sample[q] = g->by_sample ? item : 0;
-            step[q] = (uint32_t)first + (g->by_sample ? 0 : item);
-            if (++block == (uint32_t)g->blocks) block = 0, item++;
-        }
-        N(kept) *kept = g->kept + 4 * number;
-        if (all - number >= N(BLOCKS)) N(draw_blocks)(N(BLOCKS), g, word0, sample, step, kept);
-        else for (int q = 0; q < all - number; q++) {
-            N(draw_blocks)(1, g, word0 + q, sample + q, step + q, kept + 4 * q);
+/* What members share of the first three rounds, for masks of all samples of step `first` with sample masks, of steps
+   first, ..., first + steps - 1 else. Returns how many blocks there are. */
+static int64_t N(place_masks)(N(group) * g, int64_t first, int64_t steps) {
+    const int64_t items = g->by_sample ? g->n : steps;
+    N(mask_place) *at = g->places;
+    for (int64_t item = 0; item < items; item++) {
+        const uint32_t step = (uint32_t)(first + (g->by_sample ? 0 : item)), sample = g->by_sample ? (uint32_t)item : 0;
+        const uint64_t p1 = (uint64_t)PHILOX_MULTIPLIER_1 * step;
+        const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * (uint32_t)((p1 >> 32) ^ sample ^ g->key[0][0]);
+        for (int64_t block = 0; block < g->blocks; block++, at++) {
+            const uint32_t word3 = PHILOX_MULTIPLIER_0 * N(mask_word0)(g, block);
+            const uint64_t p = (uint64_t)PHILOX_MULTIPLIER_1 * (uint32_t)((p0 >> 32) ^ word3 ^ g->key[1][1]);
+            at->block = block;
+            at->first = (uint32_t)p1 ^ g->key[1][0];
+            at->second = (p >> 32) ^ g->key[2][0];
+            at->third = (uint32_t)p;
+            at->fourth = (uint32_t)p0 ^ g->key[2][1];
         }
     }
+    return items * g->blocks;
+}
+
+static void N(draw_group_masks)(N(group) * g, int64_t first, int64_t steps) {
+    const int64_t all = N(place_masks)(g, first, steps);
+    int64_t q = 0;
+    for (; q + N(BLOCKS) <= all; q += N(BLOCKS)) N(draw_blocks)(N(BLOCKS), g, g->places + q, g->kept + 4 * q);
+    for (; q < all; q++) N(draw_blocks)(1, g, g->places + q, g->kept + 4 * q);
 }
 
 /* Masks that drop nothing. */
@@ -134,11 +217,9 @@ static void N(take_lanes)(const simdrop_task *t, N(group) * g, int64_t b, const 
 
 /* The minibatches of a step, every member's in its lane. */
 static void N(take_batches)(const simdrop_task *t, N(group) * g, int64_t number) {
-    const uint32_t step = (uint32_t)number, sample = 0;
     for (int64_t first = 0; first < g->n; first += 4) {
-        const uint32_t word0 = STREAM_BATCH << 28 | (uint32_t)(first / 4);
         u64v c[N(BLOCKS)][N(HALVES)][4], chosen[N(HALVES)];
-        N(philox_group)(1, g, &word0, &sample, &step, c);
+        N(philox_group)(g, STREAM_BATCH << 28 | (uint32_t)(first / 4), (uint32_t)number, c);
         for (int w = 0; w < 4 && first + w < g->n; w++) {
             for (int h = 0; h < N(HALVES); h++) chosen[h] = N(chosen_by)(t, g, first + w, h, c[0][h][w]);
             N(take_lanes)(t, g, first + w, chosen);

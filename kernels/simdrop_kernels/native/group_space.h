@@ -28,6 +28,12 @@ enum { N(BLOCKS) = 2 / N(HALVES) };
 /* steps whose masks are drawn at a time, so that the rounds of one block need not wait for each other */
 #define GROUP_AHEAD 8
 
+/* What all members share of the first rounds of Philox for a block of a mask: see group_draws.h. */
+typedef struct {
+    int64_t block;
+    uint64_t first, second, third, fourth;
+} N(mask_place);
+
 typedef struct {
     int64_t n, inputs, outputs, width, rows, params;
     int64_t blocks; /* of Philox, four neurons each, of one mask */
@@ -42,8 +48,8 @@ typedef struct {
     vec lr, gain, scale, r1; /* gain: what multiplies the outputs' sums; scale: what multiplies residuals */
     vec share;               /* the same, of losses other than the squared one: see group_loss.h */
     vec unbias[2];           /* Adam's corrections at this step */
-    u64v member[2], key0[PHILOX_ROUNDS][2];
-    uint64_t key1[PHILOX_ROUNDS];
+    u64v member[2];                   /* the words by which members draw */
+    uint64_t key[PHILOX_ROUNDS][2];   /* of all members of a group */
 #if REAL_IS_FLOAT
     u32v threshold; /* a neuron is kept where its word is at most this */
 #else
@@ -58,6 +64,8 @@ typedef struct {
     const REAL *targets;     /* y, where another loss than the squared one has zeros in its place */
     REAL *zeros;
     N(kept) *kept;           /* (masks, 4 blocks) */
+    N(mask_place) *places;   /* (masks, blocks) */
+    u64v *early;             /* (blocks, HALVES, 2) */
     u64v *other, *held;      /* (n, HALVES) of the shuffles that minibatches are drawn by */
     void *memory;
 } N(group);
@@ -78,6 +86,8 @@ static size_t N(lay_out_group)(N(group) * g, const simdrop_task *t, char *base) 
     CARVE(y_lanes, drawn * g->outputs * VL);
     CARVE(zeros, t->loss == LOSS_SQUARED ? 0 : g->n * g->outputs * (g->shared ? 1 : VL));
     CARVE(kept, masks * 4 * g->blocks);
+    CARVE(places, masks * g->blocks);
+    CARVE(early, g->blocks * N(HALVES) * 2);
     CARVE(other, drawn * N(HALVES));
     CARVE(held, drawn * N(HALVES));
 #undef CARVE
@@ -166,19 +176,19 @@ static void N(enter_lane)(const simdrop_task *t, N(group) * g, int l, int64_t nu
     g->threshold[l] = one.threshold;
     g->draws |= one.draws;
     g->member[half][place] = one.place.member;
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        g->key0[round][half][place] = one.place.key[round][0];
-        g->key1[round] = one.place.key[round][1];
-    }
+    memcpy(g->key, one.place.key, sizeof g->key);
     N(copy_member)(t, g, l, 1);
 }
 
-/* The next members of the task, from `first` on, that have not diverged; returns the number behind the last. */
+/* The next members of the task, from `first` on, that have not diverged, as many as draw by the same key (members
+   number k 2^32, ..., (k + 1) 2^32 - 1); returns the number behind the last. */
 static int64_t N(enter_members)(const simdrop_task *t, N(group) * g, int64_t first) {
+    uint64_t key = 0;
     g->draws = 0;
     for (int l = 0; l < VL; l++) {
         while (first < t->members && t->diverged[first] >= 0) first++;
-        if (first < t->members) N(enter_lane)(t, g, l, first++);
+        if (first < t->members && l == 0) key = t->member[first] >> 32;
+        if (first < t->members && t->member[first] >> 32 == key) N(enter_lane)(t, g, l, first++);
         else N(clear_lane)(g, l);
     }
     return first;

@@ -63,7 +63,8 @@ INLINE void N(step_group)(const simdrop_task *t, N(group) * g, int64_t step, con
 static void N(train_group)(const simdrop_task *t, N(group) * g) {
     const int64_t end = t->first_step + t->steps;
     const int ahead = g->draws && !g->by_sample;
-    if (!g->draws) N(keep_all)(g);
+    if (g->draws) N(prepare_masks)(g);
+    else N(keep_all)(g);
     for (int64_t first = t->first_step; first < end && g->alive; first += GROUP_AHEAD) {
         const int64_t steps = end - first < GROUP_AHEAD ? end - first : GROUP_AHEAD;
         if (ahead) N(draw_group_masks)(g, first, steps);
