@@ -64,17 +64,17 @@ INLINE u64v N(join_upper)(u64v a, u64v b) {
 }
 #endif
 
-/* Which members keep the neuron whose words these are: of all members in order. */
-INLINE N(kept) N(kept_by)(const N(group) * g, u64v words) {
-#if REAL_IS_FLOAT && defined(SIMDROP_AVX512)
-    return _mm512_cmple_epu32_mask((__m512i)words, (__m512i)g->threshold);
+/* Notes which members keep the neuron whose words these are, of all members in order. */
+INLINE void N(note_kept)(const N(group) * g, u64v words, N(kept) * kept) {
+#if REAL_IS_FLOAT && defined(SIMDROP_AVX512) /* volatile, lest a compiler joins several first, which is slower */
+    *(volatile N(kept) *)kept = _mm512_cmple_epu32_mask((__m512i)words, (__m512i)g->threshold);
 #elif REAL_IS_FLOAT
     const uint32_t sign = UINT32_C(1) << 31; /* unsigned numbers in the order of signed ones */
-    return (ivec)((i32v)((u32v)words ^ sign) <= (i32v)(g->threshold ^ sign));
+    *kept = (ivec)((i32v)((u32v)words ^ sign) <= (i32v)(g->threshold ^ sign));
 #elif defined(SIMDROP_AVX512)
-    return _mm512_cmple_epu64_mask((__m512i)(words & u64_splat(UINT64_C(0xFFFFFFFF))), (__m512i)g->threshold);
+    *kept = _mm512_cmple_epu64_mask((__m512i)(words & u64_splat(UINT64_C(0xFFFFFFFF))), (__m512i)g->threshold);
 #else
-    return (ivec)((ivec)(words & u64_splat(UINT64_C(0xFFFFFFFF))) <= (ivec)g->threshold);
+    *kept = (ivec)((ivec)(words & u64_splat(UINT64_C(0xFFFFFFFF))) <= (ivec)g->threshold);
 #endif
 }
 
@@ -91,14 +91,14 @@ INLINE void N(last_round)(const N(group) * g, u64v c[N(HALVES)][4], N(kept) * ke
         p0[h] = u64_multiply_low(multiplier_0, c[h][0]);
         p1[h] = u64_multiply_low(multiplier_1, c[h][2]);
     }
-    kept[0] = N(kept_by)(g, N(join_upper)(p1[0], p1[1]) ^ N(join_lower)(c[0][1], c[1][1]) ^ key0);
-    kept[1] = N(kept_by)(g, N(join_lower)(p1[0], p1[1]));
-    kept[2] = N(kept_by)(g, N(join_upper)(p0[0], p0[1]) ^ N(join_lower)(c[0][3], c[1][3]) ^ key1);
-    kept[3] = N(kept_by)(g, N(join_lower)(p0[0], p0[1]));
+    N(note_kept)(g, N(join_upper)(p1[0], p1[1]) ^ N(join_lower)(c[0][1], c[1][1]) ^ key0, kept);
+    N(note_kept)(g, N(join_lower)(p1[0], p1[1]), kept + 1);
+    N(note_kept)(g, N(join_upper)(p0[0], p0[1]) ^ N(join_lower)(c[0][3], c[1][3]) ^ key1, kept + 2);
+    N(note_kept)(g, N(join_lower)(p0[0], p0[1]), kept + 3);
 #else
     N(philox_rounds)(1, PHILOX_ROUNDS - 1, PHILOX_ROUNDS, g, (u64v(*)[1][4])c);
 #pragma GCC unroll 4
-    for (int w = 0; w < 4; w++) kept[w] = N(kept_by)(g, c[0][w]);
+    for (int w = 0; w < 4; w++) N(note_kept)(g, c[0][w], kept + w);
 #endif
 }
 
