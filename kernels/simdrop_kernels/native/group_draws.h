@@ -23,9 +23,9 @@ INLINE void N(philox_rounds)(const int count, const int first, const int end, co
             for (int h = 0; h < N(HALVES); h++) {
                 u64v *const w = c[q][h];
                 const u64v p0 = u64_multiply_low(multiplier_0, w[0]), p1 = u64_multiply_low(multiplier_1, w[2]);
-                w[0] = N(upper_halves)(p1) ^ w[1] ^ u64_splat(g->key[round][0]);
+                w[0] = N(upper_halves)(p1) ^ w[1] ^ g->key0[round][h];
                 w[1] = p1;
-                w[2] = N(upper_halves)(p0) ^ w[3] ^ u64_splat(g->key[round][1]);
+                w[2] = N(upper_halves)(p0) ^ w[3] ^ u64_splat(g->key1[round]);
                 w[3] = p0;
             }
         }
@@ -83,15 +83,14 @@ INLINE void N(note_kept)(const N(group) * g, u64v words, N(kept) * kept) {
 INLINE void N(last_round)(const N(group) * g, u64v c[N(HALVES)][4], N(kept) * kept) {
 #if REAL_IS_FLOAT
     const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0), multiplier_1 = u64_splat(PHILOX_MULTIPLIER_1);
-    const uint64_t *const key = g->key[PHILOX_ROUNDS - 1], twice = UINT64_C(1) << 32 | 1;
-    const u64v key0 = u64_splat(key[0] * twice), key1 = u64_splat(key[1] * twice);
+    const u64v key1 = u64_splat(g->key1[PHILOX_ROUNDS - 1] * (UINT64_C(1) << 32 | 1));
     u64v p0[2], p1[2];
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         p0[h] = u64_multiply_low(multiplier_0, c[h][0]);
         p1[h] = u64_multiply_low(multiplier_1, c[h][2]);
     }
-    N(note_kept)(g, N(join_upper)(p1[0], p1[1]) ^ N(join_lower)(c[0][1], c[1][1]) ^ key0, kept);
+    N(note_kept)(g, N(join_upper)(p1[0], p1[1]) ^ N(join_lower)(c[0][1], c[1][1]) ^ g->last_key0, kept);
     N(note_kept)(g, N(join_lower)(p1[0], p1[1]), kept + 1);
     N(note_kept)(g, N(join_upper)(p0[0], p0[1]) ^ N(join_lower)(c[0][3], c[1][3]) ^ key1, kept + 2);
     N(note_kept)(g, N(join_lower)(p0[0], p0[1]), kept + 3);
@@ -102,11 +101,11 @@ INLINE void N(last_round)(const N(group) * g, u64v c[N(HALVES)][4], N(kept) * ke
 #endif
 }
 
-/* The masks of `count` blocks.
-
-   The counters of members differ in one word, and what it meets in the first three rounds is mostly a number that all
-   members share: `place_masks` has those, and `early` what the word becomes by a block alone. */
-INLINE void N(draw_blocks)(const int count, const N(group) * g, const N(mask_place) * at, N(kept) * kept) {
+/* The masks of `count` blocks. With `alike`, members draw by the same key and their counters differ in one word: what
+   that meets in the first three rounds is mostly a number that all members share, which `place_masks` has found, and
+   `early` has what the word becomes by a block alone. */
+INLINE void N(draw_blocks)(const int count, const int alike, const N(group) * g, const N(mask_place) * at,
+                           N(kept) * kept) {
     const u64v multiplier_0 = u64_splat(PHILOX_MULTIPLIER_0);
     u64v c[N(BLOCKS)][N(HALVES)][4];
 #pragma GCC unroll 4
@@ -115,12 +114,13 @@ INLINE void N(draw_blocks)(const int count, const N(group) * g, const N(mask_pla
         for (int h = 0; h < N(HALVES); h++) {
             const u64v *early = g->early + (at[q].block * N(HALVES) + h) * 2;
             const u64v p0 = u64_multiply_low(multiplier_0, early[0] ^ u64_splat(at[q].first));
-            c[q][h][0] = early[1] ^ u64_splat(at[q].second);
-            c[q][h][1] = u64_splat(at[q].third);
-            c[q][h][2] = N(upper_halves)(p0) ^ u64_splat(at[q].fourth);
-            c[q][h][3] = p0;
+            c[q][h][0] = alike ? early[1] ^ u64_splat(at[q].second) : u64_splat(at[q].first);
+            c[q][h][1] = alike ? u64_splat(at[q].third) : u64_splat(at[q].second);
+            c[q][h][2] = alike ? N(upper_halves)(p0) ^ u64_splat(at[q].fourth) : u64_splat(at[q].third);
+            c[q][h][3] = alike ? p0 : g->member[h];
         }
     }
+    if (!alike) N(philox_rounds)(count, 0, 3, g, c);
     N(philox_rounds)(count, 3, PHILOX_ROUNDS - 1, g, c);
 #pragma GCC unroll 4
     for (int q = 0; q < count; q++) N(last_round)(g, c[q], kept + 4 * q);
@@ -131,46 +131,49 @@ INLINE uint32_t N(mask_word0)(const N(group) * g, int64_t block) {
     return (g->by_sample ? STREAM_SAMPLE_MASK : STREAM_STEP_MASK) << 28 | (uint32_t)block;
 }
 
-/* What the first two rounds make of the members' word in each block, whatever the step and the sample. */
+/* What masks need once for a group: the key of the last round as its sums take it, and what the first two rounds make
+   of the members' word in each block, whatever the step and the sample. */
 static void N(prepare_masks)(N(group) * g) {
+#if REAL_IS_FLOAT
+    g->last_key0 = N(join_lower)(g->key0[PHILOX_ROUNDS - 1][0], g->key0[PHILOX_ROUNDS - 1][1]);
+#endif
     for (int64_t block = 0; block < g->blocks; block++) {
         const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * N(mask_word0)(g, block);
         for (int h = 0; h < N(HALVES); h++) {
             u64v *const early = g->early + (block * N(HALVES) + h) * 2;
-            const u64v word2 = g->member[h] ^ u64_splat((p0 >> 32) ^ g->key[0][1]);
+            const u64v word2 = g->member[h] ^ u64_splat((p0 >> 32) ^ g->key1[0]);
             early[1] = u64_multiply_low(u64_splat(PHILOX_MULTIPLIER_1), word2);
             early[0] = N(upper_halves)(early[1]);
         }
     }
 }
 
-/* What members share of the first three rounds, for masks of all samples of step `first` with sample masks, of steps
-   first, ..., first + steps - 1 else. Returns how many blocks there are. */
-static int64_t N(place_masks)(N(group) * g, int64_t first, int64_t steps) {
-    const int64_t items = g->by_sample ? g->n : steps;
+/* What all members share of the first three rounds of a block, or its counter where they draw by several keys. */
+INLINE N(mask_place) N(place_mask)(const N(group) * g, int64_t block, uint32_t sample, uint32_t step) {
+    const uint32_t word0 = N(mask_word0)(g, block), word3 = PHILOX_MULTIPLIER_0 * word0;
+    if (!g->alike) return (N(mask_place)){block, word0, sample, step, 0};
+    const uint32_t key0[3] = {(uint32_t)g->key0[0][0][0], (uint32_t)g->key0[1][0][0], (uint32_t)g->key0[2][0][0]};
+    const uint64_t p1 = (uint64_t)PHILOX_MULTIPLIER_1 * step;
+    const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * (uint32_t)((p1 >> 32) ^ sample ^ key0[0]);
+    const uint64_t p = (uint64_t)PHILOX_MULTIPLIER_1 * (uint32_t)((p0 >> 32) ^ word3 ^ g->key1[1]);
+    return (N(mask_place)){block, (uint32_t)p1 ^ key0[1], p >> 32 ^ key0[2], (uint32_t)p, (uint32_t)p0 ^ g->key1[2]};
+}
+
+/* The masks of all samples of step `first` with sample masks, of steps first, ..., first + steps - 1 else. */
+static void N(draw_group_masks)(N(group) * g, int64_t first, int64_t steps) {
+    const int64_t items = g->by_sample ? g->n : steps, all = items * g->blocks;
     N(mask_place) *at = g->places;
     for (int64_t item = 0; item < items; item++) {
         const uint32_t step = (uint32_t)(first + (g->by_sample ? 0 : item)), sample = g->by_sample ? (uint32_t)item : 0;
-        const uint64_t p1 = (uint64_t)PHILOX_MULTIPLIER_1 * step;
-        const uint64_t p0 = (uint64_t)PHILOX_MULTIPLIER_0 * (uint32_t)((p1 >> 32) ^ sample ^ g->key[0][0]);
-        for (int64_t block = 0; block < g->blocks; block++, at++) {
-            const uint32_t word3 = PHILOX_MULTIPLIER_0 * N(mask_word0)(g, block);
-            const uint64_t p = (uint64_t)PHILOX_MULTIPLIER_1 * (uint32_t)((p0 >> 32) ^ word3 ^ g->key[1][1]);
-            at->block = block;
-            at->first = (uint32_t)p1 ^ g->key[1][0];
-            at->second = (p >> 32) ^ g->key[2][0];
-            at->third = (uint32_t)p;
-            at->fourth = (uint32_t)p0 ^ g->key[2][1];
-        }
+        for (int64_t block = 0; block < g->blocks; block++) *at++ = N(place_mask)(g, block, sample, step);
     }
-    return items * g->blocks;
-}
-
-static void N(draw_group_masks)(N(group) * g, int64_t first, int64_t steps) {
-    const int64_t all = N(place_masks)(g, first, steps);
     int64_t q = 0;
-    for (; q + N(BLOCKS) <= all; q += N(BLOCKS)) N(draw_blocks)(N(BLOCKS), g, g->places + q, g->kept + 4 * q);
-    for (; q < all; q++) N(draw_blocks)(1, g, g->places + q, g->kept + 4 * q);
+#define DRAW(count, alike) N(draw_blocks)(count, alike, g, g->places + q, g->kept + 4 * q)
+    for (; g->alike && q + N(BLOCKS) <= all; q += N(BLOCKS)) DRAW(N(BLOCKS), 1);
+    for (; g->alike && q < all; q++) DRAW(1, 1);
+    for (; q + N(BLOCKS) <= all; q += N(BLOCKS)) DRAW(N(BLOCKS), 0);
+    for (; q < all; q++) DRAW(1, 0);
+#undef DRAW
 }
 
 /* Masks that drop nothing. */

@@ -28,7 +28,7 @@ enum { N(BLOCKS) = 2 / N(HALVES) };
 /* steps whose masks are drawn at a time, so that the rounds of one block need not wait for each other */
 #define GROUP_AHEAD 8
 
-/* What all members share of the first rounds of Philox for a block of a mask: see group_draws.h. */
+/* What the members of a group share of the first rounds of Philox for a block of a mask: see group_draws.h. */
 typedef struct {
     int64_t block;
     uint64_t first, second, third, fourth;
@@ -48,8 +48,9 @@ typedef struct {
     vec lr, gain, scale, r1; /* gain: what multiplies the outputs' sums; scale: what multiplies residuals */
     vec share;               /* the same, of losses other than the squared one: see group_loss.h */
     vec unbias[2];           /* Adam's corrections at this step */
-    u64v member[2];                   /* the words by which members draw */
-    uint64_t key[PHILOX_ROUNDS][2];   /* of all members of a group */
+    int alike;               /* whether all members draw by the same key */
+    u64v member[2], key0[PHILOX_ROUNDS][2], last_key0;
+    uint64_t key1[PHILOX_ROUNDS];
 #if REAL_IS_FLOAT
     u32v threshold; /* a neuron is kept where its word is at most this */
 #else
@@ -176,19 +177,21 @@ static void N(enter_lane)(const simdrop_task *t, N(group) * g, int l, int64_t nu
     g->threshold[l] = one.threshold;
     g->draws |= one.draws;
     g->member[half][place] = one.place.member;
-    memcpy(g->key, one.place.key, sizeof g->key);
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        g->key0[round][half][place] = one.place.key[round][0];
+        g->key1[round] = one.place.key[round][1];
+    }
+    g->alike &= g->key0[0][half][place] == g->key0[0][0][0];
     N(copy_member)(t, g, l, 1);
 }
 
-/* The next members of the task, from `first` on, that have not diverged, as many as draw by the same key (members
-   number k 2^32, ..., (k + 1) 2^32 - 1); returns the number behind the last. */
+/* The next members of the task, from `first` on, that have not diverged; returns the number behind the last. */
 static int64_t N(enter_members)(const simdrop_task *t, N(group) * g, int64_t first) {
-    uint64_t key = 0;
     g->draws = 0;
+    g->alike = 1;
     for (int l = 0; l < VL; l++) {
         while (first < t->members && t->diverged[first] >= 0) first++;
-        if (first < t->members && l == 0) key = t->member[first] >> 32;
-        if (first < t->members && t->member[first] >> 32 == key) N(enter_lane)(t, g, l, first++);
+        if (first < t->members) N(enter_lane)(t, g, l, first++);
         else N(clear_lane)(g, l);
     }
     return first;
