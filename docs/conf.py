@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "pictures.first_steps_first",
     "image_scrapers": ("matplotlib", "pictures.scraper"),
     "abort_on_example_error": True,
+    "ignore_repr_types": "matplotlib",  # what the last call on axes returns says nothing
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
