@@ -65,15 +65,17 @@ def chosen(step: Step, sizes: Sizes, isa: str, dtype: np.dtype) -> str:
 def operations(step: Step, sizes: Sizes, isa: str, dtype: np.dtype, of_update: int) -> float | None:
     """Arithmetic vector instructions of a neuron·sample update by members, or None where they are not so trained.
 
-    `of_update` are those of the update itself. Beside them each neuron has, once a step, its part of a block of Philox
-    (in ten rounds two products and two sums of three words, for one or two vectors of 64-bit lanes), the comparison,
-    products of the input weights' gradients with a, the change of each parameter and its square. Neurons that are
-    dropped take as many.
+    `of_update` are those of the update itself. Beside them each neuron has, once a step, its part of a block of Philox,
+    the comparison, products of the input weights' gradients with a, the change of each parameter and its square.
+    Neurons that are dropped take as many. For one or two vectors of 64-bit lanes Philox has a product and three sums
+    of two words in three rounds, which members share mostly, then two products and two sums of three words in each
+    round; the sums of the last round are of joined vectors.
     """
     if chosen(step, sizes, isa, dtype) != "members":
         return None
     vectors, sums = 8 // dtype.itemsize, 1 if isa == "avx512" else 2
-    drawn = -(-sizes.width // 4) * 10 * vectors * 2 * (1 + sums) / sizes.width + 1
+    block = vectors * (1 + 3 + 7 * 2 + 6 * 2 * sums) + 2 * sums
+    drawn = -(-sizes.width // 4) * block / sizes.width + 1
     changed = 3 * sizes.inputs + 2
     draws = sizes.samples if step.network.mask == "sample" else 1
     return of_update + (draws * drawn + changed) / sizes.samples
