@@ -175,7 +175,7 @@ def test_small_networks_and_no_others_are_trained_by_members(
 
 
 def test_operations_of_an_update_have_the_masks_and_changes_of_its_step() -> None:
-    """Five neurons take two blocks of 62 instructions for 16 members: 2 vectors of 15 products and 15 sums, then 2 sums."""
+    """Five neurons take two blocks of 62 instructions for 16 members: 15 products and sums of 2 vectors, 2 sums."""
     single, double = np.dtype(np.float32), np.dtype(np.float64)
     by_step, by_sample = Step(), steps.make(mask="sample")
     assert layouts.operations(by_step, Sizes(4, 5, 2, 1), "avx512", single, 18) == 18 + (2 * 62 / 5 + 1 + 8) / 4
