@@ -24,7 +24,7 @@ print(found.table())
 # %%
 # The table has the distance of each theory from the mean of the ensemble, with its standard error, and the share of
 # plain gradient flow's distance that a theory removes. *Plain gradient flow* ignores dropout. The *averaged flow*
-# adds the mean effect of dropout, the regularizer R\ :sub:`1`; the *modified flow* adds R\ :sub:`2`, which knows that
+# adds the mean effect of dropout, the regularizer :math:`R_1`; the *modified flow* adds :math:`R_2`, which knows that
 # steps are finite. Below the table stands in words what the numbers support.
 #
 # The figure shows the same over time. A theory inside the pale band cannot be told from the ensemble by sampling: more

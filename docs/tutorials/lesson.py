@@ -28,7 +28,7 @@ print(mask.astype(int))
 # -------------
 #
 # The mean of the output over masks is the output without dropout. The mean of its *square* is not: the variance is
-# left, and that is the penalty R\ :sub:`1`. Draw masks until you believe it.
+# left, and that is the penalty :math:`R_1`. Draw masks until you believe it.
 
 a, w = problem.split(theta)
 hidden = np.tanh(problem.inputs @ w.T)  # (sample, neuron)
@@ -72,7 +72,7 @@ print(f"networks {runs.risk_mean[-1].item():.4f}, penalty alone {quiet.risk_mean
 # Exercises
 # ---------
 #
-# 1. Derive R\ :sub:`1` for a Gaussian factor 1 + sqrt((1-p)/p) z in the place of the mask. Check it with
+# 1. Derive :math:`R_1` for a Gaussian factor 1 + sqrt((1-p)/p) z in the place of the mask. Check it with
 #    ``Noise(law="gaussian")``.
 # 2. Halve the learning rate and double the steps. Which of the curves of part 3 move, and why?
 # 3. Set ``mask="sample"``. The penalty is the same. What changes?

@@ -2,7 +2,7 @@
 A certificate of order
 ======================
 
-A theory of order q misses the ensemble by an error that falls as lr\\ :sup:`q`. Whether it does can be measured: train
+A theory of order q misses the ensemble by an error that falls as ``lr**q``. Whether it does can be measured: train
 at several learning rates, up to the same time, and fit the slope. This is what ``simdrop order`` does.
 """
 
