@@ -68,5 +68,5 @@ figure = axes.figure
 
 # %%
 # With workers of a cluster only the last call changes: ``workers=4`` starts four on this machine,
-# ``scheduler="tcp://host:8786"`` sends the launches to a scheduler that is there. The page *Sweeps on a cluster* has the
-# scripts for SLURM, Kubernetes and several GPUs.
+# ``scheduler="tcp://host:8786"`` sends the launches to a scheduler that is there. The page *Sweeps on a cluster* has
+# the scripts for SLURM, Kubernetes and several GPUs.

@@ -10,7 +10,7 @@ from typing import Any
 from ..checks.words import counted
 
 #: notebooks set text in a proportional type and break it anywhere
-_PRE = "font-family: monospace; line-height: 1.25; white-space: pre; overflow-x: auto"
+_PRE = "font-family: monospace; font-size: 0.85em; line-height: 1.25; white-space: pre; overflow-x: auto"
 
 
 def html(title: str, rows: Mapping[str, object], texts: Iterable[str] = ()) -> str:
