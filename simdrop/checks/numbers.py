@@ -132,11 +132,22 @@ def check_finite(name: str, value: ArrayLike) -> Array:
     return array
 
 
+def in_native_order(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in this machine's byte order, which its type does not spell out then; itself where it is so.
+
+    Zarr and NetCDF files give arrays whose type has a mark of the order, which compiled kernels and PyTorch refuse.
+    """
+    if array.dtype.byteorder in "=|":
+        return array
+    native = array.dtype.newbyteorder("=")
+    return array.view(native) if array.dtype == native else array.astype(native)
+
+
 def as_array(name: str, value: object) -> NDArray[Any]:
     """`value` as an array of real numbers of its own type, a view where it is an array; raises InvalidInput."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and not isinstance(value, np.ma.MaskedArray):
-        return value
-    given = _given(name, value)
+        return in_native_order(value)
+    given = in_native_order(_given(name, value))
     return given if given.dtype.kind in "fiu" else _numbers(name, value)
 
 
@@ -154,7 +165,7 @@ def _numbers(name: str, value: object) -> Array:
         check_memory({f"{name} of shape {given.shape}": 24.0 * given.size})
     try:
         with np.errstate(over="ignore"):  # of a wider float: infinite, and refused as such
-            array = np.array(given, dtype=np.float64)
+            array = in_native_order(np.array(given, dtype=np.float64))
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{name} must hold numbers: {error}") from None
     if given.dtype.kind in "iu" and given.size and max(int(given.max()), -int(given.min())) > MOST_EXACT:

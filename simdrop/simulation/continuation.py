@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from simdrop_kernels.contract.step import Ensemble, Step
 
+from ..checks.numbers import in_native_order
 from ..checks.sizes import check_memory
 from ..checks.words import check_path, counted, shown
 from ..errors import InvalidInput
@@ -300,6 +301,7 @@ def _checked(stored: Mapping[str, Any], arrays: dict[str, Any]) -> PreviousRun:
     """The run of a state that was read; raises InvalidInput for another format or shape, or where nobody is left."""
     if stored.get("format") != FORMAT:
         raise InvalidInput(f"theta0: its state is of format {stored.get('format')}, of another version of simdrop")
+    arrays = {name: in_native_order(one) if isinstance(one, np.ndarray) else one for name, one in arrays.items()}
     theta = arrays["theta"]
     if theta.ndim != 2 or not len(theta):
         raise InvalidInput(f"theta0: its state must have members and parameters, got shape {theta.shape}")

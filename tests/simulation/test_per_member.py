@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 import simdrop
+import simdrop_kernels.registry
 from simdrop import theory
 from simdrop.errors import InvalidInput
 from simdrop.output.storage import load
@@ -36,6 +37,31 @@ def test_what_differs_between_members_is_a_coordinate_and_in_the_file(tmp_path: 
         assert data.attrs["keep_prob"] == "per member: 0.2 ... 0.7"
         assert data.attrs["seed"] == "per member: 5 ... 9"
         assert float(data["risk"].isel(member=1, time=0)["lr"]) == 0.02
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "backend", [name for name in ("numpy", "native") if not simdrop_kernels.registry.load(name).unavailable()]
+)
+def test_arrays_of_any_byte_order_are_numbers(backend: Any, order: str) -> None:
+    """Those of Zarr have a type with the mark of an order, even of the machine's own."""
+
+    def ordered(values: Any, kind: str = "f8") -> np.ndarray:
+        marked = np.dtype(kind).newbyteorder(order)
+        return np.frombuffer(np.array(values, dtype=marked).tobytes(), dtype=marked).reshape(np.shape(values))
+
+    known: dict[str, Any] = {"steps": 4, "record": 2, "keep_theta": True, "backend": backend}
+    plain = simdrop.simulate(PROBLEM, THETA, lr=LR, keep_prob=KEPT, seed=SEED, **known)
+    problem = simdrop.Problem(ordered(X), ordered(np.sin(3 * X)), width=4, keep_prob=0.8)
+    each: dict[str, Any] = {"lr": ordered(LR), "keep_prob": ordered(KEPT), "seed": ordered(SEED, "i8")}
+    runs = simdrop.simulate(problem, ordered(THETA), **each, **known)
+    np.testing.assert_array_equal(runs["theta"], plain["theta"])
+    assert problem.split(ordered(THETA))[0].dtype.isnative
+    paths = [
+        simdrop.sme(PROBLEM, theta, lr=0.1, times=[0.2], order=1, members=4, backend=backend)["theta_mean"]
+        for theta in (THETA, ordered(THETA))
+    ]
+    np.testing.assert_array_equal(*paths)
 
 
 def test_equal_numbers_given_for_each_member_are_coordinates_too() -> None:
