@@ -51,7 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "pictures.first_steps_first",
     "image_scrapers": ("matplotlib", "pictures.scraper"),
     "abort_on_example_error": True,
-    "ignore_repr_types": "matplotlib",  # what the last call on axes returns says nothing
+    "ignore_repr_types": "matplotlib|int",  # what the last call on axes, or a file, returns says nothing
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
@@ -59,6 +59,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["simdrop.css"]
 html_title = f"simdrop {version}"
 html_theme_options = {
     "github_url": PROJECT["urls"]["Source"],
