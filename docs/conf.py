@@ -38,6 +38,7 @@ numfig = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections have them
+autodoc_default_options = {"members": True, "inherited-members": True}
 autodoc_member_order = "groupwise"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
