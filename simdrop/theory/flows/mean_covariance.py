@@ -50,6 +50,7 @@ from ...problem import Noise, Problem
 from .._input import Array, add_decay
 from ..curvature import Curvature
 from ..neurons import indices
+from ..noise.operator import NoiseOperator
 from ..noise.step import StepNoise, checked
 from .closure import check_covariance, mean_risk, mean_slope, variables
 from .integration import METHODS, Path, Slope, integrate
@@ -65,6 +66,8 @@ LITTLE = 64
 _STEP, _SMALL = 1e-2, 1e-13
 #: rank of the part of the covariance beyond its blocks, where none is asked for
 RANK = 32
+#: dropout in the whole step and nothing else
+_DROPOUT = Noise()
 
 
 def follow(
@@ -130,7 +133,7 @@ def check_noise(problem: Problem, noise: Noise | None, rank: int | None = None) 
         raise InvalidInput("kind 'mean-covariance' needs the Hessian of the mean loss, not known under DropConnect")
     if noise.part == "noise":
         raise InvalidInput("part 'noise' has mean 0: no flow follows it")
-    if noise != Noise() and (rank is not None or problem.n_params > DENSE):
+    if noise != _DROPOUT and (rank is not None or problem.n_params > DENSE):
         raise InvalidInput(
             "the covariance in blocks and a low rank is followed under dropout alone, in the whole step; other noise"
             f" needs it as a matrix, without a rank and with at most {DENSE} parameters"
@@ -168,6 +171,8 @@ class Moving:
 
     def spread(self, mean: Array) -> Array:
         """Σ (P, P) at the mean (P,)."""
+        if self.noise == _DROPOUT:  # the same numbers in less time
+            return NoiseOperator.at(self.problem, mean).covariance()
         return StepNoise.at(self.problem, mean, self.noise).covariance()
 
 
