@@ -37,7 +37,7 @@ def _replay(width: int, arm: str, steps: int) -> np.ndarray:
 def test_distances_are_those_of_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     width = 30
     monkeypatch.setattr(phase_diagram, "WIDTHS", {False: (15, width)})
-    outcome = drawn(phase_diagram.EXPERIMENT, Settings(seeds=1, threads=1))
+    outcome = drawn(phase_diagram.EXPERIMENT, Settings(seeds=1, threads=1, backend="numpy"))
     for arm in phase_diagram.ARMS:
         a, w = phase_diagram._problem(width).split(_replay(width, arm, 9) - _replay(width, "dropout", 9))
         wanted = np.sqrt(np.square(w).sum(axis=1).mean() + np.square(a).mean())

@@ -31,7 +31,7 @@ def _design(simulate: Any = None, **changes: Any) -> Any:
 def _alone(point: Any, **options: Any) -> Any:
     problem, _ = problem_of(point)
     return simdrop.simulate(
-        problem, problem.init(seed=0), lr=point.lr, steps=30, members=24, record=4, **options,
+        problem, problem.init(seed=0), lr=point.lr, steps=30, members=24, record=4, backend=point.backend, **options,
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _alone(point: Any, **options: Any) -> Any:
     ],
 )  # fmt: skip
 def test_fields_are_the_arguments_that_they_are_named_after(simulate: Any, noise: Any, options: Any) -> None:
-    design = _design(simulate | {"keep": ["norm", "theta_mean"]}, noise=noise)
+    design = _design(simulate | {"keep": ["norm", "theta_mean"], "backend": "numpy"}, noise=noise)
     found = work(design.points, threads=1)
     for k, point in enumerate(design.points):
         alone = _alone(point, norms=True, **options)
@@ -67,7 +67,7 @@ def test_fields_are_the_arguments_that_they_are_named_after(simulate: Any, noise
 
 def test_noise_and_options_can_be_swept(tmp_path: Path) -> None:
     swept = {"masks": [1, 2], "beta1": [0.5, 0.9], "label": [0.0, 0.1]}
-    found = scale.sweep(_design({"optimizer": "adam"}, sweep=swept), tmp_path, threads=1)
+    found = scale.sweep(_design({"optimizer": "adam", "backend": "numpy"}, sweep=swept), tmp_path, threads=1)
     assert dict(found.sizes) == {"masks": 2, "beta1": 2, "label": 2, "time": 4}
     assert len(np.unique(found["risk_mean"].values[..., -1])) == 8
 
