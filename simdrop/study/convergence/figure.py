@@ -116,7 +116,7 @@ def heat_map(errors: xr.Dataset) -> Figure:
     from ...output.picture import Figure
 
     errors = errors.sel(quantity="parameters")
-    stopped = "; empty: not measured" if errors["alive"].isnull().any() else ""
+    stopped = "" if _measured(errors).all() else "; empty: not measured"
     names = [str(name) for name in errors["kind"].values]
     columns = 2 if len(names) == 4 else min(len(names), 3)
     rows = -(-len(names) // columns)
@@ -161,11 +161,16 @@ def cells(panel: Any, errors: Any) -> Any:
     ):
         y, x = np.nonzero(where)
         panel.scatter(x, y, s=18, lw=1, **look)
-    for y, x in np.argwhere(~usable & ~np.isnan(errors["alive"].values)):
+    for y, x in np.argwhere(~usable & _measured(errors)):
         panel.add_patch(_hatched(x, y))
     panel.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs], rotation=60)
     panel.set_yticks(range(len(kept)), [f"{p:g}" for p in kept])
     return image
+
+
+def _measured(errors: xr.Dataset) -> Any:
+    """Whether each cell (keep_prob, lr) was come to before the map was stopped; medians of whole maps do not say."""
+    return errors["alive"].notnull().values if "alive" in errors else np.ones(errors["size"].shape, dtype=bool)
 
 
 def _hatched(x: int, y: int) -> Any:
