@@ -212,7 +212,7 @@ def shares(axis: Axes, found: Data) -> None:
             )
             edge = max(share + error, 100)  # in a column right of the line at 100 %
             axis.annotate(
-                f"{share:.0f} %".replace("-", "−"),
+                f"{round(share)} %".replace("-", "−"),  # a whole number has no minus before 0
                 (edge, y),
                 xytext=(3, 0),
                 textcoords="offset points",
