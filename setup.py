@@ -21,7 +21,8 @@ kernels = find_packages("kernels")
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 2**32
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
-INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
+INTEL = [*AVX512, "-DSIMDROP_RECIPROCALS"]  # reciprocals in place of divisions, which are slower there than elsewhere
+INSTRUCTION_SETS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512, "avx512_intel": INTEL} if X86 else {})}
 
 #: nothing here may change results: no -ffast-math. Clang contracts to fused operations less than GCC unless asked to
 FLAGS = ["-std=gnu11", "-O2", "-ftree-vectorize", "-ffp-contract=fast"]

@@ -31,7 +31,8 @@ STRICT = ["-std=gnu11", "-O1", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mpopcnt"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
 X86 = os.uname().machine == "x86_64" if hasattr(os, "uname") else False
-FLAGS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512} if X86 else {})}
+INTEL = [*AVX512, "-DSIMDROP_RECIPROCALS"]
+FLAGS = {"baseline": [], **({"avx2": AVX2, "avx512": AVX512, "avx512_intel": INTEL} if X86 else {})}
 
 
 def run(command: Any, **options: Any) -> Any:
@@ -66,16 +67,19 @@ def test_glue_compiles_without_a_warning() -> None:
 
 
 @pytest.mark.skipif(not X86, reason="counts instructions of x86-64")
+@pytest.mark.parametrize("isa", ["avx512", "avx512_intel"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_operations_are_those_of_the_compiled_tanh(tmp_path: Path, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_are_those_of_the_compiled_tanh(
+    tmp_path: Path, dtype: Any, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Arithmetic instructions that the compiler makes of tanh, beside the seven of the rest of an update."""
-    monkeypatch.setenv("SIMDROP_ISA", "avx512")
+    monkeypatch.setenv("SIMDROP_ISA", isa)
     lines = ["#include <math.h>", '#include "isa.h"', '#include "task.h"', '#include "coefficients.h"']
     lines += [f"#define REAL_IS_FLOAT {int(dtype == 'float32')}", '#include "lanes.h"', '#include "activation.h"']
     (tmp_path / "tanh.c").write_text("\n".join([*lines, "vec compiled(vec z) { return N(tanh_of)(z); }"]))
-    run([GCC, "-std=gnu11", "-O3", *AVX512, f"-I{SOURCES}", "-S", "tanh.c", "-o", "tanh.s"], cwd=tmp_path)
+    run([GCC, "-std=gnu11", "-O3", *FLAGS[isa], f"-I{SOURCES}", "-S", "tanh.c", "-o", "tanh.s"], cwd=tmp_path)
     arithmetic = re.findall(
-        r"^\s+v(?:add|sub|mul|div|min|max|reduce|fn?m\w+)p[sd]\b", (tmp_path / "tanh.s").read_text(), re.M
+        r"^\s+v(?:add|sub|mul|div|min|max|range|reduce|rcp14|fn?m\w+)p[sd]\b", (tmp_path / "tanh.s").read_text(), re.M
     )
     assert native.operations(Network(), np.dtype(dtype), 2, 1) == len(arithmetic) + 7
 

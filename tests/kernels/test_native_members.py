@@ -157,7 +157,7 @@ def test_what_changes_a_step_besides_dropout_is_numpys(inside: Any, what: str) -
 
 
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float64)])
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("isa", ["avx512_intel", "avx512", "avx2", "baseline"])
 def test_small_networks_and_no_others_are_trained_by_members(
     monkeypatch: pytest.MonkeyPatch, isa: str, dtype: np.dtype
 ) -> None:

@@ -1,6 +1,6 @@
 """Backend "native": the step as one C kernel, compiled for several instruction sets, chosen when it runs.
 
-SIMDROP_ISA names the instruction set (avx512, avx2, baseline); without it the best that the processor
+SIMDROP_ISA names the instruction set (avx512_intel, avx512, avx2, baseline); without it the best that the processor
 has is taken. SIMDROP_LAYOUT names what lies in the lanes of its vectors (neurons, members); without it `layouts`
 chooses by the size of the networks. Members are cut into blocks for a pool of threads; one call into C is bounded to a
 fraction of a second, so that Ctrl-C is heard.
@@ -204,7 +204,8 @@ def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> 
     """Arithmetic vector instructions of a neuron·sample update under a kept mask, counted in fused.h, or None.
 
     tanh (`act_tanh`): 5 to find the nearest table entry and the distance from it (3 in float32 with AVX-512), its
-    square, the polynomial (2 in float32, 8 in float64), numerator, denominator, quotient. Forward: products with the
+    square, the polynomial (2 in float32, 8 in float64), numerator, denominator, quotient. On processors of Intel with
+    AVX-512 the polynomial has 3 in float32, and the quotient is a reciprocal and 3 more. Forward: products with the
     inputs, the bias where it is one being the first addend, and with a. Backward: e h, its sum, the slope, sums of g x.
     Signs, lookups, loads and stores are left out. The counts are those of processors that fuse multiplication and
     addition.
@@ -212,7 +213,8 @@ def operations(network: Network, dtype: np.dtype, inputs: int, outputs: int) -> 
     if network.activation != "tanh" or outputs != 1 or inputs > 3:
         return None
     single = dtype == np.float32
-    tanh = (3 if single and instruction_set() == "avx512" else 5) + 1 + (2 if single else 8) + 3
+    isa = instruction_set() if single else ""
+    tanh = (3 if isa.startswith("avx512") else 5) + 1 + (2 if single else 8) + 3 + (4 if isa == "avx512_intel" else 0)
     forward = max(inputs - 1, 1) + 1 + (1 if network.mask == "sample" else 0)
     return forward + tanh + 3 + inputs
 

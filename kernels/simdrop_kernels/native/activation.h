@@ -55,7 +55,21 @@ INLINE vec N(tanh_of_sum)(vec step, vec r) {
 #endif
 }
 
-#if defined(SIMDROP_AVX512) && REAL_IS_FLOAT
+#if defined(SIMDROP_RECIPROCALS) && REAL_IS_FLOAT
+/* For processors on which a division takes the places of six multiplications, whose results' last bits differ. The quotient
+   is a reciprocal of 14 bits times the numerator, and once more times what that leaves of it: never beyond 1. The table
+   has steps of 1 and both signs, so that bounding its index is all that is done to the argument beside reducing it; of -0
+   the sign is lost. */
+INLINE vec N(tanh_of)(vec z) {
+    const vec r = (vec)_mm512_reduce_ps((__m512)z, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const vec bounded = (vec)_mm512_range_ps((__m512)z, (__m512)N(splat)(15), 2); /* the lesser size, with the sign of z */
+    const vec low = N(load_loose)(tanh_whole_f32), high = N(load_loose)(tanh_whole_f32 + 16);
+    const vec step = (vec)_mm512_permutex2var_ps((__m512)low, (__m512i)(bounded + EXP_ROUND), (__m512)high);
+    const vec rest = POLYNOMIAL(coth_whole_p, r * r), over = step * rest + r, under = step * r + rest;
+    const vec inverse = (vec)_mm512_rcp14_ps((__m512)under), near = over * inverse;
+    return near + (over - under * near) * inverse;
+}
+#elif defined(SIMDROP_AVX512) && REAL_IS_FLOAT
 /* One instruction reduces, and a table of 32 entries ends where tanh is 1: nothing is done to bound the argument. */
 INLINE vec N(tanh_of)(vec z) {
     const vec size = N(magnitude)(z);

@@ -126,6 +126,11 @@ def main() -> None:
             print(f"/* {name}, {dtype}: {mp.nstr(error, 2)} */")
             emit(f"{name}_p_{dtype}", suffix, coefficients)
         emit(f"erfcx_center_{dtype}", suffix, [center])
+    # of steps twice as long and both signs, in the order of a number's low five bits
+    emit("tanh_whole_f32", "f", [mp.tanh(j if j < 16 else j - 32) for j in range(32)])
+    error, coefficients = least_degree(coth_times, mp.mpf(0), mp.mpf("0.25"), 23)
+    print(f"/* coth over them: {mp.nstr(error, 2)} */")
+    emit("coth_whole_p_f32", "f", coefficients)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from ..contract.step import Sizes, Step
 #: what "members" has besides dropout and minibatches: names of `Step.further`
 _FURTHER = ("weight_decay", "schedule of lr")
 #: instruction set -> bytes of its vectors
-_VECTOR_BYTES = {"avx512": 64, "avx2": 32, "baseline": 16}
+_VECTOR_BYTES = {"avx512_intel": 64, "avx512": 64, "avx2": 32, "baseline": 16}
 #: (instruction set, bytes of a number) -> the width up to which members in lanes are faster where samples are many
 _WIDTH = {
-    ("avx512", 4): 13, ("avx512", 8): 7, ("avx2", 4): 13, ("avx2", 8): 8, ("baseline", 4): 8, ("baseline", 8): 5,
+    ("avx512_intel", 4): 13, ("avx512_intel", 8): 7, ("avx512", 4): 13, ("avx512", 8): 7,
+    ("avx2", 4): 13, ("avx2", 8): 8, ("baseline", 4): 8, ("baseline", 8): 5,
 }  # fmt: skip
 #: samples of a step that take as long as what a step by neurons does whatever their number: masks, gathering, sums
 _SAMPLES_OF_A_STEP = 20
@@ -73,7 +74,7 @@ def operations(step: Step, sizes: Sizes, isa: str, dtype: np.dtype, of_update: i
     """
     if chosen(step, sizes, isa, dtype) != "members":
         return None
-    vectors, sums = 8 // dtype.itemsize, 1 if isa == "avx512" else 2
+    vectors, sums = 8 // dtype.itemsize, 1 if isa.startswith("avx512") else 2
     block = vectors * (1 + 3 + 7 * 2 + 6 * 2 * sums) + 2 * sums
     drawn = -(-sizes.width // 4) * block / sizes.width + 1
     changed = 3 * sizes.inputs + 2

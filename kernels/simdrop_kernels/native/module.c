@@ -224,7 +224,7 @@ static PyObject *instruction_sets(PyObject *module, PyObject *ignored) {
     PyObject *all = PyTuple_New((Py_ssize_t)KERNEL_COUNT);
     if (all == NULL) return NULL;
     for (size_t i = 0; i < KERNEL_COUNT; i++) {
-        PyObject *one = Py_BuildValue("(sN)", KERNELS[i]->name, PyBool_FromLong(runs_here(KERNELS[i])));
+        PyObject *one = Py_BuildValue("(sN)", preferred(i)->name, PyBool_FromLong(runs_here(preferred(i))));
         if (one == NULL || PyTuple_SetItem(all, (Py_ssize_t)i, one)) {
             Py_DECREF(all);
             return NULL;

@@ -8,11 +8,13 @@ extern const simdrop_kernels simdrop_kernels_baseline;
 #if defined(SIMDROP_X86)
 extern const simdrop_kernels simdrop_kernels_avx2;
 extern const simdrop_kernels simdrop_kernels_avx512;
+extern const simdrop_kernels simdrop_kernels_avx512_intel;
 #endif
 
-/* By preference. */
+/* By preference, on processors of Intel; on others the first comes after the second. */
 static const simdrop_kernels *const KERNELS[] = {
 #if defined(SIMDROP_X86)
+    &simdrop_kernels_avx512_intel,
     &simdrop_kernels_avx512,
     &simdrop_kernels_avx2,
 #endif
@@ -20,9 +22,11 @@ static const simdrop_kernels *const KERNELS[] = {
 };
 #define KERNEL_COUNT (sizeof KERNELS / sizeof KERNELS[0])
 
-#if defined(SIMDROP_X86) && defined(_MSC_VER) /* clang-cl links no library that holds what the builtin asks for */
+#if defined(SIMDROP_X86)
 #include <cpuid.h>
+#endif
 
+#if defined(SIMDROP_X86) && defined(_MSC_VER) /* clang-cl links no library that holds what the builtin asks for */
 static int processor_has(int avx512) {
     unsigned a, b, c, d, state, unused;
     const unsigned fma = 1u << 12, xsave = 1u << 27;
@@ -49,9 +53,19 @@ static int processor_has(int avx512) {
 
 static int runs_here(const simdrop_kernels *kernels) {
 #if defined(SIMDROP_X86)
-    if (kernels != &simdrop_kernels_baseline) return processor_has(kernels == &simdrop_kernels_avx512);
+    if (kernels != &simdrop_kernels_baseline) return processor_has(kernels != &simdrop_kernels_avx2);
 #endif
     return kernels != NULL;
+}
+
+/* Number i of KERNELS by preference on this processor. */
+static const simdrop_kernels *preferred(size_t i) {
+#if defined(SIMDROP_X86)
+    unsigned most, b = 0, c = 0, d = 0;
+    const int intel = __get_cpuid(0, &most, &b, &c, &d) && b == 0x756E6547 && d == 0x49656E69 && c == 0x6C65746E;
+    if (!intel && i < 2) return KERNELS[1 - i]; /* "Genu" "ineI" "ntel" is what Intel's say */
+#endif
+    return KERNELS[i];
 }
 
 /* The kernels of an instruction set that runs here, or NULL with an exception. */
