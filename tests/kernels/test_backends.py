@@ -24,6 +24,8 @@ KEEP = [0.3, 0.8, 1.0]  # one member each
 THIN = (7, 150, 2, 1)
 TINY = (8, 5, 1, 1)
 WIDE = (6, 141, 4, 3)
+#: inputs so many that `numba` computes dropped neurons as well, in more than one panel, where few are dropped
+PANELS = (6, 531, 40, 3)
 
 
 def _data(shape: tuple[int, int, int, int], dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,6 +70,8 @@ FAST = [
     (steps.make(activation="gelu", objective="risk+r1", optimizer="momentum", output_scale=0.5), TINY, "float64"),
     (steps.make(mask="sample", batch_size=3, replace=True), WIDE, "float64"),
     (steps.make(activation="relu", optimizer="adam", output_scale=0.3), WIDE, "float64"),
+    (Step(), PANELS, "float64"),
+    (steps.make(mask="sample", batch_size=3, replace=True), PANELS, "float64"),
 ]
 
 
@@ -103,7 +107,7 @@ def test_every_combination_agrees_with_numpy(
     _agree(backend, step, shape)
 
 
-@pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
+@pytest.mark.parametrize("shape", [THIN, WIDE, PANELS], ids=["thin", "wide", "panels"])
 def test_masks_are_those_of_rng(backend: Backend, shape: tuple[int, int, int, int]) -> None:
     """One step of SGD moves the kept neurons and no other: it shows the mask bit by bit."""
     _, width, _, outputs = shape
@@ -117,7 +121,7 @@ def test_masks_are_those_of_rng(backend: Backend, shape: tuple[int, int, int, in
         assert not kept.all()
 
 
-@pytest.mark.parametrize("shape", [THIN, WIDE], ids=["thin", "wide"])
+@pytest.mark.parametrize("shape", [THIN, WIDE, PANELS], ids=["thin", "wide", "panels"])
 def test_threads_and_chunks_change_no_bit(backend: Backend, shape: tuple[int, int, int, int]) -> None:
     whole = _train(backend, Step(), shape, threads=1)
     for threads, chunk in ((2, None), (1, 7), (3, 1), (4, None)):

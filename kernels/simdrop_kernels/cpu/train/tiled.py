@@ -1,11 +1,12 @@
-"""CPU kernel for inputs and outputs of any dimension: BLAS on tiles of the kept neurons.
+"""CPU kernel for inputs and outputs of any dimension: BLAS on tiles of the kept neurons, or on panels of all of them.
 
-A tile holds up to TILE neurons. Its work depends on the mask alone, never on the number of threads:
-results have the same bits whether members or, where those are few, tiles are spread over threads.
+A tile holds up to TILE neurons, whose weights are gathered; see `panels` for the other way and for which is taken. Its
+work depends on the mask alone, never on the number of threads: results have the same bits whether members or, where
+those are few, tiles are spread over threads.
 
-Legend of one tile of T neurons, B samples: w (T, D), a (c, T) gathered weights; h, s (B, T) values and
-slopes, with the factors of sample masks in them; f (B, c) its part of the outputs; gw (T, D), ga (c, T)
-gradients. e (B, c) are the residuals, scaled such that no further factor is needed.
+Legend of one tile of T neurons, B samples: w (T, D), a (c, T) gathered weights; h, s (B, T) values and slopes; f (B, c)
+its part of the outputs; gw (T, D), ga (c, T) gradients. e (B, c) are the residuals, scaled such
+that no further factor is needed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from ...mathematics.activations.base import Scalars
 from ...mathematics.activations.table import scalars
 from ...mathematics.losses import table as losses
 from ...mathematics.optimizers import table as optimizers
+from ..blas import gemm
 from ..compile import inner, kernel, scalar
-from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_factors, draw_kept, lanes_over, order_blocks
+from ..draws import LANES, TILE, MaskDraw, draw_batch, draw_epoch, draw_kept, lanes_over
 from ..limits import within
+from . import panels
 from .arguments import chances_of, lr_of
+from .panels import PANEL
 
 ROWS = 256  # samples that `evaluate` looks at in one piece
 
@@ -50,46 +54,11 @@ def gather(a, w, a_all, w_all, kept, width):
             a[:, j] = zero
 
 
-def _make_forward(act: Scalars) -> Any:
-    value, slope = act.value, act.slope
-
-    @inner
-    def forward(x, a, w, h, s, f, factors):
-        """Fill h, s and f; factors (B, T), or (0, T) where all are 1."""
-        np.dot(x, w.T, h)
-        for i in range(h.shape[0]):
-            hi, si = h[i], s[i]
-            for j in range(hi.size):
-                z = hi[j]
-                hi[j] = value(z)
-                si[j] = slope(z, hi[j])
-        for i in range(factors.shape[0]):
-            hi, si, factor = h[i], s[i], factors[i]
-            for j in range(hi.size):
-                hi[j] *= factor[j]
-                si[j] *= factor[j]
-        np.dot(h, a.T, f)
-
-    return forward
-
-
 @inner
-def backward(x, a, h, s, e, ga, gw, back, penalty):
-    """Fill ga and gw; `back` (B, T) is room for ∂R/∂z. penalty: v · gain² / B where R_1 is trained, else 0."""
+def backward(x, a, h, s, e, ga, gw, back):
+    """Fill ga and gw; `back` (B, T) is room for ∂R/∂z."""
     np.dot(e, a, back)
     np.dot(e.T, h, ga)
-    if penalty != 0:
-        # R_1 adds v u_ij to the residual that neuron j sees
-        for j in range(h.shape[1]):
-            size = 0 * penalty
-            for o in range(a.shape[0]):
-                size += a[o, j] * a[o, j]
-            squares = 0 * penalty
-            for i in range(h.shape[0]):
-                back[i, j] += penalty * size * h[i, j]
-                squares += h[i, j] * h[i, j]
-            for o in range(a.shape[0]):
-                ga[o, j] += penalty * a[o, j] * squares
     for i in range(h.shape[0]):
         bi, si = back[i], s[i]
         for j in range(bi.size):
@@ -146,21 +115,6 @@ def _make_apply(update: Any, sgd: bool, decays: str) -> Any:
 
 
 @inner
-def draw_tile(factors, words, lanes, first, width, mask):
-    """The sample-mask factors (B, T) of a tile whose neurons start at `first`; 0 beyond the width."""
-    blocks = factors.shape[1] // 4
-    ahead = LANES // blocks if width <= TILE else 1
-    for i in range(factors.shape[0]):
-        row = factors[i]
-        if mask.drawn:
-            draw_factors(row, words, lanes, blocks, first // 4, i, i % ahead, mask)
-        else:
-            row[:] = mask.factor
-        for k in range(max(width - (first + 4 * blocks - 4), 0), 4):
-            row[k * blocks + blocks - 1] = 0
-
-
-@inner
 def residuals(parts, count, y, e, gain, share):
     """Sum the tiles' outputs into e = (f - y) · gain · share."""
     for i in range(e.shape[0]):
@@ -207,6 +161,7 @@ class Room(NamedTuple):
     e: Any  # (B, c)
     gradient: Any  # (P,), empty for SGD
     kept: Any  # (m + 4,) numbers of the kept neurons
+    dropped: Any  # (m,) whether a step mask drops a neuron; for panels alone
     words: Any  # (tiles, 4 · LANES) drawn for masks
     lanes: Any
     batch_words: Any
@@ -240,6 +195,7 @@ def make_room(theta, x, y, batch_size, whole, sgd, sample):
         np.empty((batch_size, outputs), real),
         np.zeros(0 if sgd else theta.size, real),
         np.arange(width + 4),
+        np.zeros(width, np.bool_),
         np.empty((tiles, 4 * LANES), np.uint64),
         lanes_over(min((width + 3) // 4, LANES), 1 if sample else 2),
         np.empty(4 * LANES, np.uint64),
@@ -264,38 +220,117 @@ def take_batch(x, y, room, run, t, member):
         room.y[i, :] = y[room.chosen[i], :]
 
 
-def _make_tile_passes(act: Scalars, sample: bool, apply: Any) -> Any:
-    forward = _make_forward(act)
+def _make_tile_passes(activate: Any, apply: Any) -> Any:
+    """The passes over one tile of the kept neurons."""
 
     @inner
-    def forward_tile(fields, tile, count, a_all, w_all, mask):
-        """Gather one tile and compute its outputs; `mask` is a `MaskDraw`."""
-        room = Room(*fields)
+    def forward_tile(room, tile, count, a_all, w_all):
+        """Gather one tile and compute its outputs."""
         width, inputs, outputs, samples = w_all.shape[0], w_all.shape[1], a_all.shape[0], room.e.shape[0]
         first = tile * TILE
         size = min(TILE, count - first)
         a, w = matrix(room.a[tile], outputs, size), matrix(room.w[tile], size, inputs)
         gather(a, w, a_all, w_all, room.kept[first : first + size], width)
-        factors = matrix(room.factors[tile], samples if sample else 0, size)
-        if sample:
-            draw_tile(factors, room.words[tile], room.lanes, first, width, mask)
         h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
-        forward(room.x, a, w, h, s, room.parts[tile], factors)
+        np.dot(room.x, w.T, h)
+        activate(h, s)
+        np.dot(h, a.T, room.parts[tile])
 
     @inner
-    def backward_tile(fields, tile, count, a_all, w_all, lr, penalty):
+    def backward_tile(room, tile, count, a_all, w_all, lr):
         """The gradient of one tile, handed to the optimizer."""
-        room = Room(*fields)
         inputs, outputs, samples = w_all.shape[1], a_all.shape[0], room.e.shape[0]
         first = tile * TILE
         size = min(TILE, count - first)
         a, ga = matrix(room.a[tile], outputs, size), matrix(room.ga[tile], outputs, size)
         gw = matrix(room.gw[tile], size, inputs)
         h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
-        backward(room.x, a, h, s, room.e, ga, gw, matrix(room.back[tile], samples, size), penalty)
+        backward(room.x, a, h, s, room.e, ga, gw, matrix(room.back[tile], samples, size))
         apply(a_all, w_all, room.gradient, ga, gw, room.kept[first : first + size], lr)
 
     return forward_tile, backward_tile
+
+
+def _make_panel_passes(activate: Any, sample: bool, sgd: bool) -> Any:
+    """The passes over one panel of neurons, kept or not."""
+
+    @inner
+    def forward_panel(room, panel, a_all, w_all, mask):
+        """The outputs of one panel; `mask` is a `MaskDraw`."""
+        width, samples = w_all.shape[0], room.e.shape[0]
+        first = panel * PANEL
+        last = min(first + PANEL, width)
+        one, zero = a_all.dtype.type(1), a_all.dtype.type(0)
+        h, s = panels.rows(room.h, first, last, samples), panels.rows(room.s, first, last, samples)
+        gemm(h, one, w_all[first:last], False, room.x, True, zero)
+        activate(h, s)
+        if sample:
+            panels.draw(h, s, room.factors, room.words, room.lanes, first, width, mask)
+        else:
+            panels.drop(h, room.dropped[first:last])
+            panels.drop(s, room.dropped[first:last])
+        gemm(room.parts[panel], one, h, True, a_all[:, first:last], True, zero)
+
+    @inner
+    def backward_panel(room, panel, theta, a_all, w_all, lr, penalty):
+        """Update the neurons of one panel (SGD), or add their gradients to the whole one."""
+        width, samples, split = w_all.shape[0], room.e.shape[0], a_all.size
+        first = panel * PANEL
+        last = min(first + PANEL, width)
+        into = theta if sgd else room.gradient
+        into_a, into_w = into[:split].reshape(a_all.shape), into[split:].reshape(w_all.shape)
+        panels.backward(
+            panels.rows(room.h, first, last, samples),
+            panels.rows(room.s, first, last, samples),
+            panels.rows(room.back, first, last, samples),
+            room.x,
+            room.e,
+            a_all[:, first:last],
+            into_a[:, first:last],
+            into_w[first:last],
+            room.dropped[first:last],
+            -lr if sgd else a_all.dtype.type(1),
+            penalty,
+        )
+
+    return forward_panel, backward_panel
+
+
+def _make_passes(act: Scalars, sample: bool, every: bool, sgd: bool, apply: Any) -> Any:
+    """The passes over one part of the neurons: a tile of those that are kept, or where `panelled` a panel.
+
+    Where `every` neuron is visited at every step, there are panels alone.
+    """
+    activate = panels.make_activate(act)
+    forward_panel, backward_panel = _make_panel_passes(activate, sample, sgd)
+    if every:
+
+        @inner
+        def forward_every(fields, part, count, panelled, a_all, w_all, mask):
+            forward_panel(Room(*fields), part, a_all, w_all, mask)
+
+        @inner
+        def backward_every(fields, part, count, panelled, theta, a_all, w_all, lr, penalty):
+            backward_panel(Room(*fields), part, theta, a_all, w_all, lr, penalty)
+
+        return forward_every, backward_every
+    forward_tile, backward_tile = _make_tile_passes(activate, apply)
+
+    @inner
+    def forward(fields, part, count, panelled, a_all, w_all, mask):
+        if panelled:
+            forward_panel(Room(*fields), part, a_all, w_all, mask)
+        else:
+            forward_tile(Room(*fields), part, count, a_all, w_all)
+
+    @inner
+    def backward(fields, part, count, panelled, theta, a_all, w_all, lr, penalty):
+        if panelled:
+            backward_panel(Room(*fields), part, theta, a_all, w_all, lr, penalty)
+        else:
+            backward_tile(Room(*fields), part, count, a_all, w_all, lr)
+
+    return forward, backward
 
 
 def _make_train_member(
@@ -305,7 +340,8 @@ def _make_train_member(
     sample, draws, r1 = mask == "sample", objective == "dropout", objective == "risk+r1"
     sgd = optimizer == "sgd" and not decays  # the neurons that are dropped stay as they are
     apply, finish = _make_apply(optimizers.update(optimizer, scalar), sgd, decays)
-    forward_tile, backward_tile = _make_tile_passes(act, sample, apply)
+    every = sample or not draws
+    forward, backward = _make_passes(act, sample, every, sgd, apply)
     residuals_of = _make_residuals(loss, real)
     (limit, largest), adam = limits(real), optimizer == "adam"
 
@@ -330,20 +366,22 @@ def _make_train_member(
         share = real(1) / real(batch_size)
         penalty = chances.variance * gain * gain * share if r1 else real(0)
         ahead = LANES // min((width + 3) // 4, LANES) if width <= TILE else 1  # steps drawn at a time
-        count = order_blocks(room.kept, width) if sample else width
+        count, panelled = width, every or panels.taken(threshold, batch_size, inputs)
         for t in range(run.constants.shape[0]):
             step, lr = run.first_step + t, lr_of(rates, t)
             if not whole:
                 take_batch(x, y, room, run, t, member)
             if not sample and not always:
                 count = draw_kept(room.kept, room.words[0], room.lanes, width, threshold, step, t % ahead, member, key)
-            tiles = (count + TILE - 1) // TILE
-            for tile in numba.prange(tiles):
+                if panelled:
+                    panels.mark(room.dropped, room.kept, count)
+            parts = (width + PANEL - 1) // PANEL if panelled else (count + TILE - 1) // TILE
+            for part in numba.prange(parts):
                 mask = MaskDraw(threshold, factor if draws else real(1), not always, step, member, key)
-                forward_tile(fields, tile, count, a_all, w_all, mask)
-            residuals_of(room.parts, tiles, room.y, room.e, gain, share)
-            for tile in numba.prange(tiles):
-                backward_tile(fields, tile, count, a_all, w_all, lr, penalty)
+                forward(fields, part, count, panelled, a_all, w_all, mask)
+            residuals_of(room.parts, parts, room.y, room.e, gain, share)
+            for part in numba.prange(parts):
+                backward(fields, part, count, panelled, theta, a_all, w_all, lr, penalty)
             finish(theta, room.gradient, moments, lr, run.constants[t], run.decay)
             if not good(theta, moments):
                 return step
