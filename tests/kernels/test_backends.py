@@ -9,6 +9,7 @@ import pytest
 from conftest import TOLERANCE
 from oracles import steps
 
+import simdrop
 from simdrop_kernels.contract.network import MASKS, Network
 from simdrop_kernels.contract.step import Ensemble, Step
 from simdrop_kernels.mathematics import rng
@@ -183,3 +184,18 @@ def test_evaluate_is_the_whole_network(backend: Backend, shape: tuple[int, int, 
     wanted = 0.7 * np.einsum("kom,knm->kno", a, np.tanh(np.einsum("nd,kmd->knm", x, w.reshape(-1, width, inputs))))
     assert values.dtype == np.dtype(dtype)
     np.testing.assert_allclose(values, wanted, rtol=0, atol=TOLERANCE[dtype] * np.abs(wanted).max())
+
+
+def test_a_keep_prob_that_drops_none_still_divides_by_it() -> None:
+    """p = 1 - 1e-10 is 1 to the words of a mask, and 1/p is not to double precision: outputs are larger by 1e-10."""
+    x, y, theta = _data(PANELS, "float64")
+    found = {}
+    for name in ("numpy", "numba"):
+        for keep_prob in (1 - 1e-10, 1.0):
+            problem = simdrop.Problem(x, y, width=PANELS[1], mask="sample", keep_prob=keep_prob, bias=False)
+            found[name, keep_prob] = simdrop.simulate(
+                problem, theta[0], lr=0.05, steps=5, members=2, backend=name, record=2, keep_theta=True
+            ).theta.to_numpy()
+    change = found["numpy", 1 - 1e-10] - found["numpy", 1.0]
+    assert abs(change).max() > 1e-12
+    np.testing.assert_allclose(found["numba", 1 - 1e-10] - found["numba", 1.0], change, rtol=0, atol=1e-13)

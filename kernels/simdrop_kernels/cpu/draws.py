@@ -191,17 +191,11 @@ def draw_factors(factors, words, lanes, blocks, first, sample, offset, mask):
 
 @leaf
 def draw_tile(factors, words, lanes, first, width, mask):
-    """The sample-mask factors (B, T) of a tile whose neurons start at `first`; 0 beyond the width."""
+    """The sample-mask factors (B, 4 · blocks) of a tile whose neurons start at `first`; words as in `draw_factors`."""
     blocks = factors.shape[1] // 4
     ahead = LANES // blocks if width <= TILE else 1
     for i in range(factors.shape[0]):
-        row = factors[i]
-        if mask.drawn:
-            draw_factors(row, words, lanes, blocks, first // 4, i, i % ahead, mask)
-        else:
-            row[:] = mask.factor
-        for k in range(max(width - (first + 4 * blocks - 4), 0), 4):
-            row[k * blocks + blocks - 1] = 0
+        draw_factors(factors[i], words, lanes, blocks, first // 4, i, i % ahead, mask)
 
 
 @leaf

@@ -58,12 +58,15 @@ static int runs_here(const simdrop_kernels *kernels) {
     return kernels != NULL;
 }
 
-/* Number i of KERNELS by preference on this processor. */
+/* Number i of KERNELS by preference on this processor. Asked once: under a virtual machine the answer takes microseconds. */
 static const simdrop_kernels *preferred(size_t i) {
 #if defined(SIMDROP_X86)
-    unsigned most, b = 0, c = 0, d = 0;
-    const int intel = __get_cpuid(0, &most, &b, &c, &d) && b == 0x756E6547 && d == 0x49656E69 && c == 0x6C65746E;
-    if (!intel && i < 2) return KERNELS[1 - i]; /* "Genu" "ineI" "ntel" is what Intel's say */
+    static int intel = -1; /* under the GIL */
+    if (intel < 0) { /* "Genu" "ineI" "ntel" is what Intel's say */
+        unsigned most, b = 0, c = 0, d = 0;
+        intel = __get_cpuid(0, &most, &b, &c, &d) && b == 0x756E6547 && d == 0x49656E69 && c == 0x6C65746E;
+    }
+    if (!intel && i < 2) return KERNELS[1 - i];
 #endif
     return KERNELS[i];
 }

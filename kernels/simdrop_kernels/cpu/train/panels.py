@@ -95,9 +95,12 @@ def make_activate(act: Scalars) -> Any:
 
 @leaf
 def draw(h, s, factors, words, lanes, first, width, mask):
-    """Multiply h and s of the panel that starts at `first` by the factors of sample masks, where any are drawn."""
+    """Multiply h and s of the panel that starts at `first` by the factors of sample masks."""
     size, samples = h.shape
     if not mask.drawn:
+        if mask.factor != 1:  # p so near to 1 that none is dropped
+            h *= mask.factor
+            s *= mask.factor
         return
     for start in range(0, size, TILE):
         tile, padded = (first + start) // TILE, (min(TILE, size - start) + 3) // 4 * 4

@@ -40,18 +40,12 @@ def matrix(flat, rows, columns):
 
 
 @inner
-def gather(a, w, a_all, w_all, kept, width):
-    """Copy the weights of the neurons `kept` into a tile; those beyond the width are 0."""
-    zero = 0 * a_all[0, 0]
+def gather(a, w, a_all, w_all, kept):
+    """Copy the weights of the neurons `kept` into a tile."""
     for j in range(w.shape[0]):
-        neuron = kept[j]
-        if neuron < width:
-            w[j, :] = w_all[neuron, :]
-            for o in range(a.shape[0]):
-                a[o, j] = a_all[o, neuron]
-        else:
-            w[j, :] = zero
-            a[:, j] = zero
+        w[j, :] = w_all[kept[j], :]
+        for o in range(a.shape[0]):
+            a[o, j] = a_all[o, kept[j]]
 
 
 @inner
@@ -75,8 +69,6 @@ def _make_apply(update: Any, sgd: bool, decays: str) -> Any:
         outputs, width, inputs = a_all.shape[0], w_all.shape[0], w_all.shape[1]
         for j in range(gw.shape[0]):
             neuron = kept[j]
-            if neuron >= width:
-                continue
             if sgd:
                 for d in range(inputs):
                     w_all[neuron, d] -= lr * gw[j, d]
@@ -226,11 +218,11 @@ def _make_tile_passes(activate: Any, apply: Any) -> Any:
     @inner
     def forward_tile(room, tile, count, a_all, w_all):
         """Gather one tile and compute its outputs."""
-        width, inputs, outputs, samples = w_all.shape[0], w_all.shape[1], a_all.shape[0], room.e.shape[0]
+        inputs, outputs, samples = w_all.shape[1], a_all.shape[0], room.e.shape[0]
         first = tile * TILE
         size = min(TILE, count - first)
         a, w = matrix(room.a[tile], outputs, size), matrix(room.w[tile], size, inputs)
-        gather(a, w, a_all, w_all, room.kept[first : first + size], width)
+        gather(a, w, a_all, w_all, room.kept[first : first + size])
         h, s = matrix(room.h[tile], samples, size), matrix(room.s[tile], samples, size)
         np.dot(room.x, w.T, h)
         activate(h, s)
